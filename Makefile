@@ -1,0 +1,78 @@
+# make help lists the targets.
+
+KAMAILIO_SRC ?=
+DESTDIR ?=
+PYTEST_ARGS ?=
+TEST_KAMAILIO ?= installed
+
+PYTHON = /usr/bin/python3
+export KAMAILIO_SRC DESTDIR
+
+MAKEFLAGS += --no-print-directory
+
+.PHONY: all module help install run test test-unit test-integration \
+	test-6.0 kamailio-6.0 soak lint clean
+
+all: module
+
+help:
+	@echo "make                   build the module against the sources of the"
+	@echo "                       installed Kamailio; KAMAILIO_SRC= your own tree"
+	@echo "make install           install module and configuration; DESTDIR="
+	@echo "make run               the whole registration flow, live;"
+	@echo "                       CMS_URL= SIP_PORT= DATA_DIR="
+	@echo "make test              unit and integration tests;"
+	@echo "                       TEST_KAMAILIO=6.0.1 adds those on Kamailio 6.0.1"
+	@echo "make test-unit         unit tests alone"
+	@echo "make test-integration  integration tests on the installed Kamailio;"
+	@echo "                       PYTEST_ARGS='-k word'"
+	@echo "make test-6.0          integration tests on Kamailio 6.0.1, built here"
+	@echo "make soak              the long tests"
+	@echo "make lint              layers, documentation, style, shipped configuration"
+	@echo "make clean             remove build/"
+
+module:
+	@scripts/deps build
+	@scripts/build-module $(if $(KAMAILIO_SRC),"$(KAMAILIO_SRC)")
+
+install: module
+	@scripts/install $(if $(KAMAILIO_SRC),"$(KAMAILIO_SRC)")
+
+run: module
+	@scripts/deps run
+	@scripts/run
+
+test: test-unit test-integration \
+	$(if $(filter 6.0 6.0.1,$(TEST_KAMAILIO)),test-6.0)
+
+test-unit:
+	@scripts/deps build test
+	@scripts/kamailio-source installed >/dev/null
+	$(MAKE) -C tests/unit
+
+test-integration: module
+	@scripts/deps run test
+	env $$(scripts/kamailio-env installed) \
+		$(PYTHON) -m pytest tests/integration -m "not soak" $(PYTEST_ARGS)
+
+kamailio-6.0:
+	@scripts/deps build test
+	@scripts/kamailio-build 6.0.1
+	@scripts/build-module "$$(scripts/kamailio-source 6.0.1)"
+
+test-6.0: kamailio-6.0
+	@scripts/deps run test
+	env $$(scripts/kamailio-env 6.0.1) \
+		$(PYTHON) -m pytest tests/integration -m "not soak" $(PYTEST_ARGS)
+
+soak: module
+	@scripts/deps run test
+	env $$(scripts/kamailio-env installed) \
+		$(PYTHON) -m pytest tests/integration -m soak $(PYTEST_ARGS)
+
+lint: module
+	@scripts/deps run lint
+	@scripts/lint
+
+clean:
+	rm -rf build
