@@ -32,26 +32,27 @@ help:
 	@echo "make clean             remove build/"
 
 module:
-	@scripts/deps build
+	@scripts/deps build $(if $(KAMAILIO_SRC),,kamailio)
 	@scripts/build-module $(if $(KAMAILIO_SRC),"$(KAMAILIO_SRC)")
 
 install: module
 	@scripts/install $(if $(KAMAILIO_SRC),"$(KAMAILIO_SRC)")
 
 run: module
-	@scripts/deps run
+	@scripts/deps kamailio run
 	@scripts/run
 
 test: test-unit test-integration \
 	$(if $(filter 6.0 6.0.1,$(TEST_KAMAILIO)),test-6.0)
 
 test-unit:
-	@scripts/deps build test
-	@scripts/kamailio-source installed >/dev/null
-	$(MAKE) -C tests/unit
+	@scripts/deps build kamailio test
+	@tree=$$(scripts/kamailio-source installed) && \
+		$(if $(wildcard tests/unit),$(MAKE) -C tests/unit \
+		KAMAILIO_TREE="$$tree" BUILD="$(CURDIR)/build/unit",true)
 
 test-integration: module
-	@scripts/deps run test
+	@scripts/deps kamailio run test
 	env $$(scripts/kamailio-env installed) \
 		$(PYTHON) -m pytest tests/integration -m "not soak" $(PYTEST_ARGS)
 
@@ -61,17 +62,17 @@ kamailio-6.0:
 	@scripts/build-module "$$(scripts/kamailio-source 6.0.1)"
 
 test-6.0: kamailio-6.0
-	@scripts/deps run test
+	@scripts/deps kamailio run test
 	env $$(scripts/kamailio-env 6.0.1) \
 		$(PYTHON) -m pytest tests/integration -m "not soak" $(PYTEST_ARGS)
 
 soak: module
-	@scripts/deps run test
+	@scripts/deps kamailio run test
 	env $$(scripts/kamailio-env installed) \
 		$(PYTHON) -m pytest tests/integration -m soak $(PYTEST_ARGS)
 
 lint: module
-	@scripts/deps run lint
+	@scripts/deps kamailio run lint
 	@scripts/lint
 
 clean:
