@@ -1,0 +1,95 @@
+"""Is a request to the CMS what modules/cms_notify/doc/cms-api.json says?"""
+
+import json
+import os
+
+try:
+    import jsonschema
+except ImportError:  # the document is then not checked, only that it is JSON
+    jsonschema = None
+
+API = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir,
+                   os.pardir, "modules", "cms_notify", "doc", "cms-api.json")
+
+
+def available():
+    return jsonschema is not None
+
+
+def _no_constant(name):
+    raise ValueError(f"{name} is no JSON")
+
+
+def _no_duplicates(pairs):
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a name appears twice in one object")
+    return result
+
+
+def strict_json(data):
+    """The value, or ValueError where lenient parsers would guess: broken
+    UTF-8, lone surrogates, repeated names, NaN."""
+    value = json.loads(data.decode("utf-8"), parse_constant=_no_constant,
+                       object_pairs_hook=_no_duplicates)
+    json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
+
+
+class Checker:
+    """Checks requests against the published interface."""
+
+    def __init__(self, path=API):
+        with open(path, encoding="utf-8") as file:
+            document = json.load(file)
+        operation = document["paths"]["/"]["post"]
+        content = operation["requestBody"]["content"]
+        self.media_types = list(content)
+        self._headers = []
+        self._body = None
+        if not available():
+            return
+        for parameter in operation["parameters"]:
+            self._headers.append((parameter, self._validator(
+                document, parameter["schema"])))
+        self._body = self._validator(
+            document, content["application/json"]["schema"])
+
+    @staticmethod
+    def _validator(document, schema):
+        # References in the document are relative to its root.
+        return jsonschema.Draft202012Validator(
+            {**schema, "components": document["components"]})
+
+    def errors(self, headers, body):
+        """What is wrong with a request, as a list of lines; [] if nothing.
+
+        headers  list of (name, value); body: bytes
+        """
+        found = []
+        values = {}
+        for name, value in headers:
+            values.setdefault(name.lower(), []).append(value)
+        for parameter, validator in self._headers:
+            name = parameter["name"]
+            got = values.get(name.lower(), [])
+            if len(got) != 1:
+                found.append(f"header {name}: {len(got)} times")
+                continue
+            found += [f"header {name}: {e.message}"
+                      for e in validator.iter_errors(got[0])]
+        types = values.get("content-type", [])
+        if types not in [[t] for t in self.media_types]:
+            found.append(f"header Content-Type: {types}")
+        try:
+            value = strict_json(body)
+        except (ValueError, RecursionError) as error:
+            return found + [f"body: {error}"]
+        if self._body is not None:
+            found += [f"body{e.json_path[1:]}: {e.message}"
+                      for e in self._body.iter_errors(value)]
+        if isinstance(value, dict) and "id" in value:
+            key = values.get("idempotency-key", [None])[0]
+            if key != f'"{value["id"]}"':
+                found.append("header Idempotency-Key: not the body's id")
+        return found
