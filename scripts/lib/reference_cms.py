@@ -143,7 +143,7 @@ class Rule:
 class Request:
     """One request. Times are time.monotonic(); None: did not happen.
 
-    answered   the last byte of the answer was handed to the system
+    answered   just before the last byte of the answer was sent
     abandoned  the client closed before that
     outcome    one word or status: what became of it
     duplicate  its Idempotency-Key was seen before
@@ -714,28 +714,29 @@ class _Connection(asyncio.Protocol):
         if rule.drip is not None:
             self._drip(rule, data, 0)
         else:
-            self._transport.write(data)
-            self._answered(rule)
+            self._send_last(rule, data)
 
     def _drip(self, rule, data, position):
-        self._transport.write(data[position:position + 1])
-        position += 1
-        if position < len(data):
+        byte = data[position:position + 1]
+        if position + 1 < len(data):
+            self._transport.write(byte)
             self._timer = asyncio.get_running_loop().call_later(
-                rule.drip, self._drip, rule, data, position)
+                rule.drip, self._drip, rule, data, position + 1)
         else:
             self._timer = None
-            self._answered(rule)
+            self._send_last(rule, byte)
 
-    def _answered(self, rule):
+    def _send_last(self, rule, data):
         request = self._request
         self._served += 1
         if rule.close == "answer":
             self._finish("cut", answered=False)
+            self._transport.write(data)
             self.end(rule.reset)
             return
         self._finish("raw" if rule.raw is not None else rule.status,
                      answered=True)
+        self._transport.write(data)
         last = (request.get("Connection") or "").lower() == "close" or any(
             n.lower() == "connection" and v.lower() == "close"
             for n, v in rule.headers)
