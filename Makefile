@@ -11,7 +11,7 @@ export KAMAILIO_SRC DESTDIR
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run test test-unit test-integration \
-	test-6.0 kamailio-6.0 soak lint clean
+	test-6.0 kamailio-6.0 soak lint format clean
 
 all: module
 
@@ -29,6 +29,7 @@ help:
 	@echo "make test-6.0          integration tests on Kamailio 6.0.1, built here"
 	@echo "make soak              the long tests"
 	@echo "make lint              layers, documentation, style, shipped configuration"
+	@echo "make format            indent the module's sources as Kamailio's are"
 	@echo "make clean             remove build/"
 
 module:
@@ -74,6 +75,10 @@ soak: module
 lint: module
 	@scripts/deps kamailio run lint
 	@scripts/lint
+
+format:
+	@scripts/deps lint
+	clang-format -i modules/cms_notify/*.[ch]
 
 clean:
 	rm -rf build
