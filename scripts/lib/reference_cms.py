@@ -348,7 +348,7 @@ class ReferenceCms:
 
         return self.run(call())
 
-    # -- what to do -----------------------------------------------------------
+    # -- what to do --------------------------------------------------------------
 
     def rule(self, **fields):
         """Add a rule (see Rule); it goes before all others. Returns its id."""
@@ -393,7 +393,7 @@ class ReferenceCms:
             connection.answer(rule)
         return len(going)
 
-    # -- what happened ----------------------------------------------------------
+    # -- what happened -----------------------------------------------------------
 
     @property
     def requests(self):

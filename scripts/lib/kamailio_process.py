@@ -1,0 +1,82 @@
+"""A Kamailio in the foreground: started, its log read, stopped without rest."""
+
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+
+STOP_SECONDS = 15
+
+
+class KamailioProcess:
+    """Runs with its data folder as current and as run-time directory.
+
+    on_line   called with each line of the log, in a thread of its own
+    on_end    called once with the exit status, after the last line
+    """
+
+    def __init__(self, binary, config, data_dir, on_line, on_end):
+        self._command = [
+            # It must not outlive us, however we end.
+            "setpriv", "--pdeathsig", "TERM", "--",
+            binary, "-f", config, "-DD", "-E", "-w", data_dir, "-Y", data_dir]
+        self._data_dir = data_dir
+        self._on_line = on_line
+        self._on_end = on_end
+        self._process = None
+        self._reader = None
+        self.log_path = os.path.join(data_dir, "kamailio.log")
+        self.last_lines = deque(maxlen=200)
+
+    def start(self):
+        log = open(self.log_path, "w", encoding="utf-8", buffering=1,
+                   opener=lambda path, flags: os.open(path, flags, 0o600))
+        # A session of its own: Ctrl-C in the terminal is ours to handle.
+        self._process = subprocess.Popen(
+            self._command, cwd=self._data_dir, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
+        self._reader = threading.Thread(
+            target=self._read, args=(log,), daemon=True)
+        self._reader.start()
+
+    @property
+    def running(self):
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self):
+        """SIGTERM, and SIGKILL to what is left after STOP_SECONDS."""
+        if self._process is None:
+            return
+        if self.running:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+        self._kill_group()
+        self._process.wait()
+        self._reader.join(STOP_SECONDS)
+
+    def complaints(self, count=12):
+        """The last lines that say what went wrong; else just the last."""
+        bad = [line for line in self.last_lines
+               if any(level in line for level in
+                      ("ERROR:", "CRITICAL:", "ALERT:", "BUG:", "error"))]
+        return (bad or list(self.last_lines))[-count:]
+
+    def _kill_group(self):
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def _read(self, log):
+        with log:
+            for line in self._process.stdout:
+                log.write(line)
+                self.last_lines.append(line.rstrip("\n"))
+                self._on_line(line.rstrip("\n"))
+        status = self._process.wait()
+        self._on_end(status)
