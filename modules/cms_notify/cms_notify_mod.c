@@ -1,0 +1,115 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* Export tables, start and end of the module; no logic. DESIGN.md says what
+ * there is and where. */
+
+#include "../../core/dprint.h"
+#include "../../core/rpc_lookup.h"
+#include "../../core/sr_module.h"
+#include "../../core/pt.h"
+#include "../../core/cfg/cfg_struct.h"
+
+#include "cn_body.h"
+#include "cn_conf.h"
+#include "cn_detect.h"
+#include "cn_device.h"
+#include "cn_http_proc.h"
+#include "cn_job.h"
+#include "cn_park.h"
+#include "cn_pv.h"
+#include "cn_rpc.h"
+#include "cn_script.h"
+#include "cn_stats.h"
+#include "cn_verdict_proc.h"
+
+MODULE_VERSION
+
+static param_export_t params[] = {
+		{"cms_url", PARAM_STRING | USE_FUNC_PARAM, (void *)cn_conf_add_url},
+		{"timeout", PARAM_INT, &cn_conf.timeout_ms},
+		{"connect_timeout", PARAM_INT, &cn_conf.connect_timeout_ms},
+		{"attempt_timeout", PARAM_INT, &cn_conf.attempt_timeout_ms},
+		{"http_processes", PARAM_INT, &cn_conf.http_processes},
+		{"verdict_processes", PARAM_INT, &cn_conf.verdict_processes},
+		{"max_in_flight", PARAM_INT, &cn_conf.max_in_flight},
+		{"max_connections", PARAM_INT, &cn_conf.max_connections},
+		{"queue_size", PARAM_INT, &cn_conf.queue_size},
+		{"max_answer_size", PARAM_INT, &cn_conf.max_answer_size},
+		{"identity", PARAM_STRING, &cn_conf.identity_name},
+		{"detect_reboot", PARAM_INT, &cn_conf.detect_reboot},
+		{"body", PARAM_STRING, &cn_conf.body},
+		{"http_header", PARAM_STRING | USE_FUNC_PARAM,
+				(void *)cn_conf_add_header},
+		{"http_version", PARAM_STRING, &cn_conf.http_version_name},
+		{"tls_ca", PARAM_STRING, &cn_conf.tls_ca},
+		{"tls_cert", PARAM_STRING, &cn_conf.tls_cert},
+		{"tls_key", PARAM_STRING, &cn_conf.tls_key},
+		{"node", PARAM_STRING, &cn_conf.node}, {0, 0, 0}};
+
+static int mod_init(void)
+{
+	int capacity;
+
+	if(cn_conf_check() < 0 || cn_body_init(cn_conf.body) < 0)
+		return -1;
+	capacity = cn_conf_capacity();
+	if(cn_park_init() < 0 || cn_detect_init() < 0
+			|| cn_stats_init(cn_conf.endpoints) < 0
+			|| cn_job_init(capacity) < 0 || cn_device_init(capacity) < 0
+			|| cn_http_proc_init() < 0
+			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
+		return -1;
+	if(rpc_register_array(cn_rpc_commands) != 0) {
+		LM_ERR("cannot register the RPC commands\n");
+		return -1;
+	}
+	register_procs(cn_conf.http_processes + cn_conf.verdict_processes);
+	cfg_register_child(cn_conf.verdict_processes);
+	return 0;
+}
+
+static int child_init(int rank)
+{
+	if(rank == PROC_INIT)
+		return cn_conf_check_fr_timer(cn_park_fr_timer_ms());
+	if(rank != PROC_MAIN)
+		return 0;
+	if(cn_http_proc_fork() < 0 || cn_verdict_proc_fork() < 0) {
+		LM_ERR("cannot start the processes\n");
+		return -1;
+	}
+	return 0;
+}
+
+static void destroy(void)
+{
+	cn_verdict_proc_destroy();
+	cn_http_proc_destroy();
+	cn_device_destroy();
+	cn_job_destroy();
+	cn_stats_destroy();
+}
+
+int mod_register(char *path, int *dlflags, void *p1, void *p2)
+{
+	(void)path;
+	(void)dlflags;
+	(void)p1;
+	(void)p2;
+	return sr_kemi_modules_add(cn_script_kemi);
+}
+
+struct module_exports exports = {
+		"cms_notify",		 /* module name */
+		DEFAULT_DLFLAGS,	 /* dlopen flags */
+		cn_script_functions, /* exported functions */
+		params,				 /* exported parameters */
+		0,					 /* exported RPC methods: in mod_init */
+		cn_pv_exports,		 /* exported pseudo-variables */
+		0,					 /* response handling function */
+		mod_init,			 /* module initialization function */
+		child_init,			 /* per-child initialization function */
+		destroy				 /* destroy function */
+};

@@ -1,0 +1,28 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* What every file of the module may use. */
+
+#ifndef CN_BASE_H
+#define CN_BASE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "../../core/str.h"
+
+#define CN_VERSION "1.0.0"
+#define CN_MUST __attribute__((warn_unused_result))
+
+/* Microseconds on a clock that nobody can step, the same in all processes. */
+static inline int64_t cn_now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+#endif

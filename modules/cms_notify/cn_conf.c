@@ -1,0 +1,244 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "../../core/dprint.h"
+#include "../../core/sr_module.h"
+
+#include "cn_conf.h"
+
+/* A SIP client gives up after 32 s (64*T1, RFC 3261 17.1.2.2). */
+#define CN_TIMEOUT_MAX_MS 30000
+/* What the verdict route may take on top of the deadline. */
+#define CN_FR_TIMER_MARGIN_MS 500
+
+struct cn_conf cn_conf = {
+		.timeout_ms = 4000,
+		.connect_timeout_ms = 1000,
+		.attempt_timeout_ms = 2000,
+		.http_processes = 1,
+		.verdict_processes = 2,
+		.max_in_flight = 256,
+		.max_connections = 32,
+		.queue_size = 8192,
+		.max_answer_size = 16384,
+		.identity_name = "contact",
+		.http_version_name = "1.1",
+};
+
+static char host_name[HOST_NAME_MAX + 1];
+
+int cn_conf_add_url(unsigned int type, void *value)
+{
+	(void)type;
+	if(cn_conf.endpoints == CN_ENDPOINTS_MAX) {
+		LM_ERR("cms_url: at most %d endpoints, remove some\n",
+				CN_ENDPOINTS_MAX);
+		return -1;
+	}
+	cn_conf.cms_url[cn_conf.endpoints++] = value;
+	return 0;
+}
+
+int cn_conf_add_header(unsigned int type, void *value)
+{
+	(void)type;
+	if(cn_conf.http_headers == CN_HEADERS_MAX) {
+		LM_ERR("http_header: at most %d headers, remove some\n",
+				CN_HEADERS_MAX);
+		return -1;
+	}
+	cn_conf.http_header[cn_conf.http_headers++] = value;
+	return 0;
+}
+
+static int check_ranges(void)
+{
+	static const struct
+	{
+		const char *name;
+		const int *value;
+		int min, max;
+	} ranges[] = {
+			{"timeout", &cn_conf.timeout_ms, 100, CN_TIMEOUT_MAX_MS},
+			{"connect_timeout", &cn_conf.connect_timeout_ms, 10,
+					CN_TIMEOUT_MAX_MS},
+			{"attempt_timeout", &cn_conf.attempt_timeout_ms, 10,
+					CN_TIMEOUT_MAX_MS},
+			{"http_processes", &cn_conf.http_processes, 1, 64},
+			{"verdict_processes", &cn_conf.verdict_processes, 1, 64},
+			{"max_in_flight", &cn_conf.max_in_flight, 1, 100000},
+			{"max_connections", &cn_conf.max_connections, 1, 10000},
+			{"queue_size", &cn_conf.queue_size, 1, 1000000},
+			{"max_answer_size", &cn_conf.max_answer_size, 256, 16777216},
+			{"detect_reboot", &cn_conf.detect_reboot, 0, 1},
+	};
+	size_t i;
+	int err = 0;
+
+	for(i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		if(*ranges[i].value >= ranges[i].min
+				&& *ranges[i].value <= ranges[i].max)
+			continue;
+		LM_ERR("%s is %d, must be from %d to %d\n", ranges[i].name,
+				*ranges[i].value, ranges[i].min, ranges[i].max);
+		err = -1;
+	}
+	return err;
+}
+
+static int check_names(void)
+{
+	if(strcasecmp(cn_conf.identity_name, "contact") == 0)
+		cn_conf.identity = CN_IDENTITY_CONTACT;
+	else if(strcasecmp(cn_conf.identity_name, "instance") == 0)
+		cn_conf.identity = CN_IDENTITY_INSTANCE;
+	else if(strcasecmp(cn_conf.identity_name, "aor") == 0)
+		cn_conf.identity = CN_IDENTITY_AOR;
+	else {
+		LM_ERR("identity is \"%s\", must be contact, instance or aor\n",
+				cn_conf.identity_name);
+		return -1;
+	}
+	if(strcmp(cn_conf.http_version_name, "1.1") == 0)
+		cn_conf.http_version = CN_HTTP_1_1;
+	else if(strcmp(cn_conf.http_version_name, "2") == 0)
+		cn_conf.http_version = CN_HTTP_2;
+	else if(strcmp(cn_conf.http_version_name, "2-prior-knowledge") == 0)
+		cn_conf.http_version = CN_HTTP_2_PRIOR_KNOWLEDGE;
+	else {
+		LM_ERR("http_version is \"%s\", must be 1.1, 2 or "
+			   "2-prior-knowledge\n",
+				cn_conf.http_version_name);
+		return -1;
+	}
+	return 0;
+}
+
+/* RFC 9110 5.6.2: the name is a token; the value holds no control characters.
+ * The values may be secrets: a fault is told by the header's number. */
+static int check_header(const char *header, int number)
+{
+	static const char token[] = "!#$%&'*+-.^_`|~0123456789"
+								"abcdefghijklmnopqrstuvwxyz"
+								"ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	static const char *const ours[] = {
+			"Content-Type", "Content-Length", "Idempotency-Key", "Host",
+			"Transfer-Encoding", "User-Agent", "Connection"};
+	size_t name = strspn(header, token);
+	const unsigned char *p;
+	size_t i;
+
+	if(name == 0 || header[name] != ':') {
+		LM_ERR("http_header number %d is not of the form \"Name: value\"\n",
+				number);
+		return -1;
+	}
+	for(p = (const unsigned char *)header + name + 1; *p; p++) {
+		if((*p < 0x20 && *p != '\t') || *p == 0x7f) {
+			LM_ERR("http_header number %d (%.*s) has a line break or another "
+				   "control character, remove it\n",
+					number, (int)name, header);
+			return -1;
+		}
+	}
+	for(i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+		if(strlen(ours[i]) == name && strncasecmp(header, ours[i], name) == 0) {
+			LM_ERR("http_header %s is set by the module itself, remove it\n",
+					ours[i]);
+			return -1;
+		}
+	}
+	if(header[name + 1 + strspn(header + name + 1, " \t")] == '\0') {
+		LM_ERR("http_header %.*s has no value, give it one\n", (int)name,
+				header);
+		return -1;
+	}
+	return 0;
+}
+
+static int check_file(const char *name, const char *path)
+{
+	if(path == NULL || access(path, R_OK) == 0)
+		return 0;
+	LM_ERR("%s: cannot read %s: %s\n", name, path, strerror(errno));
+	return -1;
+}
+
+static int check_files(void)
+{
+	int err = 0;
+
+	err |= check_file("tls_ca", cn_conf.tls_ca);
+	err |= check_file("tls_cert", cn_conf.tls_cert);
+	err |= check_file("tls_key", cn_conf.tls_key);
+	if((cn_conf.tls_cert == NULL) != (cn_conf.tls_key == NULL)) {
+		LM_ERR("tls_cert and tls_key go together, %s is missing\n",
+				cn_conf.tls_cert == NULL ? "tls_cert" : "tls_key");
+		err = -1;
+	}
+	return err;
+}
+
+static int find_node(void)
+{
+	if(cn_conf.node != NULL && cn_conf.node[0] != '\0')
+		return 0;
+	if(gethostname(host_name, sizeof(host_name) - 1) < 0) {
+		LM_ERR("node is not set and the host has no name, set node\n");
+		return -1;
+	}
+	cn_conf.node = host_name;
+	return 0;
+}
+
+int cn_conf_check(void)
+{
+	int err = 0, i;
+
+	if(cn_conf.endpoints == 0) {
+		LM_ERR("cms_url is not set, add modparam(\"cms_notify\", "
+			   "\"cms_url\", \"https://...\")\n");
+		err = -1;
+	}
+	err |= check_ranges();
+	err |= check_names();
+	err |= check_files();
+	err |= find_node();
+	for(i = 0; i < cn_conf.http_headers; i++)
+		err |= check_header(cn_conf.http_header[i], i + 1);
+	return err ? -1 : 0;
+}
+
+int cn_conf_check_fr_timer(int fr_timer_ms)
+{
+	if(cn_conf.timeout_ms + CN_FR_TIMER_MARGIN_MS <= fr_timer_ms)
+		return 0;
+	LM_ERR("timeout is %d ms but tm ends a transaction after fr_timer, %d ms: "
+		   "set timeout to at most %d or tm's fr_timer to at least %d\n",
+			cn_conf.timeout_ms, fr_timer_ms,
+			fr_timer_ms - CN_FR_TIMER_MARGIN_MS,
+			cn_conf.timeout_ms + CN_FR_TIMER_MARGIN_MS);
+	return -1;
+}
+
+int cn_conf_posts_per_process(void)
+{
+	if(cn_conf.http_version == CN_HTTP_1_1
+			&& cn_conf.max_connections < cn_conf.max_in_flight)
+		return cn_conf.max_connections;
+	return cn_conf.max_in_flight;
+}
+
+int cn_conf_capacity(void)
+{
+	return cn_conf.queue_size
+		   + cn_conf.http_processes * cn_conf_posts_per_process();
+}

@@ -1,0 +1,45 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* New or refresh? Decided per Contact with usrloc's own rules and registrar's
+ * own settings, so that it agrees with what save() is going to do. */
+
+#ifndef CN_DETECT_H
+#define CN_DETECT_H
+
+#include "../../core/parser/msg_parser.h"
+
+#include "cn_event.h"
+
+struct udomain;
+
+/* Process: main, in mod_init. Needs usrloc and registrar loaded. */
+int cn_detect_init(void) CN_MUST;
+
+/* The usrloc table of this name. @return NULL: there is none */
+struct udomain *cn_detect_table(const char *name);
+
+/**
+ * Read a REGISTER: who, where from, which contacts.
+ * Process: SIP worker.
+ *
+ * @param ev filled; points into msg and into scratch memory that the next call
+ *           overwrites. A request that save() is going to refuse for its form
+ *           has no contacts here: there is nothing to tell the CMS.
+ * @return 0, or -1: out of memory
+ */
+int cn_detect_read(struct sip_msg *msg, struct cn_event *ev) CN_MUST;
+
+/**
+ * Decide for each contact whether the CMS must know. Looks at the bindings
+ * under usrloc's lock, changes nothing (with usrloc's db_mode 3 it queries the
+ * database, as save() does). May be repeated.
+ * Process: SIP worker.
+ *
+ * @param ev ev->reason is NONE afterwards where the CMS need not know: for
+ *           refreshes, and for what save() is going to refuse.
+ */
+void cn_detect_classify(struct udomain *table, struct cn_event *ev);
+
+#endif

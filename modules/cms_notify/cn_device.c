@@ -1,0 +1,213 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "../../core/dprint.h"
+#include "../../core/locking.h"
+#include "../../core/mem/shm_mem.h"
+
+#include "cn_device.h"
+
+/* Requests that may wait for one event: a device has a handful under way at
+ * the most, more is an attack on our memory. */
+#define CN_WAITERS_MAX 64
+
+struct slot
+{
+	gen_lock_t lock;
+	unsigned generation; /* how many jobs have left it */
+	struct cn_job *first;
+};
+
+static struct
+{
+	struct slot *slots;
+	unsigned mask;
+} index_;
+
+int cn_device_init(unsigned capacity)
+{
+	unsigned size = 1024, i;
+
+	while(size < capacity && size < 65536)
+		size *= 2;
+	index_.slots = shm_malloc(size * sizeof(struct slot));
+	if(index_.slots == NULL) {
+		SHM_MEM_ERROR;
+		return -1;
+	}
+	memset(index_.slots, 0, size * sizeof(struct slot));
+	for(i = 0; i < size; i++) {
+		if(lock_init(&index_.slots[i].lock) == NULL) {
+			LM_ERR("cannot make a lock\n");
+			return -1;
+		}
+	}
+	index_.mask = size - 1;
+	return 0;
+}
+
+void cn_device_destroy(void)
+{
+	if(index_.slots)
+		shm_free(index_.slots);
+	index_.slots = NULL;
+}
+
+static struct slot *slot_of(unsigned hash)
+{
+	return &index_.slots[hash & index_.mask];
+}
+
+unsigned cn_device_generation(unsigned hash)
+{
+	return *(volatile unsigned *)&slot_of(hash)->generation;
+}
+
+static struct cn_job *find(struct slot *slot, const struct cn_event *ev)
+{
+	struct cn_job *job;
+
+	for(job = slot->first; job; job = *cn_job_next(job)) {
+		if(cn_job_covers(job, ev))
+			return job;
+	}
+	return NULL;
+}
+
+bool cn_device_joinable(const struct cn_event *ev)
+{
+	struct slot *slot = slot_of(ev->hash);
+	bool found;
+
+	if(*(struct cn_job *volatile *)&slot->first == NULL)
+		return false;
+	lock_get(&slot->lock);
+	found = find(slot, ev) != NULL;
+	lock_release(&slot->lock);
+	return found;
+}
+
+/* One dialog's requests in CSeq order, the others as they came. */
+static void add_waiter(struct cn_job *job, struct cn_waiter *waiter)
+{
+	struct cn_waiter **p = cn_job_waiters(job);
+
+	while(*p
+			&& ((*p)->call_id_hash != waiter->call_id_hash
+					|| (*p)->cseq <= waiter->cseq))
+		p = &(*p)->next;
+	waiter->next = *p;
+	*p = waiter;
+	++*cn_job_waiter_count(job);
+}
+
+enum cn_entry cn_device_enter(const struct cn_event *ev, unsigned generation,
+		struct cn_waiter *waiter)
+{
+	struct slot *slot = slot_of(ev->hash);
+	struct cn_job *job;
+	enum cn_entry entry;
+
+	lock_get(&slot->lock);
+	job = find(slot, ev);
+	if(job) {
+		if(*cn_job_waiter_count(job) < CN_WAITERS_MAX) {
+			add_waiter(job, waiter);
+			entry = CN_JOINED;
+		} else {
+			entry = CN_CROWDED;
+		}
+	} else if(waiter->block == NULL || slot->generation != generation) {
+		entry = CN_STALE;
+	} else {
+		add_waiter(waiter->block, waiter);
+		*cn_job_next(waiter->block) = slot->first;
+		slot->first = waiter->block;
+		entry = CN_ENTERED;
+	}
+	lock_release(&slot->lock);
+	return entry;
+}
+
+static void unlink_job(struct slot *slot, struct cn_job *job)
+{
+	struct cn_job **p = &slot->first;
+
+	while(*p && *p != job)
+		p = cn_job_next(*p);
+	if(*p)
+		*p = *cn_job_next(job);
+	slot->generation++;
+}
+
+struct cn_waiter *cn_device_next_waiter(struct cn_job *job)
+{
+	struct slot *slot = slot_of(cn_job_hash(job));
+	struct cn_waiter *waiter;
+
+	lock_get(&slot->lock);
+	waiter = *cn_job_waiters(job);
+	if(waiter) {
+		*cn_job_waiters(job) = waiter->next;
+		--*cn_job_waiter_count(job);
+	} else {
+		unlink_job(slot, job);
+	}
+	lock_release(&slot->lock);
+	return waiter;
+}
+
+void cn_device_overdue(int64_t now_us, void (*due)(struct cn_job *job))
+{
+	struct cn_job *job;
+	unsigned i;
+
+	for(i = 0; i <= index_.mask; i++) {
+		struct slot *slot = &index_.slots[i];
+
+		if(*(struct cn_job *volatile *)&slot->first == NULL)
+			continue;
+		lock_get(&slot->lock);
+		for(job = slot->first; job; job = *cn_job_next(job)) {
+			if(!cn_job_decided(job) && cn_job_deadline_us(job) < now_us)
+				due(job);
+		}
+		lock_release(&slot->lock);
+	}
+}
+
+static void fill_row(struct cn_device_row *row, struct cn_job *job)
+{
+	snprintf(row->id, sizeof(row->id), "%.*s", cn_job_id(job)->len,
+			cn_job_id(job)->s);
+	snprintf(row->aor, sizeof(row->aor), "%.*s", cn_job_aor(job)->len,
+			cn_job_aor(job)->s);
+	row->parked_us = cn_job_parked_us(job);
+	row->waiters = *cn_job_waiter_count(job);
+	row->reason = cn_job_reason(job);
+	row->sent = cn_job_sent(job);
+	row->decided = cn_job_decided(job);
+}
+
+int cn_device_list(struct cn_device_row *rows, int max)
+{
+	struct cn_job *job;
+	unsigned i;
+	int n = 0;
+
+	for(i = 0; i <= index_.mask && n < max; i++) {
+		struct slot *slot = &index_.slots[i];
+
+		if(*(struct cn_job *volatile *)&slot->first == NULL)
+			continue;
+		lock_get(&slot->lock);
+		for(job = slot->first; job && n < max; job = *cn_job_next(job))
+			fill_row(&rows[n++], job);
+		lock_release(&slot->lock);
+	}
+	return n;
+}

@@ -1,0 +1,502 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "../../core/dprint.h"
+
+#include "cn_conf.h"
+#include "cn_http.h"
+
+/* Memory of this file is the system's, not Kamailio's: it belongs to one
+ * process, and a CMS must not be able to eat the memory of the SIP server. */
+
+#define CN_HEADER_BYTES_MAX 65536
+#define CN_EVENTS 64
+
+#if LIBCURL_VERSION_NUM < 0x075500
+#error "libcurl 7.85 or newer is needed"
+#endif
+
+/* Lives as long as the process: handle, buffers and the connection's TLS
+ * session are used again by the next request. */
+struct transfer
+{
+	struct transfer *next; /* in the list of the free ones */
+	struct cn_http *http;
+	CURL *easy;
+	void *user;
+	int endpoint; /* that the handle is set up for, -1: none yet */
+	struct curl_slist id_header; /* the head of the common list */
+	char id[80];
+	char *answer;
+	size_t answer_len;
+	size_t answer_size;
+	size_t header_bytes;
+	bool too_big;
+	char error[CURL_ERROR_SIZE];
+};
+
+struct cn_http
+{
+	CURLM *multi;
+	CURLSH *share;
+	int epoll;
+	int64_t timer_us; /* when curl wants to be called, -1: never */
+	cn_http_done_f done;
+	struct curl_slist *headers; /* common to all requests */
+	struct transfer *free;
+	struct transfer transfers[];
+};
+
+bool cn_http_url_ok(const char *url, const char **error)
+{
+	CURLU *u = curl_url();
+	char *part = NULL;
+
+	*error = NULL;
+	if(u == NULL) {
+		*error = "out of memory";
+		return false;
+	}
+	if(curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK)
+		*error = "no valid URL, write http://host[:port]/path or https://...";
+	else if(curl_url_get(u, CURLUPART_SCHEME, &part, 0) != CURLUE_OK
+			|| (strcmp(part, "http") != 0 && strcmp(part, "https") != 0))
+		*error = "the scheme must be http or https";
+	curl_free(part);
+	part = NULL;
+	if(*error == NULL && curl_url_get(u, CURLUPART_USER, &part, 0) == CURLUE_OK)
+		*error = "no user name or password in it, use http_header for "
+				 "credentials";
+	curl_free(part);
+	curl_url_cleanup(u);
+	return *error == NULL;
+}
+
+/* -------- what curl calls -------- */
+
+static size_t on_body(char *data, size_t one, size_t n, void *transfer)
+{
+	struct transfer *t = transfer;
+	size_t size = t->answer_size ? t->answer_size : 1024;
+	char *more;
+
+	n *= one;
+	if(n > (size_t)cn_conf.max_answer_size - t->answer_len) {
+		t->too_big = true;
+		return CURL_WRITEFUNC_ERROR;
+	}
+	while(size < t->answer_len + n)
+		size *= 2;
+	if(size != t->answer_size) {
+		more = realloc(t->answer, size);
+		if(more == NULL)
+			return CURL_WRITEFUNC_ERROR;
+		t->answer = more;
+		t->answer_size = size;
+	}
+	memcpy(t->answer + t->answer_len, data, n);
+	t->answer_len += n;
+	return n;
+}
+
+static size_t on_header(char *data, size_t one, size_t n, void *transfer)
+{
+	struct transfer *t = transfer;
+
+	(void)data;
+	t->header_bytes += one * n;
+	if(t->header_bytes > CN_HEADER_BYTES_MAX) {
+		t->too_big = true;
+		return CURL_WRITEFUNC_ERROR;
+	}
+	return one * n;
+}
+
+static int on_timer(CURLM *multi, long timeout_ms, void *http)
+{
+	struct cn_http *h = http;
+
+	(void)multi;
+	h->timer_us =
+			timeout_ms < 0 ? -1 : cn_now_us() + (int64_t)timeout_ms * 1000;
+	return 0;
+}
+
+static int on_socket(
+		CURL *easy, curl_socket_t fd, int what, void *http, void *known)
+{
+	struct cn_http *h = http;
+	struct epoll_event ev = {.events = 0, .data.fd = fd};
+	int op = known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+
+	(void)easy;
+	if(what == CURL_POLL_REMOVE) {
+		/* curl may have closed it already: then the kernel has removed it */
+		epoll_ctl(h->epoll, EPOLL_CTL_DEL, fd, &ev);
+		curl_multi_assign(h->multi, fd, NULL);
+		return 0;
+	}
+	if(what & CURL_POLL_IN)
+		ev.events |= EPOLLIN;
+	if(what & CURL_POLL_OUT)
+		ev.events |= EPOLLOUT;
+	if(epoll_ctl(h->epoll, op, fd, &ev) < 0) {
+		LM_ERR("cannot watch a connection: %s\n", strerror(errno));
+		return -1;
+	}
+	curl_multi_assign(h->multi, fd, h);
+	return 0;
+}
+
+/* -------- making -------- */
+
+static int set_up_multi(struct cn_http *h)
+{
+	CURLM *m = h->multi;
+	long per_host = cn_conf.max_connections;
+
+	if(curl_multi_setopt(m, CURLMOPT_SOCKETFUNCTION, on_socket)
+			|| curl_multi_setopt(m, CURLMOPT_SOCKETDATA, h)
+			|| curl_multi_setopt(m, CURLMOPT_TIMERFUNCTION, on_timer)
+			|| curl_multi_setopt(m, CURLMOPT_TIMERDATA, h)
+			|| curl_multi_setopt(m, CURLMOPT_MAX_HOST_CONNECTIONS, per_host)
+			|| curl_multi_setopt(
+					m, CURLMOPT_MAXCONNECTS, per_host * cn_conf.endpoints)
+			|| curl_multi_setopt(m, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX))
+		return -1;
+	return 0;
+}
+
+static int set_up_headers(struct cn_http *h)
+{
+	struct curl_slist *list, *more;
+	int i;
+
+	list = curl_slist_append(NULL, "Content-Type: application/json");
+	for(i = 0; i < cn_conf.http_headers && list; i++) {
+		more = curl_slist_append(list, cn_conf.http_header[i]);
+		if(more == NULL)
+			curl_slist_free_all(list);
+		list = more;
+	}
+	h->headers = list;
+	return list ? 0 : -1;
+}
+
+static long http_version(void)
+{
+	switch(cn_conf.http_version) {
+		case CN_HTTP_1_1:
+			return CURL_HTTP_VERSION_1_1;
+		case CN_HTTP_2:
+			return CURL_HTTP_VERSION_2TLS;
+		case CN_HTTP_2_PRIOR_KNOWLEDGE:
+			return CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
+	}
+	return CURL_HTTP_VERSION_NONE;
+}
+
+static int set_up_tls(CURL *e)
+{
+	if(curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L)
+			|| curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L))
+		return -1;
+	if(cn_conf.tls_ca && curl_easy_setopt(e, CURLOPT_CAINFO, cn_conf.tls_ca))
+		return -1;
+	if(cn_conf.tls_cert
+			&& (curl_easy_setopt(e, CURLOPT_SSLCERT, cn_conf.tls_cert)
+					|| curl_easy_setopt(e, CURLOPT_SSLKEY, cn_conf.tls_key)))
+		return -1;
+	return 0;
+}
+
+/* What is the same for each request. */
+static int set_up_easy(struct transfer *t)
+{
+	CURL *e = t->easy = curl_easy_init();
+
+	if(e == NULL)
+		return -1;
+	t->id_header.data = t->id;
+	t->id_header.next = t->http->headers;
+	if(curl_easy_setopt(e, CURLOPT_PRIVATE, t)
+			|| curl_easy_setopt(e, CURLOPT_SHARE, t->http->share)
+			|| curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->error)
+			|| curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body)
+			|| curl_easy_setopt(e, CURLOPT_WRITEDATA, t)
+			|| curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header)
+			|| curl_easy_setopt(e, CURLOPT_HEADERDATA, t)
+			|| curl_easy_setopt(e, CURLOPT_HTTPHEADER, &t->id_header)
+			|| curl_easy_setopt(e, CURLOPT_USERAGENT,
+					"kamailio-cms_notify/" CN_VERSION)
+			|| curl_easy_setopt(e, CURLOPT_POST, 1L)
+			|| curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L)
+			|| curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https")
+			/* from the environment of whoever started Kamailio */
+			|| curl_easy_setopt(e, CURLOPT_PROXY, "")
+			|| curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L)
+			/* neither a signal nor a wait for the resolver's thread */
+			|| curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L)
+			|| curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L)
+			|| curl_easy_setopt(e, CURLOPT_HTTP_VERSION, http_version())
+			|| curl_easy_setopt(e, CURLOPT_PIPEWAIT,
+					cn_conf.http_version == CN_HTTP_1_1 ? 0L : 1L)
+			|| curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE,
+					(curl_off_t)cn_conf.max_answer_size)
+			|| set_up_tls(e) < 0)
+		return -1;
+	return 0;
+}
+
+static CURLSH *new_share(void)
+{
+	CURLSH *share = curl_share_init();
+
+	/* one thread: no locks; sessions are resumed on any connection */
+	if(share
+			&& curl_share_setopt(
+					share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION)) {
+		curl_share_cleanup(share);
+		return NULL;
+	}
+	return share;
+}
+
+struct cn_http *cn_http_new(int most, cn_http_done_f done)
+{
+	struct cn_http *h;
+	int i;
+
+	if(curl_global_init(CURL_GLOBAL_ALL) != 0) {
+		LM_ERR("cannot start libcurl\n");
+		return NULL;
+	}
+	h = calloc(1, sizeof(*h) + most * sizeof(struct transfer));
+	if(h == NULL) {
+		LM_ERR("out of memory\n");
+		return NULL;
+	}
+	h->epoll = epoll_create1(EPOLL_CLOEXEC);
+	h->timer_us = -1;
+	h->done = done;
+	h->multi = curl_multi_init();
+	h->share = new_share();
+	if(h->epoll < 0 || h->multi == NULL || h->share == NULL
+			|| set_up_multi(h) < 0 || set_up_headers(h) < 0) {
+		LM_ERR("cannot set up libcurl\n");
+		/* the process is about to end, and everything with it */
+		return NULL;
+	}
+	for(i = most - 1; i >= 0; i--) {
+		h->transfers[i].http = h;
+		h->transfers[i].endpoint = -1;
+		h->transfers[i].next = h->free;
+		h->free = &h->transfers[i];
+	}
+	return h;
+}
+
+int cn_http_watch(struct cn_http *http, int fd)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+
+	ev.data.fd = -1; /* none of curl's */
+	if(epoll_ctl(http->epoll, EPOLL_CTL_ADD, fd, &ev) == 0)
+		return 0;
+	LM_ERR("cannot watch a file descriptor: %s\n", strerror(errno));
+	return -1;
+}
+
+/* -------- posting -------- */
+
+static int set_up_request(
+		struct transfer *t, const struct cn_http_request *request)
+{
+	CURL *e = t->easy;
+	long connect_ms = cn_conf.connect_timeout_ms;
+
+	if(connect_ms > request->timeout_ms)
+		connect_ms = request->timeout_ms;
+	t->answer_len = 0;
+	t->header_bytes = 0;
+	t->too_big = false;
+	t->error[0] = '\0';
+	snprintf(t->id, sizeof(t->id), "Idempotency-Key: \"%.*s\"", request->id.len,
+			request->id.s);
+	if(t->endpoint != request->endpoint
+			&& curl_easy_setopt(
+					e, CURLOPT_URL, cn_conf.cms_url[request->endpoint]))
+		return -1;
+	t->endpoint = request->endpoint;
+	if(curl_easy_setopt(e, CURLOPT_POSTFIELDS, request->body.s)
+			|| curl_easy_setopt(
+					e, CURLOPT_POSTFIELDSIZE, (long)request->body.len)
+			|| curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, request->timeout_ms)
+			|| curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, connect_ms))
+		return -1;
+	return 0;
+}
+
+int cn_http_post(struct cn_http *http, const struct cn_http_request *request,
+		void *user)
+{
+	struct transfer *t = http->free;
+
+	if(t == NULL)
+		return -1;
+	if((t->easy == NULL && set_up_easy(t) < 0)
+			|| set_up_request(t, request) < 0
+			|| curl_multi_add_handle(http->multi, t->easy) != CURLM_OK) {
+		if(t->easy)
+			curl_easy_cleanup(t->easy);
+		t->easy = NULL;
+		t->endpoint = -1;
+		return -1;
+	}
+	t->user = user;
+	http->free = t->next;
+	return 0;
+}
+
+/* -------- ending -------- */
+
+/* Did the request never leave, so that it was the connection that was late? */
+static bool never_sent(CURL *easy)
+{
+	long bytes = 0;
+
+	curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &bytes);
+	return bytes == 0;
+}
+
+static enum cn_cause cause_of(const struct transfer *t, CURLcode code)
+{
+	if(t->too_big)
+		return CN_CAUSE_too_big;
+	switch(code) {
+		case CURLE_OK:
+			return CN_CAUSE_none;
+		case CURLE_FILESIZE_EXCEEDED:
+			return CN_CAUSE_too_big;
+		case CURLE_OPERATION_TIMEDOUT:
+			return never_sent(t->easy) ? CN_CAUSE_connect : CN_CAUSE_timeout;
+		case CURLE_COULDNT_RESOLVE_HOST:
+		case CURLE_COULDNT_CONNECT:
+		case CURLE_SEND_ERROR:
+		case CURLE_RECV_ERROR:
+		case CURLE_GOT_NOTHING:
+		case CURLE_PARTIAL_FILE:
+			return CN_CAUSE_connect;
+		case CURLE_SSL_CONNECT_ERROR:
+		case CURLE_PEER_FAILED_VERIFICATION:
+		case CURLE_SSL_CERTPROBLEM:
+		case CURLE_SSL_CIPHER:
+		case CURLE_SSL_CACERT_BADFILE:
+		case CURLE_SSL_ISSUER_ERROR:
+		case CURLE_SSL_CRL_BADFILE:
+		case CURLE_SSL_INVALIDCERTSTATUS:
+		case CURLE_SSL_ENGINE_INITFAILED:
+		case CURLE_SSL_ENGINE_NOTFOUND:
+		case CURLE_SSL_ENGINE_SETFAILED:
+		case CURLE_SSL_CLIENTCERT:
+			return CN_CAUSE_tls;
+		case CURLE_OUT_OF_MEMORY:
+		case CURLE_WRITE_ERROR:
+			return CN_CAUSE_memory;
+		default:
+			return CN_CAUSE_bad_answer;
+	}
+}
+
+static void end_transfer(struct cn_http *h, struct transfer *t, CURLcode code)
+{
+	struct cn_http_result result;
+	curl_off_t retry_after = 0;
+
+	memset(&result, 0, sizeof(result));
+	result.cause = cause_of(t, code);
+	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &result.status);
+	curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &retry_after);
+	if(result.cause == CN_CAUSE_none
+			&& cn_policy_verdict(result.status) == CN_UNAVAILABLE)
+		result.cause = CN_CAUSE_http;
+	if(retry_after > 0)
+		result.retry_after = retry_after < CN_RETRY_AFTER_MAX_S
+									 ? (unsigned)retry_after
+									 : CN_RETRY_AFTER_MAX_S;
+	result.body.s = t->answer;
+	result.body.len = (int)t->answer_len;
+	result.detail = t->error[0] ? t->error : curl_easy_strerror(code);
+	curl_multi_remove_handle(h->multi, t->easy);
+	t->next = h->free;
+	h->free = t;
+	h->done(t->user, &result);
+}
+
+static void end_transfers(struct cn_http *h)
+{
+	struct transfer *t;
+	CURLMsg *msg;
+	int left;
+
+	while((msg = curl_multi_info_read(h->multi, &left)) != NULL) {
+		if(msg->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&t);
+		end_transfer(h, t, msg->data.result);
+	}
+}
+
+static int wait_ms(const struct cn_http *h, int timeout_ms)
+{
+	int64_t left;
+
+	if(h->timer_us < 0)
+		return timeout_ms;
+	left = (h->timer_us - cn_now_us() + 999) / 1000;
+	if(left < 0)
+		left = 0;
+	return timeout_ms >= 0 && timeout_ms < left ? timeout_ms : (int)left;
+}
+
+static int curl_mask(uint32_t events)
+{
+	int mask = 0;
+
+	if(events & EPOLLIN)
+		mask |= CURL_CSELECT_IN;
+	if(events & EPOLLOUT)
+		mask |= CURL_CSELECT_OUT;
+	if(events & (EPOLLERR | EPOLLHUP))
+		mask |= CURL_CSELECT_ERR;
+	return mask;
+}
+
+void cn_http_run(struct cn_http *http, int timeout_ms)
+{
+	struct epoll_event events[CN_EVENTS];
+	int i, n, running;
+
+	n = epoll_wait(
+			http->epoll, events, CN_EVENTS, wait_ms(http, timeout_ms));
+	for(i = 0; i < n; i++) {
+		if(events[i].data.fd >= 0)
+			curl_multi_socket_action(http->multi, events[i].data.fd,
+					curl_mask(events[i].events), &running);
+	}
+	if(http->timer_us >= 0 && cn_now_us() >= http->timer_us) {
+		http->timer_us = -1; /* curl sets it anew */
+		curl_multi_socket_action(
+				http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	}
+	end_transfers(http);
+}

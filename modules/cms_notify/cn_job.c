@@ -1,0 +1,347 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <string.h>
+
+#include "../../core/atomic_ops.h"
+#include "../../core/hashes.h"
+#include "../../core/dprint.h"
+#include "../../core/mem/shm_mem.h"
+
+#include "cn_conf.h"
+#include "cn_job.h"
+#include "cn_stats.h"
+
+/* What tells one device of an AOR from another. */
+struct key
+{
+	str uri;
+	str instance;
+};
+
+struct cn_job
+{
+	struct cn_job *next;
+	atomic_t holders;
+	atomic_t decided;
+	unsigned hash;
+	enum cn_reason reason;
+	int64_t parked_us;
+	int64_t deadline_us;
+	int64_t sent_us; /* 0: not yet */
+	struct cn_outcome outcome;
+	char *answer; /* shm: the answer, where it did not fit into the block */
+	struct cn_waiter *waiters;
+	int waiter_count;
+	struct cn_waiter waiter;
+	str id;
+	str key;
+	str aor;
+	str body; /* last in the block: its place is reused for the answer */
+	int key_count;
+	struct key keys[];
+};
+
+/* Jobs that exist, and how many may. */
+static struct
+{
+	atomic_t *count;
+	int capacity;
+} jobs;
+
+int cn_job_init(unsigned capacity)
+{
+	jobs.count = shm_malloc(sizeof(*jobs.count));
+	if(jobs.count == NULL) {
+		SHM_MEM_ERROR;
+		return -1;
+	}
+	atomic_set(jobs.count, 0);
+	jobs.capacity = capacity;
+	return 0;
+}
+
+void cn_job_destroy(void)
+{
+	if(jobs.count)
+		shm_free(jobs.count);
+	jobs.count = NULL;
+}
+
+bool cn_job_room(void)
+{
+	return atomic_get(jobs.count) < jobs.capacity;
+}
+
+static char *put(str *to, const str *from, char *p)
+{
+	to->s = p;
+	to->len = from->len;
+	if(from->len > 0)
+		memcpy(p, from->s, from->len);
+	return p + from->len;
+}
+
+static size_t strings_size(
+		const struct cn_event *ev, const str *body, const str *callback)
+{
+	size_t size = CN_ID_LEN + ev->key.len + ev->aor.len + body->len;
+	int i;
+
+	size += callback->len;
+	for(i = 0; i < ev->contact_count; i++)
+		size += ev->contacts[i].uri.len + ev->contacts[i].instance.len;
+	return size;
+}
+
+static void copy_strings(struct cn_job *job, const struct cn_event *ev,
+		const str *body, const str *callback)
+{
+	str id = {(char *)ev->id, CN_ID_LEN};
+	char *p = (char *)&job->keys[ev->contact_count];
+	int i;
+
+	for(i = 0; i < ev->contact_count; i++) {
+		p = put(&job->keys[i].uri, &ev->contacts[i].uri, p);
+		p = put(&job->keys[i].instance, &ev->contacts[i].instance, p);
+	}
+	job->key_count = ev->contact_count;
+	p = put(&job->id, &id, p);
+	p = put(&job->key, &ev->key, p);
+	p = put(&job->aor, &ev->aor, p);
+	p = put(&job->waiter.callback, callback, p);
+	put(&job->body, body, p);
+}
+
+static void init_waiter(struct cn_waiter *w, const struct cn_event *ev)
+{
+	w->call_id_hash = get_hash1_raw(ev->call_id.s, ev->call_id.len);
+	w->cseq = ev->cseq;
+	w->parked_us = cn_now_us();
+}
+
+enum cn_cause cn_job_new(const struct cn_event *ev, const str *body,
+		const str *callback, struct cn_job **out)
+{
+	struct cn_job *job;
+	size_t fixed = sizeof(*job) + ev->contact_count * sizeof(struct key);
+
+	*out = NULL;
+	if(atomic_add(jobs.count, 1) > jobs.capacity) {
+		atomic_dec(jobs.count);
+		return CN_CAUSE_busy;
+	}
+	job = shm_malloc(fixed + strings_size(ev, body, callback));
+	if(job == NULL) {
+		atomic_dec(jobs.count);
+		return CN_CAUSE_memory;
+	}
+	memset(job, 0, fixed);
+	copy_strings(job, ev, body, callback);
+	init_waiter(&job->waiter, ev);
+	job->waiter.block = job;
+	atomic_set(&job->holders, 2);
+	atomic_set(&job->decided, 0);
+	job->hash = ev->hash;
+	job->reason = ev->reason;
+	job->parked_us = job->waiter.parked_us;
+	job->deadline_us = job->parked_us + (int64_t)cn_conf.timeout_ms * 1000;
+	*out = job;
+	return CN_CAUSE_none;
+}
+
+void cn_job_free(struct cn_job *job)
+{
+	if(job == NULL)
+		return;
+	if(job->answer)
+		shm_free(job->answer);
+	shm_free(job);
+	atomic_dec(jobs.count);
+}
+
+void cn_job_release(struct cn_job *job)
+{
+	if(atomic_dec_and_test(&job->holders))
+		cn_job_free(job);
+}
+
+struct cn_waiter *cn_waiter_new(const struct cn_event *ev, const str *callback)
+{
+	struct cn_waiter *w = shm_malloc(sizeof(*w) + callback->len);
+
+	if(w == NULL)
+		return NULL;
+	memset(w, 0, sizeof(*w));
+	put(&w->callback, callback, (char *)(w + 1));
+	init_waiter(w, ev);
+	return w;
+}
+
+void cn_waiter_free(struct cn_waiter *waiter)
+{
+	if(waiter == NULL)
+		return;
+	if(waiter->block)
+		cn_job_free(waiter->block);
+	else
+		shm_free(waiter);
+}
+
+struct cn_waiter *cn_job_waiter(struct cn_job *job)
+{
+	return &job->waiter;
+}
+
+const str *cn_job_id(const struct cn_job *job)
+{
+	return &job->id;
+}
+
+const str *cn_job_aor(const struct cn_job *job)
+{
+	return &job->aor;
+}
+
+const str *cn_job_body(const struct cn_job *job)
+{
+	return &job->body;
+}
+
+enum cn_reason cn_job_reason(const struct cn_job *job)
+{
+	return job->reason;
+}
+
+int64_t cn_job_parked_us(const struct cn_job *job)
+{
+	return job->parked_us;
+}
+
+int64_t cn_job_deadline_us(const struct cn_job *job)
+{
+	return job->deadline_us;
+}
+
+void cn_job_set_sent(struct cn_job *job, int64_t now_us)
+{
+	job->sent_us = now_us;
+}
+
+bool cn_job_sent(const struct cn_job *job)
+{
+	return job->sent_us != 0;
+}
+
+/* The answer takes the place of the request, which nobody needs any more. */
+static char *room_for_answer(struct cn_job *job, int size)
+{
+	if(size <= job->body.len)
+		return job->body.s;
+	job->answer = shm_malloc(size);
+	return job->answer;
+}
+
+bool cn_job_decide(struct cn_job *job, const struct cn_outcome *outcome)
+{
+	int text_len = outcome->text.len;
+	char *p;
+
+	if(atomic_cmpxchg(&job->decided, 0, 1) != 0)
+		return false;
+	job->outcome = *outcome;
+	memset(&job->outcome.text, 0, sizeof(str));
+	memset(&job->outcome.body, 0, sizeof(str));
+	if(text_len + outcome->body.len > 0) {
+		p = room_for_answer(job, text_len + outcome->body.len);
+		if(p) {
+			p = put(&job->outcome.text, &outcome->text, p);
+			put(&job->outcome.body, &outcome->body, p);
+		} else {
+			LM_WARN("event %.*s: no shared memory for the answer's body, "
+					"increase it (kamailio -m)\n",
+					job->id.len, job->id.s);
+		}
+	}
+	if(job->outcome.text.len == 0) {
+		job->outcome.text.s = (char *)cn_cause_text(outcome->cause);
+		job->outcome.text.len = strlen(job->outcome.text.s);
+	}
+	return true;
+}
+
+bool cn_job_decided(const struct cn_job *job)
+{
+	return atomic_get((atomic_t *)&job->decided) != 0;
+}
+
+const struct cn_outcome *cn_job_outcome(const struct cn_job *job)
+{
+	return &job->outcome;
+}
+
+struct cn_job **cn_job_next(struct cn_job *job)
+{
+	return &job->next;
+}
+
+struct cn_waiter **cn_job_waiters(struct cn_job *job)
+{
+	return &job->waiters;
+}
+
+int *cn_job_waiter_count(struct cn_job *job)
+{
+	return &job->waiter_count;
+}
+
+unsigned cn_job_hash(const struct cn_job *job)
+{
+	return job->hash;
+}
+
+static bool has_contact(const struct cn_job *job, const struct cn_contact *c)
+{
+	int i;
+
+	for(i = 0; i < job->key_count; i++) {
+		const struct key *k = &job->keys[i];
+
+		if(cn_conf.identity == CN_IDENTITY_INSTANCE && c->instance.len > 0
+				&& k->instance.len > 0) {
+			if(cn_contact_same_instance(&c->instance, &k->instance))
+				return true;
+		} else if(c->uri.len == k->uri.len
+				  && memcmp(c->uri.s, k->uri.s, k->uri.len) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* What is new in the event must all be on its way already; where nothing is
+ * new (the device leaves, or refreshes) one common contact is enough. */
+bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev)
+{
+	int i;
+
+	if(job->key.len != ev->key.len
+			|| memcmp(job->key.s, ev->key.s, ev->key.len) != 0)
+		return false;
+	if(ev->star)
+		return true;
+	if(cn_conf.identity == CN_IDENTITY_AOR)
+		return ev->contact_count > 0;
+	for(i = 0; i < ev->contact_count; i++) {
+		const struct cn_contact *c = &ev->contacts[i];
+
+		if(ev->reason == CN_REASON_NONE) {
+			if(has_contact(job, c))
+				return true;
+		} else if(c->reason != CN_REASON_NONE && !has_contact(job, c)) {
+			return false;
+		}
+	}
+	return ev->reason != CN_REASON_NONE;
+}

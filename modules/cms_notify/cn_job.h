@@ -1,0 +1,105 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* One event on its way: what is POSTed, who waits for it, how it ended. A job
+ * is one block of shared memory. Two hold it: the sending side (ring, HTTP
+ * process) and the answering side (device index, verdict process); each lets
+ * go of it with cn_job_release(). */
+
+#ifndef CN_JOB_H
+#define CN_JOB_H
+
+#include "cn_event.h"
+#include "cn_policy.h"
+
+struct cn_job;
+
+/* A parked REGISTER. Lives in a block of shared memory of its own, or in its
+ * job's. */
+struct cn_waiter
+{
+	struct cn_waiter *next;
+	struct cn_job *block;	/* the job that it lives in, NULL: its own */
+	unsigned tm_index;		/* the transaction, for tm */
+	unsigned tm_label;
+	unsigned call_id_hash;
+	unsigned cseq;
+	int route;			/* index of the verdict route, -1: see callback */
+	str callback;		/* name of the KEMI function */
+	int64_t parked_us;
+};
+
+/* How an event ended. */
+struct cn_outcome
+{
+	enum cn_verdict verdict;
+	enum cn_cause cause;
+	unsigned status;	  /* HTTP status, 0: none */
+	unsigned retry_after; /* seconds that the CMS asked for, 0: did not */
+	str text;			  /* one line for a person */
+	str body;			  /* the answer as received */
+};
+
+/* Process: main, before any fork. */
+int cn_job_init(unsigned capacity) CN_MUST;
+void cn_job_destroy(void);
+
+/* Is there room for one more event? */
+bool cn_job_room(void);
+
+/**
+ * Copy an event into a new job, with a waiter in it that is still empty.
+ * Process: SIP worker. Never blocks.
+ *
+ * @param body     what to POST
+ * @param callback KEMI function of the waiter, empty: none
+ * @param job      the job, held once by the caller for each of the two sides
+ * @return none, busy (no room) or memory
+ */
+enum cn_cause cn_job_new(const struct cn_event *ev, const str *body,
+		const str *callback, struct cn_job **job) CN_MUST;
+void cn_job_free(struct cn_job *job); /* nobody else holds it; NULL allowed */
+void cn_job_release(struct cn_job *job);
+
+/* A waiter without a job, to join somebody else's. NULL: no memory. */
+struct cn_waiter *cn_waiter_new(const struct cn_event *ev, const str *callback)
+		CN_MUST;
+void cn_waiter_free(struct cn_waiter *waiter); /* with the block it lives in */
+
+struct cn_waiter *cn_job_waiter(struct cn_job *job); /* the one in the job */
+
+/* What a job knows. The strings live as long as the job. */
+const str *cn_job_id(const struct cn_job *job);
+const str *cn_job_aor(const struct cn_job *job);
+const str *cn_job_body(const struct cn_job *job);
+enum cn_reason cn_job_reason(const struct cn_job *job);
+int64_t cn_job_parked_us(const struct cn_job *job);
+int64_t cn_job_deadline_us(const struct cn_job *job);
+
+/* A POST has begun. */
+void cn_job_set_sent(struct cn_job *job, int64_t now_us);
+bool cn_job_sent(const struct cn_job *job);
+
+/**
+ * End the event. Whoever comes first wins; the job is then passed on to the
+ * verdict process by the winner, and by nobody else.
+ *
+ * @param outcome text and body are copied; a text is at most
+ *                CN_TEXT_MAX bytes; where memory is short the body is dropped
+ * @return true: this call ended it
+ */
+bool cn_job_decide(struct cn_job *job, const struct cn_outcome *outcome) CN_MUST;
+bool cn_job_decided(const struct cn_job *job);
+const struct cn_outcome *cn_job_outcome(const struct cn_job *job);
+#define CN_TEXT_MAX 256
+
+/* For cn_device only: the chain of a slot and the waiters, under its lock. */
+struct cn_job **cn_job_next(struct cn_job *job);
+struct cn_waiter **cn_job_waiters(struct cn_job *job);
+int *cn_job_waiter_count(struct cn_job *job);
+unsigned cn_job_hash(const struct cn_job *job);
+/* Is the device of the event the device of the job? */
+bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "cn_policy.h"
+
+const char *cn_verdict_name(enum cn_verdict verdict)
+{
+	switch(verdict) {
+		case CN_ACCEPTED:
+			return "accepted";
+		case CN_REJECTED:
+			return "rejected";
+		case CN_UNAVAILABLE:
+			return "unavailable";
+	}
+	return "";
+}
+
+const char *cn_cause_name(enum cn_cause cause)
+{
+	static const char *const names[] = {
+#define CN_X(name, counted, text) #name,
+			CN_CAUSES(CN_X)
+#undef CN_X
+	};
+	return names[cause];
+}
+
+const char *cn_cause_text(enum cn_cause cause)
+{
+	static const char *const texts[] = {
+#define CN_X(name, counted, text) text,
+			CN_CAUSES(CN_X)
+#undef CN_X
+	};
+	return texts[cause];
+}
+
+const char *cn_reason_name(enum cn_reason reason)
+{
+	switch(reason) {
+		case CN_REASON_NONE:
+			return "";
+		case CN_REASON_NEW:
+			return "new";
+		case CN_REASON_RETURNED:
+			return "returned";
+		case CN_REASON_REBOOT:
+			return "reboot";
+		case CN_REASON_MOVED:
+			return "moved";
+	}
+	return "";
+}
+
+enum cn_verdict cn_policy_verdict(long status)
+{
+	if(status >= 200 && status < 300)
+		return CN_ACCEPTED;
+	if(status < 400 || status >= 500)
+		return CN_UNAVAILABLE;
+	switch(status) {
+		case 408: /* Request Timeout */
+		case 409: /* Conflict: the same event is being worked on */
+		case 425: /* Too Early */
+		case 429: /* Too Many Requests */
+			return CN_UNAVAILABLE;
+		default:
+			return CN_REJECTED;
+	}
+}
+
+bool cn_policy_moves_on(enum cn_cause cause, long status)
+{
+	return cause != CN_CAUSE_none && status != 409;
+}
+
+long cn_policy_attempt_ms(long left_ms, long attempt_ms, bool last)
+{
+	long ms = last || left_ms < attempt_ms ? left_ms : attempt_ms;
+
+	return ms > 0 ? ms : 1; /* to libcurl 0 means: no limit */
+}
+
+unsigned cn_policy_retry_after(
+		unsigned waiting, unsigned capacity, unsigned cms_s, unsigned dice)
+{
+	enum
+	{
+		base_s = 2,
+		full_s = 28
+	};
+	unsigned least, seconds;
+
+	if(waiting > capacity)
+		waiting = capacity;
+	least = base_s + (unsigned)((uint64_t)full_s * waiting / capacity);
+	if(least < cms_s)
+		least = cms_s < CN_RETRY_AFTER_MAX_S ? cms_s : CN_RETRY_AFTER_MAX_S;
+	seconds = least + dice % (least / 2 + 1);
+	return seconds < CN_RETRY_AFTER_MAX_S ? seconds : CN_RETRY_AFTER_MAX_S;
+}

@@ -1,0 +1,161 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../core/cfg/cfg_struct.h"
+#include "../../core/dprint.h"
+#include "../../core/pt.h"
+#include "../../core/sr_module.h"
+#include "../../core/timer.h"
+
+#include "cn_conf.h"
+#include "cn_device.h"
+#include "cn_park.h"
+#include "cn_ring.h"
+#include "cn_stats.h"
+#include "cn_verdict_proc.h"
+
+/* The watchdog comes after the deadline has had its chance to be met by the
+ * HTTP process itself. */
+#define CN_WATCHDOG_EVERY_MS 63
+#define CN_WATCHDOG_GRACE_US 100000
+
+static struct cn_ring *ring;
+static cn_verdict_show_f show_verdict;
+static struct timer_ln *watchdog;
+
+void cn_verdict_proc_give(struct cn_job *job)
+{
+	void *item = job;
+
+	if(cn_ring_push(ring, &item) < 0)
+		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
+				cn_job_id(job)->s);
+}
+
+static void end_overdue(struct cn_job *job)
+{
+	struct cn_outcome outcome = {
+			.verdict = CN_UNAVAILABLE, .cause = CN_CAUSE_timeout};
+
+	if(cn_job_decide(job, &outcome))
+		cn_verdict_proc_give(job);
+}
+
+/* Process: timer. Looks, decides, pushes; nothing that could keep tm's timers
+ * waiting. */
+static ticks_t watch(ticks_t ticks, struct timer_ln *timer, void *unused)
+{
+	(void)ticks;
+	(void)timer;
+	(void)unused;
+	cn_device_overdue(cn_now_us() - CN_WATCHDOG_GRACE_US, end_overdue);
+	return (ticks_t)-1; /* again */
+}
+
+int cn_verdict_proc_init(cn_verdict_show_f show)
+{
+	show_verdict = show;
+	ring = cn_ring_new(cn_conf_capacity());
+	if(ring == NULL)
+		return -1;
+	watchdog = timer_alloc();
+	if(watchdog == NULL) {
+		LM_ERR("cannot make a timer\n");
+		return -1;
+	}
+	timer_init(watchdog, watch, NULL, 0);
+	if(timer_add(watchdog, MS_TO_TICKS(CN_WATCHDOG_EVERY_MS)) < 0) {
+		LM_ERR("cannot start a timer\n");
+		return -1;
+	}
+	return 0;
+}
+
+void cn_verdict_proc_destroy(void)
+{
+	cn_ring_free(ring);
+	ring = NULL;
+}
+
+static void count(const struct cn_job *job)
+{
+	const struct cn_outcome *outcome = cn_job_outcome(job);
+
+	switch(outcome->verdict) {
+		case CN_ACCEPTED:
+			cn_stats_count(CN_COUNTER_accepted);
+			break;
+		case CN_REJECTED:
+			cn_stats_count(CN_COUNTER_rejected);
+			break;
+		case CN_UNAVAILABLE:
+			cn_stats_count(CN_COUNTER_unavailable);
+			break;
+	}
+	cn_stats_cause(outcome->cause);
+	cn_stats_latency(CN_LATENCY_TOTAL, cn_now_us() - cn_job_parked_us(job));
+}
+
+static void resume(struct cn_job *job)
+{
+	struct cn_waiter *waiter;
+
+	count(job);
+	while((waiter = cn_device_next_waiter(job)) != NULL) {
+		show_verdict(job, waiter);
+		if(cn_park_resume(waiter) < 0)
+			LM_WARN("event %.*s: a request of %.*s is gone, its verdict is "
+					"not delivered\n",
+					cn_job_id(job)->len, cn_job_id(job)->s,
+					cn_job_aor(job)->len, cn_job_aor(job)->s);
+		show_verdict(NULL, NULL);
+		cn_stats_gauge(CN_GAUGE_parked, -1);
+		if(waiter->block != job)
+			cn_waiter_free(waiter);
+	}
+	cn_job_release(job);
+}
+
+static void run(void)
+{
+	struct pollfd fd = {.fd = cn_ring_fd(ring), .events = POLLIN};
+	struct cn_job *job;
+
+	for(;;) {
+		while((job = cn_ring_take(ring)) != NULL) {
+			cfg_update();
+			resume(job);
+		}
+		if(!cn_ring_sleep(ring))
+			continue;
+		if(poll(&fd, 1, -1) < 0 && errno != EINTR)
+			LM_ERR("poll: %s\n", strerror(errno));
+		cn_ring_wake(ring);
+	}
+}
+
+int cn_verdict_proc_fork(void)
+{
+	int i, pid;
+
+	for(i = 0; i < cn_conf.verdict_processes; i++) {
+		/* as an RPC process: usrloc and the database modules connect there;
+		 * with a socket to the TCP process, to answer over TCP */
+		pid = fork_process(PROC_RPC, "cms_notify verdict", 1);
+		if(pid < 0)
+			return -1;
+		if(pid == 0) {
+			if(cfg_child_init())
+				exit(-1);
+			run();
+			exit(0);
+		}
+	}
+	return 0;
+}
