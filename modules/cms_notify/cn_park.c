@@ -63,6 +63,10 @@ enum cn_parked cn_park(struct sip_msg *msg, struct cn_waiter *waiter)
 	/* NAT flags and the like: tm gives the resumed request those of the
 	 * suspended branch, which t_suspend() leaves empty */
 	getbflagsval(0, &t->uac[t->async_backup.blind_uac].branch_flags);
+	/* tm resumes with the id less one; registrar takes id 0 for a message that
+	 * its set_q_override() was called for, and would store q=0 */
+	if(t->uas.request->id == 1)
+		t->uas.request->id = 2;
 	return CN_PARKED;
 }
 

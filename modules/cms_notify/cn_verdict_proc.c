@@ -22,7 +22,7 @@
 
 /* The watchdog comes after the deadline has had its chance to be met by the
  * HTTP process itself. */
-#define CN_WATCHDOG_EVERY_MS 63
+#define CN_WATCHDOG_EVERY_MS 62 /* one tick of Kamailio's timer */
 #define CN_WATCHDOG_GRACE_US 100000
 
 static struct cn_ring *ring;
