@@ -30,8 +30,7 @@ class KamailioProcess:
         self.last_lines = deque(maxlen=200)
 
     def start(self):
-        log = open(self.log_path, "w", encoding="utf-8", buffering=1,
-                   opener=lambda path, flags: os.open(path, flags, 0o600))
+        log = open(self.log_path, "w", encoding="utf-8", buffering=1)
         # A session of its own: Ctrl-C in the terminal is ours to handle.
         self._process = subprocess.Popen(
             self._command, cwd=self._data_dir, start_new_session=True,
@@ -40,6 +39,7 @@ class KamailioProcess:
         self._reader = threading.Thread(
             target=self._read, args=(log,), daemon=True)
         self._reader.start()
+        threading.Thread(target=self._watch, daemon=True).start()
 
     @property
     def running(self):
@@ -78,5 +78,9 @@ class KamailioProcess:
                 log.write(line)
                 self.last_lines.append(line.rstrip("\n"))
                 self._on_line(line.rstrip("\n"))
+
+    def _watch(self):
         status = self._process.wait()
+        self._kill_group()  # a killed main process leaves its children
+        self._reader.join()
         self._on_end(status)
