@@ -56,9 +56,8 @@ static int mod_init(void)
 		return -1;
 	capacity = cn_conf_capacity();
 	if(cn_park_init() < 0 || cn_detect_init() < 0
-			|| cn_stats_init(cn_conf.endpoints) < 0
-			|| cn_job_init(capacity) < 0 || cn_device_init(capacity) < 0
-			|| cn_http_proc_init() < 0
+			|| cn_stats_init(cn_conf.endpoints) < 0 || cn_job_init(capacity) < 0
+			|| cn_device_init(capacity) < 0 || cn_http_proc_init() < 0
 			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
 		return -1;
 	if(rpc_register_array(cn_rpc_commands) != 0) {
