@@ -32,6 +32,13 @@ struct udomain *cn_detect_table(const char *name)
 {
 	struct udomain *table;
 
+	return usrloc.get_udomain(name, &table) == 0 ? table : NULL;
+}
+
+struct udomain *cn_detect_add_table(const char *name)
+{
+	struct udomain *table;
+
 	return usrloc.register_udomain(name, &table) < 0 ? NULL : table;
 }
 

@@ -321,6 +321,14 @@ int cn_http_watch(struct cn_http *http, int fd)
 	return -1;
 }
 
+void cn_http_unwatch(struct cn_http *http, int fd)
+{
+	struct epoll_event ev = {.events = 0};
+
+	if(epoll_ctl(http->epoll, EPOLL_CTL_DEL, fd, &ev) < 0)
+		LM_ERR("cannot leave a file descriptor: %s\n", strerror(errno));
+}
+
 /* -------- posting -------- */
 
 static int start(struct transfer *t, bool fresh)

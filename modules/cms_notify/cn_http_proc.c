@@ -218,10 +218,26 @@ static void take_jobs(void)
 	}
 }
 
+/* Who has no connection free must not be the one that a new job wakes: it
+ * leaves the ring's descriptor to the other processes. */
+static void watch_ring(bool wanted)
+{
+	static bool watched;
+
+	if(wanted == watched)
+		return;
+	if(!wanted)
+		cn_http_unwatch(http, cn_ring_fd(ring));
+	else if(cn_http_watch(http, cn_ring_fd(ring)) < 0)
+		return;
+	watched = wanted;
+}
+
 static void run(void)
 {
 	for(;;) {
 		take_jobs();
+		watch_ring(free_posts != NULL);
 		if(free_posts == NULL) {
 			cn_http_run(http, CN_RING_LOOK_MS);
 		} else if(cn_ring_sleep(ring)) {
@@ -238,8 +254,7 @@ static int set_up(void)
 
 	http = cn_http_new(most, on_done);
 	posts = calloc(most, sizeof(*posts));
-	if(http == NULL || posts == NULL
-			|| cn_http_watch(http, cn_ring_fd(ring)) < 0)
+	if(http == NULL || posts == NULL)
 		return -1;
 	for(i = most - 1; i >= 0; i--) {
 		posts[i].next = free_posts;

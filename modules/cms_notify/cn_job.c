@@ -74,6 +74,17 @@ bool cn_job_room(void)
 	return atomic_get(jobs.count) < jobs.capacity;
 }
 
+/* Kamailio's KEMI engines take the name of a function as a C string. */
+static char *put_name(str *to, const str *from, char *p)
+{
+	to->s = p;
+	to->len = from->len;
+	if(from->len > 0)
+		memcpy(p, from->s, from->len);
+	p[from->len] = '\0';
+	return p + from->len + 1;
+}
+
 static char *put(str *to, const str *from, char *p)
 {
 	to->s = p;
@@ -89,7 +100,7 @@ static size_t strings_size(
 	size_t size = CN_ID_LEN + ev->key.len + ev->aor.len + body->len;
 	int i;
 
-	size += callback->len;
+	size += callback->len + 1;
 	for(i = 0; i < ev->contact_count; i++)
 		size += ev->contacts[i].uri.len + ev->contacts[i].instance.len;
 	return size;
@@ -110,7 +121,7 @@ static void copy_strings(struct cn_job *job, const struct cn_event *ev,
 	p = put(&job->id, &id, p);
 	p = put(&job->key, &ev->key, p);
 	p = put(&job->aor, &ev->aor, p);
-	p = put(&job->waiter.callback, callback, p);
+	p = put_name(&job->waiter.callback, callback, p);
 	put(&job->body, body, p);
 }
 
@@ -169,12 +180,12 @@ void cn_job_release(struct cn_job *job)
 
 struct cn_waiter *cn_waiter_new(const struct cn_event *ev, const str *callback)
 {
-	struct cn_waiter *w = shm_malloc(sizeof(*w) + callback->len);
+	struct cn_waiter *w = shm_malloc(sizeof(*w) + callback->len + 1);
 
 	if(w == NULL)
 		return NULL;
 	memset(w, 0, sizeof(*w));
-	put(&w->callback, callback, (char *)(w + 1));
+	put_name(&w->callback, callback, (char *)(w + 1));
 	init_waiter(w, ev);
 	return w;
 }

@@ -26,7 +26,7 @@ struct cn_waiter
 	unsigned call_id_hash;
 	unsigned cseq;
 	int route;	  /* index of the verdict route, -1: see callback */
-	str callback; /* name of the KEMI function */
+	str callback; /* name of the KEMI function, NUL-terminated */
 	int64_t parked_us;
 };
 
