@@ -140,6 +140,18 @@ static void read_source(struct sip_msg *msg, struct cn_event *ev)
 	}
 }
 
+/* What the Expires header field says, as registrar understands it: a number
+ * above 2^31 is none. */
+static int header_expires(struct sip_msg *msg, int otherwise)
+{
+	const exp_body_t *body;
+
+	if(msg->expires == NULL)
+		return otherwise;
+	body = msg->expires->parsed;
+	return body->valid && (int)body->val >= 0 ? (int)body->val : otherwise;
+}
+
 /* Seconds that registrar will grant, without its random spread. */
 static int contact_expires(struct sip_msg *msg, const contact_t *c)
 {
@@ -148,13 +160,12 @@ static int contact_expires(struct sip_msg *msg, const contact_t *c)
 	unsigned u;
 
 	if(expires < 0) {
-		if(c->expires && c->expires->body.len > 0)
-			expires = str2int(&c->expires->body, &u) < 0 ? reg->default_expires
-														 : (int)u;
-		else if(msg->expires && ((exp_body_t *)msg->expires->parsed)->valid)
-			expires = ((exp_body_t *)msg->expires->parsed)->val;
-		else
+		if(c->expires == NULL || c->expires->body.len == 0)
+			expires = header_expires(msg, reg->default_expires);
+		else if(str2int(&c->expires->body, &u) < 0)
 			expires = reg->default_expires;
+		else
+			expires = (int)u; /* above 2^31 negative, for registrar as well */
 	}
 	if(expires == 0)
 		return 0;
