@@ -136,10 +136,11 @@ static void *take(enum pool pool, size_t size)
 
 static void give_back(bool shm, void *p)
 {
-	struct block *b = (struct block *)p - 1;
+	struct block *b;
 
 	if(p == NULL)
 		return;
+	b = (struct block *)p - 1;
 	if(shm ? b->pool != POOL_SHM && b->pool != POOL_SHM_SHARED
 		   : b->pool != POOL_PKG) {
 		fprintf(stderr, "%s_free() of memory that is not from there\n",
@@ -181,11 +182,12 @@ static void pkg_give_back(void *unused, void *p WHERE)
 
 static void *pkg_resize(void *unused, void *p, size_t size WHERE)
 {
-	struct block *b = (struct block *)p - 1;
 	void *more = take(POOL_PKG, size);
+	const struct block *b;
 
 	if(p == NULL || more == NULL)
 		return more;
+	b = (const struct block *)p - 1;
 	memcpy(more, p, b->size < size ? b->size : size);
 	give_back(false, p);
 	return more;
