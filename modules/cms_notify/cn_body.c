@@ -194,6 +194,19 @@ int cn_body_contacts(const struct cn_event *ev, str *text)
 	return 0;
 }
 
+/* The text of an integer holds more than its int does: CSeq goes up to 2^32. */
+static int append_integer(const pv_value_t *value)
+{
+	int i = value->rs.len > 1 && value->rs.s[0] == '-';
+
+	while(i < value->rs.len && value->rs.s[i] >= '0' && value->rs.s[i] <= '9')
+		i++;
+	if(i == 0 || i != value->rs.len || !(value->flags & PV_VAL_STR)
+			|| (value->rs.s[0] == '0' && value->rs.len > 1))
+		return append_number(value->ri);
+	return append(&out, value->rs.s, value->rs.len);
+}
+
 static int append_value(struct sip_msg *msg, pv_elem_t *format)
 {
 	pv_value_t value;
@@ -202,7 +215,7 @@ static int append_value(struct sip_msg *msg, pv_elem_t *format)
 			|| (value.flags & PV_VAL_NULL))
 		return append_literal("null");
 	if((value.flags & PV_VAL_INT) && (value.flags & PV_TYPE_INT))
-		return append_number(value.ri);
+		return append_integer(&value);
 	return append_string(&value.rs);
 }
 

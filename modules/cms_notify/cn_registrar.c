@@ -10,7 +10,6 @@
 #include "../../core/pvar.h"
 #include "../../core/sr_module.h"
 #include "../../core/xavp.h"
-#include "../registrar/registrar.h"
 
 #include "cn_registrar.h"
 
@@ -133,7 +132,7 @@ str cn_registrar_received(struct sip_msg *msg)
 
 	if(received_avp_spec == NULL
 			|| pv_get_spec_value(msg, received_avp_spec, &value) < 0
-			|| !(value.flags & PV_VAL_STR) || value.rs.len > RECEIVED_MAX_SIZE)
+			|| !(value.flags & PV_VAL_STR))
 		return none;
 	return value.rs;
 }

@@ -9,9 +9,13 @@
 #include "../../core/parser/contact/parse_contact.h"
 #include "../../core/parser/digest/digest.h"
 #include "../../core/parser/parse_expires.h"
+#include "../../core/parser/parse_methods.h"
+#include "../../core/parser/parse_require.h"
 #include "../../core/parser/parse_rr.h"
+#include "../../core/parser/parse_supported.h"
 #include "../../core/parser/parse_to.h"
 #include "../../core/parser/parse_uri.h"
+#include "../../core/qvalue.h"
 #include "../../core/socket_info.h"
 #include "../../core/strutils.h"
 #include "../../core/trim.h"
@@ -206,15 +210,34 @@ static bool uses_reg_id(struct sip_msg *msg)
 	return ob;
 }
 
-/* All Path headers as usrloc stores them: one string, comma between. */
+/* Where the first Path says that the request came from. */
+static void read_path_received(const struct sip_uri *uri, str *received)
+{
+	str parameters = uri->params;
+	param_t *params = NULL;
+	param_hooks_t hooks;
+
+	if(parse_params(&parameters, CLASS_CONTACT, &hooks, &params) < 0)
+		return;
+	if(hooks.contact.received
+			&& hooks.contact.received->body.len < MAX_URI_SIZE) {
+		received->s = scratch.path_received;
+		received->len = MAX_URI_SIZE;
+		if(unescape_user(&hooks.contact.received->body, received) < 0)
+			received->len = 0;
+	}
+	free_params(params);
+}
+
+/* All Path headers as usrloc stores them: one string, comma between. The first
+ * must be a loose router. @return false: save() is going to refuse it */
 static bool read_path(struct sip_msg *msg, str *path, str *received)
 {
 	const struct cn_registrar *reg = cn_registrar();
 	struct hdr_field *h;
 	rr_t *route = NULL;
 	struct sip_uri uri;
-	param_hooks_t hooks;
-	param_t *params = NULL;
+	bool fine;
 	int n = 0;
 
 	path->len = received->len = 0;
@@ -230,23 +253,16 @@ static bool read_path(struct sip_msg *msg, str *path, str *received)
 	}
 	path->s = scratch.path;
 	path->len = n;
-	if(n == 0 || !*reg->path_use_received)
+	if(n == 0)
 		return true;
 	if(parse_rr_body(path->s, path->len, &route) < 0)
 		return false;
-	if(parse_uri(route->nameaddr.uri.s, route->nameaddr.uri.len, &uri) == 0
-			&& parse_params(&uri.params, CLASS_CONTACT, &hooks, &params) == 0) {
-		if(hooks.contact.received
-				&& hooks.contact.received->body.len < MAX_URI_SIZE) {
-			received->s = scratch.path_received;
-			received->len = MAX_URI_SIZE;
-			if(unescape_user(&hooks.contact.received->body, received) < 0)
-				received->len = 0;
-		}
-		free_params(params);
-	}
+	fine = parse_uri(route->nameaddr.uri.s, route->nameaddr.uri.len, &uri) == 0
+		   && uri.lr.s != NULL;
+	if(fine && *reg->path_use_received)
+		read_path_received(&uri, received);
 	free_rr(&route);
-	return true;
+	return fine;
 }
 
 static struct cn_contact *add_contact(struct cn_event *ev)
@@ -267,17 +283,47 @@ static struct cn_contact *add_contact(struct cn_event *ev)
 	return &ev->contacts[ev->contact_count++];
 }
 
+/* RFC 5626, as far as registrar takes or wants it. */
+static bool outbound_fits(struct sip_msg *msg)
+{
+	const int mode = *cn_registrar()->outbound_mode;
+
+	if(parse_supported(msg) == 0
+			&& !(get_supported(msg) & F_OPTION_TAG_OUTBOUND)
+			&& mode == REG_OUTBOUND_REQUIRE)
+		return false;
+	return parse_require(msg) != 0
+		   || !(get_require(msg) & F_OPTION_TAG_OUTBOUND)
+		   || mode != REG_OUTBOUND_NONE;
+}
+
+/* What registrar wants to be able to read of a Contact. */
+static bool is_fine(const contact_t *c)
+{
+	unsigned methods;
+	qvalue_t q;
+
+	return c->uri.len <= *cn_registrar()->contact_max_size
+		   && (c->q == NULL || c->q->body.len == 0
+				   || str2q(&q, c->q->body.s, c->q->body.len) == 0)
+		   && (c->methods == NULL
+				   || parse_methods(&c->methods->body, &methods) == 0)
+		   && (c->received == NULL
+				   || c->received->body.len <= RECEIVED_MAX_SIZE);
+}
+
 /* @return 1: fine; 0: save() is going to refuse the request; -1: no memory */
 static int read_contacts(struct sip_msg *msg, struct cn_event *ev)
 {
-	const struct cn_registrar *reg = cn_registrar();
 	str path, path_received, avp;
 	bool reg_id = uses_reg_id(msg);
 	contact_t *from;
 
-	if(!read_path(msg, &path, &path_received))
+	if(!outbound_fits(msg) || !read_path(msg, &path, &path_received))
 		return 0;
 	avp = cn_registrar_received(msg);
+	if(avp.len > RECEIVED_MAX_SIZE)
+		return 0;
 	for(from = NULL; contact_iterator(&from, msg, from) == 0 && from;) {
 		struct cn_contact *c = add_contact(ev);
 
@@ -286,7 +332,7 @@ static int read_contacts(struct sip_msg *msg, struct cn_event *ev)
 		c->uri = from->uri;
 		c->path = path;
 		c->expires = contact_expires(msg, from);
-		if(c->expires < 0 || c->uri.len > *reg->contact_max_size)
+		if(c->expires < 0 || !is_fine(from))
 			return 0;
 		if(from->instance)
 			c->instance = from->instance->body;
