@@ -46,7 +46,8 @@ int cn_detect_read(struct sip_msg *msg, struct cn_event *ev)
 {
 	if(cn_request_read(msg, usrloc.use_domain, ev) < 0)
 		return -1;
-	ev->hash = usrloc.get_aorhash(&ev->key);
+	if(ev->key.len > 0)
+		ev->hash = usrloc.get_aorhash(&ev->key);
 	return 0;
 }
 

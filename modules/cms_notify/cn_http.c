@@ -197,6 +197,14 @@ static int set_up_headers(struct cn_http *h)
 	return list ? 0 : -1;
 }
 
+/* Before 8.0 libcurl cannot use an HTTP/2 connection twice that began without
+ * TLS: "Error in the HTTP2 framing layer" (curl issue 10634). */
+static bool reuse_is_broken(void)
+{
+	return cn_conf.http_version == CN_HTTP_2_PRIOR_KNOWLEDGE
+		   && curl_version_info(CURLVERSION_NOW)->version_num < 0x080000;
+}
+
 static long http_version(void)
 {
 	switch(cn_conf.http_version) {
@@ -227,6 +235,7 @@ static int set_up_tls(CURL *e)
 /* What is the same for each request. */
 static int set_up_easy(struct transfer *t)
 {
+	bool shares = cn_conf.http_version != CN_HTTP_1_1 && !reuse_is_broken();
 	CURL *e = t->easy = curl_easy_init();
 
 	if(e == NULL)
@@ -253,8 +262,9 @@ static int set_up_easy(struct transfer *t)
 			|| curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L)
 			|| curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L)
 			|| curl_easy_setopt(e, CURLOPT_HTTP_VERSION, http_version())
-			|| curl_easy_setopt(e, CURLOPT_PIPEWAIT,
-					cn_conf.http_version == CN_HTTP_1_1 ? 0L : 1L)
+			|| curl_easy_setopt(e, CURLOPT_PIPEWAIT, shares ? 1L : 0L)
+			|| curl_easy_setopt(
+					e, CURLOPT_FORBID_REUSE, reuse_is_broken() ? 1L : 0L)
 			|| curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE,
 					(curl_off_t)cn_conf.max_answer_size)
 			|| set_up_tls(e) < 0)
@@ -290,6 +300,11 @@ struct cn_http *cn_http_new(int most, cn_http_done_f done)
 		LM_ERR("out of memory\n");
 		return NULL;
 	}
+	if(reuse_is_broken())
+		LM_WARN("libcurl %s makes a connection for each POST with "
+				"http_version 2-prior-knowledge: use 1.1, 2 over TLS, or "
+				"libcurl 8\n",
+				curl_version_info(CURLVERSION_NOW)->version);
 	h->epoll = epoll_create1(EPOLL_CLOEXEC);
 	h->timer_us = -1;
 	h->done = done;
@@ -335,6 +350,7 @@ static int start(struct transfer *t, bool fresh)
 {
 	long left_ms = (long)((t->until_us - cn_now_us()) / 1000);
 	long connect_ms = cn_conf.connect_timeout_ms;
+	bool new_connection = fresh || reuse_is_broken();
 	CURL *e = t->easy;
 
 	if(left_ms < 1)
@@ -349,7 +365,8 @@ static int start(struct transfer *t, bool fresh)
 	t->error[0] = '\0';
 	if(curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left_ms)
 			|| curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, connect_ms)
-			|| curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L)
+			|| curl_easy_setopt(
+					e, CURLOPT_FRESH_CONNECT, new_connection ? 1L : 0L)
 			|| curl_multi_add_handle(t->http->multi, e) != CURLM_OK)
 		return -1;
 	return 0;

@@ -2,7 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../../core/mem/mem.h"
@@ -156,28 +158,27 @@ static int header_expires(struct sip_msg *msg, int otherwise)
 	return body->valid && (int)body->val >= 0 ? (int)body->val : otherwise;
 }
 
-/* Seconds that registrar will grant, without its random spread. */
+/* Seconds that registrar will grant, without its random spread. Its limits are
+ * unsigned, and so is the comparison. @return -1: too short for it */
 static int contact_expires(struct sip_msg *msg, const contact_t *c)
 {
 	const struct cn_registrar *reg = cn_registrar();
-	int expires = cn_registrar_override("expires", -1);
-	unsigned u;
+	int override = cn_registrar_override("expires", -1);
+	unsigned expires;
 
-	if(expires < 0) {
-		if(c->expires == NULL || c->expires->body.len == 0)
-			expires = header_expires(msg, reg->default_expires);
-		else if(str2int(&c->expires->body, &u) < 0)
-			expires = reg->default_expires;
-		else
-			expires = (int)u; /* above 2^31 negative, for registrar as well */
-	}
+	if(override >= 0)
+		expires = override;
+	else if(c->expires == NULL || c->expires->body.len == 0)
+		expires = header_expires(msg, reg->default_expires);
+	else if(str2int(&c->expires->body, &expires) < 0)
+		expires = reg->default_expires;
 	if(expires == 0)
 		return 0;
 	if(expires < reg->min_expires)
-		return *reg->min_expires_mode ? -1 : reg->min_expires;
+		return *reg->min_expires_mode ? -1 : (int)reg->min_expires;
 	if(reg->max_expires && expires > reg->max_expires)
-		return reg->max_expires;
-	return expires;
+		return (int)reg->max_expires;
+	return expires < INT_MAX ? (int)expires : INT_MAX;
 }
 
 /* Is the reg-id to be looked at? registrar ignores it where the edge in between
@@ -312,6 +313,15 @@ static bool is_fine(const contact_t *c)
 				   || c->received->body.len <= RECEIVED_MAX_SIZE);
 }
 
+/* All point into the message. */
+static int by_place(const void *a, const void *b)
+{
+	const char *p = ((const struct cn_contact *)a)->uri.s;
+	const char *q = ((const struct cn_contact *)b)->uri.s;
+
+	return p < q ? -1 : p > q;
+}
+
 /* @return 1: fine; 0: save() is going to refuse the request; -1: no memory */
 static int read_contacts(struct sip_msg *msg, struct cn_event *ev)
 {
@@ -349,6 +359,8 @@ static int read_contacts(struct sip_msg *msg, struct cn_event *ev)
 		else
 			c->received = avp;
 	}
+	/* the parser has those of one header field in reverse */
+	qsort(ev->contacts, ev->contact_count, sizeof(*ev->contacts), by_place);
 	return 1;
 }
 
