@@ -89,6 +89,7 @@ void stub_meet(struct barrier *barrier);
 /* -------- strings and dice -------- */
 
 #define STR(literal) ((str){(char *)(literal), sizeof(literal) - 1})
+#define NO_STR ((str){NULL, 0})
 str stub_str(const char *s);
 /* A copy without anything after its last byte, for ASan; freed by free(). */
 str stub_exact(const char *s, int len);
