@@ -49,17 +49,20 @@ static struct
 	int count;
 } template;
 
-/* Grows as needed, never above CN_BODY_MAX, kept for the next event. */
+/* Grows as needed up to its limit, kept for the next event. */
 struct buffer
 {
 	char *s;
 	int len;
 	int size;
+	int max;
 };
 
-static struct buffer out;	 /* what is rendered */
-static struct buffer joined; /* one string value, before it is escaped */
-static struct buffer clean;	 /* the same as valid UTF-8 */
+/* What is rendered; one string value, before it is escaped; the same as valid
+ * UTF-8. */
+static struct buffer out = {.max = CN_BODY_MAX};
+static struct buffer joined = {.max = CN_BODY_MAX};
+static struct buffer clean = {.max = CN_BODY_MAX * CN_UTF8_WORST};
 
 static int reserve(struct buffer *b, int more)
 {
@@ -68,7 +71,7 @@ static int reserve(struct buffer *b, int more)
 
 	if(b->len + more <= b->size)
 		return 0;
-	if(b->len + more > CN_BODY_MAX)
+	if(more > b->max - b->len)
 		return -1;
 	while(size < b->len + more)
 		size *= 2;
@@ -110,7 +113,8 @@ static int append_string(const str *value)
 	int err = -1;
 
 	clean.len = 0;
-	if(reserve(&clean, value->len * CN_UTF8_WORST) < 0)
+	if(value->len > CN_BODY_MAX
+			|| reserve(&clean, value->len * CN_UTF8_WORST) < 0)
 		return -1;
 	json = json_stringn_nocheck(
 			clean.s ? clean.s : "", cn_utf8_repair(value, clean.s));

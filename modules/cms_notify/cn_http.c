@@ -423,6 +423,13 @@ static bool never_sent(CURL *easy)
 	return bytes == 0;
 }
 
+/* With TLS 1.3 the CMS refuses our certificate, or that there is none, only
+ * after the handshake: to libcurl reading fails. */
+static bool is_tls_alert(const struct transfer *t)
+{
+	return strstr(t->error, "SSL routines") != NULL;
+}
+
 static enum cn_cause cause_of(const struct transfer *t, CURLcode code)
 {
 	if(t->too_big)
@@ -435,10 +442,11 @@ static enum cn_cause cause_of(const struct transfer *t, CURLcode code)
 			return CN_CAUSE_too_big;
 		case CURLE_OPERATION_TIMEDOUT:
 			return never_sent(t->easy) ? CN_CAUSE_connect : CN_CAUSE_timeout;
-		case CURLE_COULDNT_RESOLVE_HOST:
-		case CURLE_COULDNT_CONNECT:
 		case CURLE_SEND_ERROR:
 		case CURLE_RECV_ERROR:
+			return is_tls_alert(t) ? CN_CAUSE_tls : CN_CAUSE_connect;
+		case CURLE_COULDNT_RESOLVE_HOST:
+		case CURLE_COULDNT_CONNECT:
 		case CURLE_GOT_NOTHING:
 		case CURLE_PARTIAL_FILE:
 			return CN_CAUSE_connect;

@@ -337,14 +337,19 @@ static bool has_contact(const struct cn_job *job, const struct cn_contact *c)
 	return false;
 }
 
+bool cn_job_same_aor(const struct cn_job *job, const struct cn_event *ev)
+{
+	return job->key.len == ev->key.len
+		   && memcmp(job->key.s, ev->key.s, ev->key.len) == 0;
+}
+
 /* What is new in the event must all be on its way already; where nothing is
  * new (the device leaves, or refreshes) one common contact is enough. */
 bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev)
 {
 	int i;
 
-	if(job->key.len != ev->key.len
-			|| memcmp(job->key.s, ev->key.s, ev->key.len) != 0)
+	if(!cn_job_same_aor(job, ev))
 		return false;
 	if(ev->star)
 		return true;

@@ -100,6 +100,7 @@ struct cn_job **cn_job_next(struct cn_job *job);
 struct cn_waiter **cn_job_waiters(struct cn_job *job);
 int *cn_job_waiter_count(struct cn_job *job);
 unsigned cn_job_hash(const struct cn_job *job);
+bool cn_job_same_aor(const struct cn_job *job, const struct cn_event *ev);
 /* Is the device of the event the device of the job? */
 bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev);
 

@@ -60,6 +60,19 @@ static void lower(char *s, int len)
 	strlower(&t);
 }
 
+static const char *scheme_of(const struct sip_uri *uri)
+{
+	switch(uri->type) {
+		case SIPS_URI_T:
+			return "sips";
+		case TEL_URI_T:
+		case TELS_URI_T:
+			return "tel";
+		default:
+			return "sip";
+	}
+}
+
 /* The AOR as registrar computes it for usrloc, and as a URI for people. */
 static bool read_aor(struct sip_msg *msg, bool use_domain, struct cn_event *ev)
 {
@@ -95,8 +108,9 @@ static bool read_aor(struct sip_msg *msg, bool use_domain, struct cn_event *ev)
 	ev->key.s = scratch.key;
 	ev->key.len = n;
 	n = snprintf(scratch.aor, sizeof(scratch.aor), "%s:%.*s%s%.*s",
-			uri.type == SIPS_URI_T ? "sips" : "sip", uri.user.len, uri.user.s,
-			uri.user.len > 0 ? "@" : "", uri.host.len, uri.host.s);
+			scheme_of(&uri), uri.user.len, uri.user.s,
+			uri.user.len > 0 && uri.host.len > 0 ? "@" : "", uri.host.len,
+			uri.host.s);
 	ev->aor.s = scratch.aor;
 	ev->aor.len = n;
 	ev->domain.s = scratch.aor + n - uri.host.len;
