@@ -85,6 +85,8 @@ static int reserve(struct buffer *b, int more)
 
 static int append(struct buffer *b, const char *s, int len)
 {
+	if(len == 0)
+		return 0;
 	if(reserve(b, len) < 0)
 		return -1;
 	memcpy(b->s + b->len, s, len);
@@ -240,7 +242,7 @@ static int append_format(struct sip_msg *msg, pv_elem_t *format)
 		if(append(&joined, value.rs.s, value.rs.len) < 0)
 			return -1;
 	}
-	whole.s = joined.s;
+	whole.s = joined.s ? joined.s : "";
 	whole.len = joined.len;
 	return append_string(&whole);
 }

@@ -69,12 +69,20 @@ unsigned cn_device_generation(unsigned hash)
 	return *(volatile unsigned *)&slot_of(hash)->generation;
 }
 
+/* What has failed is over: a retry that comes while the first request is being
+ * answered gets a chance of its own. What has been accepted is joined until it
+ * is saved. */
+static bool is_over(const struct cn_job *job)
+{
+	return cn_job_decided(job) && cn_job_outcome(job)->verdict != CN_ACCEPTED;
+}
+
 static struct cn_job *find(struct slot *slot, const struct cn_event *ev)
 {
 	struct cn_job *job;
 
 	for(job = slot->first; job; job = *cn_job_next(job)) {
-		if(cn_job_covers(job, ev))
+		if(cn_job_covers(job, ev) && !is_over(job))
 			return job;
 	}
 	return NULL;

@@ -59,6 +59,14 @@ struct cn_http
 	struct transfer transfers[];
 };
 
+/* libcurl would take the first part of the path for the host. */
+static bool has_host(const char *url)
+{
+	const char *p = strstr(url, "://");
+
+	return p && p[3] != '\0' && strchr("/?#:@", p[3]) == NULL;
+}
+
 bool cn_http_url_ok(const char *url, const char **error)
 {
 	CURLU *u = curl_url();
@@ -69,7 +77,7 @@ bool cn_http_url_ok(const char *url, const char **error)
 		*error = "out of memory";
 		return false;
 	}
-	if(curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK)
+	if(!has_host(url) || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK)
 		*error = "no valid URL, write http://host[:port]/path or https://...";
 	else if(curl_url_get(u, CURLUPART_SCHEME, &part, 0) != CURLUE_OK
 			|| (strcmp(part, "http") != 0 && strcmp(part, "https") != 0))

@@ -33,10 +33,8 @@ static const void *param(const char *name, modparam_t type)
 	const void *p;
 
 	p = mod ? find_param_export(mod, (char *)name, type, &found) : NULL;
-	if(p == NULL)
-		LM_ERR("registrar has no parameter %s: load registrar.so before "
-			   "cms_notify.so\n",
-				name);
+	if(mod && p == NULL)
+		LM_ERR("this version of registrar has no parameter %s\n", name);
 	return p;
 }
 
@@ -57,6 +55,11 @@ static int bind_received_avp(void)
 
 int cn_registrar_init(void)
 {
+	if(find_module_by_name("registrar") == NULL) {
+		LM_ERR("cannot use registrar: load registrar.so before "
+			   "cms_notify.so\n");
+		return -1;
+	}
 	reg.use_path = param("use_path", PARAM_INT);
 	reg.path_use_received = param("path_use_received", PARAM_INT);
 	reg.outbound_mode = param("outbound_mode", PARAM_INT);
