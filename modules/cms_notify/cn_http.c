@@ -64,7 +64,7 @@ static bool has_host(const char *url)
 {
 	const char *p = strstr(url, "://");
 
-	return p && p[3] != '\0' && strchr("/?#:@", p[3]) == NULL;
+	return p && p[3] != '\0' && strchr("/?#", p[3]) == NULL;
 }
 
 bool cn_http_url_ok(const char *url, const char **error)
