@@ -15,6 +15,7 @@
 #include "cn_conf.h"
 #include "cn_detect.h"
 #include "cn_device.h"
+#include "cn_expired.h"
 #include "cn_http_proc.h"
 #include "cn_job.h"
 #include "cn_park.h"
@@ -55,7 +56,7 @@ static int mod_init(void)
 	if(cn_conf_check() < 0 || cn_body_init(cn_conf.body) < 0)
 		return -1;
 	capacity = cn_conf_capacity();
-	if(cn_park_init() < 0 || cn_detect_init() < 0
+	if(cn_park_init() < 0 || cn_expired_init() < 0 || cn_detect_init() < 0
 			|| cn_stats_init(cn_conf.endpoints) < 0 || cn_job_init(capacity) < 0
 			|| cn_device_init(capacity) < 0 || cn_http_proc_init() < 0
 			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
@@ -87,6 +88,7 @@ static void destroy(void)
 	cn_verdict_proc_destroy();
 	cn_http_proc_destroy();
 	cn_device_destroy();
+	cn_expired_destroy();
 	cn_job_destroy();
 	cn_stats_destroy();
 }

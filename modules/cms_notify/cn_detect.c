@@ -11,10 +11,22 @@
 
 #include "cn_conf.h"
 #include "cn_detect.h"
+#include "cn_expired.h"
 #include "cn_registrar.h"
 #include "cn_request.h"
 
 static usrloc_api_t usrloc;
+
+/* Under usrloc's lock: copies and returns. A binding that was deleted while
+ * usrloc writes back is purged like an expired one, but has a mark. */
+static void on_binding(ucontact_t *binding, int type, void *unused)
+{
+	(void)unused;
+	if(type & UL_CONTACT_INSERT)
+		cn_expired_forget(binding->aor, &binding->c);
+	else if(binding->expires != UL_EXPIRED_TIME)
+		cn_expired_note(binding->aor, &binding->c);
+}
 
 int cn_detect_init(void)
 {
@@ -23,6 +35,12 @@ int cn_detect_init(void)
 	bind_usrloc = (bind_usrloc_t)find_export("ul_bind_usrloc", 1, 0);
 	if(bind_usrloc == NULL || bind_usrloc(&usrloc) < 0) {
 		LM_ERR("cannot use usrloc: load usrloc.so before cms_notify.so\n");
+		return -1;
+	}
+	if(usrloc.register_ulcb(
+			   UL_CONTACT_INSERT | UL_CONTACT_EXPIRE, on_binding, NULL)
+			< 0) {
+		LM_ERR("cannot listen to usrloc\n");
 		return -1;
 	}
 	return cn_registrar_init();
@@ -100,7 +118,7 @@ static enum cn_reason classify_unbound(const urecord_t *record,
 	if(rel.device)
 		return cn_conf.detect_reboot && !rel.same_call_id ? CN_REASON_REBOOT
 														  : CN_REASON_NONE;
-	if(expired)
+	if(expired || cn_expired_has(&ev->key, &c->uri))
 		return CN_REASON_RETURNED;
 	return rel.other ? CN_REASON_MOVED : CN_REASON_NEW;
 }
