@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sanitizer/common_interface_defs.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -61,6 +62,8 @@ static bool must_fail(void)
 	if(memory.fail_in == 0 || --memory.fail_in > 0)
 		return false;
 	memory.failed = true;
+	if(getenv("STUBS_TRACE"))
+		__sanitizer_print_stack_trace();
 	return true;
 }
 
