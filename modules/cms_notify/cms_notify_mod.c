@@ -47,7 +47,8 @@ static param_export_t params[] = {
 		{"tls_ca", PARAM_STRING, &cn_conf.tls_ca},
 		{"tls_cert", PARAM_STRING, &cn_conf.tls_cert},
 		{"tls_key", PARAM_STRING, &cn_conf.tls_key},
-		{"node", PARAM_STRING, &cn_conf.node}, {0, 0, 0}};
+		{"node", PARAM_STRING, &cn_conf.node},
+		{"drain_timeout", PARAM_INT, &cn_conf.drain_timeout_ms}, {0, 0, 0}};
 
 static int mod_init(void)
 {

@@ -32,6 +32,7 @@ struct cn_conf cn_conf = {
 		.max_answer_size = 16384,
 		.identity_name = "contact",
 		.http_version_name = "1.1",
+		.drain_timeout_ms = 3000,
 };
 
 static char host_name[HOST_NAME_MAX + 1];
@@ -80,6 +81,7 @@ static int check_ranges(void)
 			{"queue_size", &cn_conf.queue_size, 1, 1000000},
 			{"max_answer_size", &cn_conf.max_answer_size, 256, 16777216},
 			{"detect_reboot", &cn_conf.detect_reboot, 0, 1},
+			{"drain_timeout", &cn_conf.drain_timeout_ms, 0, CN_TIMEOUT_MAX_MS},
 	};
 	size_t i;
 	int err = 0;

@@ -52,6 +52,7 @@ struct cn_conf
 	char *tls_cert;
 	char *tls_key;
 	char *node;
+	int drain_timeout_ms;
 };
 
 extern struct cn_conf cn_conf;

@@ -3,6 +3,7 @@
  */
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "../../core/dprint.h"
 #include "../../core/pt.h"
@@ -10,6 +11,7 @@
 
 #include "cn_body.h"
 #include "cn_conf.h"
+#include "cn_drain.h"
 #include "cn_http.h"
 #include "cn_http_proc.h"
 #include "cn_ring.h"
@@ -33,6 +35,7 @@ static struct cn_ring *ring;
 
 /* of one HTTP process */
 static struct cn_http *http;
+static struct post *posts;
 static struct post *free_posts;
 static bool endpoint_down[CN_ENDPOINTS_MAX];
 
@@ -233,9 +236,45 @@ static void watch_ring(bool wanted)
 	watched = wanted;
 }
 
+static void fail_waiting(enum cn_cause cause)
+{
+	struct cn_job *job;
+
+	while((job = cn_ring_take(ring)) != NULL) {
+		cn_stats_gauge(CN_GAUGE_queued, -1);
+		fail(job, cause);
+	}
+}
+
+/* The server stops: what waits has waited in vain, what is under way gets its
+ * time, and nobody is left without a verdict. */
+static void drain(void)
+{
+	int most = cn_conf_posts_per_process(), i;
+
+	watch_ring(false);
+	for(;;) {
+		bool busy = false;
+		int64_t left = cn_drain_left_us();
+
+		fail_waiting(CN_CAUSE_shutdown);
+		for(i = 0; i < most && !busy; i++)
+			busy = posts[i].job != NULL;
+		if(!busy || left <= 0)
+			break;
+		cn_http_run(http, left > CN_RING_LOOK_MS * 1000
+								  ? CN_RING_LOOK_MS
+								  : (int)(left / 1000) + 1);
+	}
+	for(i = 0; i < most; i++) {
+		if(posts[i].job != NULL)
+			fail(posts[i].job, CN_CAUSE_shutdown);
+	}
+}
+
 static void run(void)
 {
-	for(;;) {
+	while(!cn_drain_asked()) {
 		take_jobs();
 		watch_ring(free_posts != NULL);
 		if(free_posts == NULL) {
@@ -245,16 +284,18 @@ static void run(void)
 			cn_ring_wake(ring);
 		}
 	}
+	drain();
 }
 
 static int set_up(void)
 {
 	int most = cn_conf_posts_per_process(), i;
-	struct post *posts;
 
+	if(cn_drain_init() < 0)
+		return -1;
 	http = cn_http_new(most, on_done);
 	posts = calloc(most, sizeof(*posts));
-	if(http == NULL || posts == NULL)
+	if(http == NULL || posts == NULL || cn_http_watch(http, cn_drain_fd()) < 0)
 		return -1;
 	for(i = most - 1; i >= 0; i--) {
 		posts[i].next = free_posts;
@@ -276,6 +317,7 @@ int cn_http_proc_fork(void)
 			if(set_up() < 0)
 				exit(-1);
 			run();
+			_exit(0);
 		}
 	}
 	return 0;

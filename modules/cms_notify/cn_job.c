@@ -69,9 +69,14 @@ void cn_job_destroy(void)
 	jobs.count = NULL;
 }
 
+int cn_job_count(void)
+{
+	return atomic_get(jobs.count);
+}
+
 bool cn_job_room(void)
 {
-	return atomic_get(jobs.count) < jobs.capacity;
+	return cn_job_count() < jobs.capacity;
 }
 
 /* Kamailio's KEMI engines take the name of a function as a C string. */

@@ -45,6 +45,9 @@ struct cn_outcome
 int cn_job_init(unsigned capacity) CN_MUST;
 void cn_job_destroy(void);
 
+/* How many there are. */
+int cn_job_count(void);
+
 /* Is there room for one more event? */
 bool cn_job_room(void);
 
