@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -39,6 +40,7 @@ static void run(struct server *s)
 {
 	pthread_attr_t attr;
 	pthread_t thread;
+	int on = 1;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGPIPE, SIG_IGN);
@@ -51,6 +53,7 @@ static void run(struct server *s)
 		c->fd = accept(s->listener, NULL, NULL);
 		if(c->fd < 0)
 			_exit(1);
+		setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 		c->number = __atomic_add_fetch(&s->connections, 1, __ATOMIC_SEQ_CST);
 		if(pthread_create(&thread, &attr, serve, c) != 0)
 			_exit(1);

@@ -1018,18 +1018,44 @@ static void what_cannot_be_watched_is_told(void **state)
 
 /* -------- no memory -------- */
 
+/* libcurl's allocations fail where we call it to make or to begin something;
+ * libcurl 7.88 itself does not survive that everywhere while it runs. */
+static bool curl_may_fail;
+
+static void *curl_take(size_t size)
+{
+	return curl_may_fail ? stub_malloc(size) : malloc(size);
+}
+
+static void *curl_take_zeroed(size_t n, size_t size)
+{
+	return curl_may_fail ? stub_calloc(n, size) : calloc(n, size);
+}
+
+static void *curl_resize(void *p, size_t size)
+{
+	return curl_may_fail ? stub_realloc(p, size) : realloc(p, size);
+}
+
+static char *curl_copy(const char *s)
+{
+	return curl_may_fail ? stub_strdup(s) : strdup(s);
+}
+
 static void post_twice(struct result *r)
 {
-	int i;
+	int i, err;
 
 	for(i = 0; i < 2; i++) {
-		if(post_to(0, r, ID, "{\"a\":1}", 1000) < 0)
-			check(stub_has_failed());
-		else
-			check(wait_for(r));
-		check(r->times <= 1);
-		if(r->times == 1 && r->cause != CN_CAUSE_none)
-			check(stub_has_failed());
+		curl_may_fail = true;
+		err = post_to(0, r, ID, "{\"a\":1}", 1000);
+		curl_may_fail = false;
+		check(err == 0 || stub_has_failed());
+		check(err < 0 || wait_for(r));
+		check(r->times == (err < 0 ? 0 : 1));
+		check(err < 0 || r->cause == CN_CAUSE_none || stub_has_failed());
+		check(err < 0 || r->cause == CN_CAUSE_none
+				|| r->cause == CN_CAUSE_memory);
 	}
 }
 
@@ -1041,15 +1067,17 @@ struct attempt
 	struct result r;
 };
 
-static void fail_in_curl(void *arg)
+static void fail_at(void *arg)
 {
 	struct attempt *a = arg;
 
-	check(curl_global_init_mem(CURL_GLOBAL_ALL, stub_malloc, free, stub_realloc,
-				  stub_strdup, stub_calloc)
+	check(curl_global_init_mem(CURL_GLOBAL_ALL, curl_take, free, curl_resize,
+				  curl_copy, curl_take_zeroed)
 			== 0);
 	stub_fail_at(a->fail_at);
+	curl_may_fail = true;
 	http = cn_http_new(2, on_done);
+	curl_may_fail = false;
 	a->started = http != NULL;
 	check(a->started || stub_has_failed());
 	if(http)
@@ -1073,10 +1101,10 @@ static void any_allocation_may_fail(void **state)
 	set_url(0, server->port);
 	do {
 		a->fail_at++;
-		stub_in_child(fail_in_curl, a);
+		stub_in_child(fail_at, a);
 		not_started += !a->started;
 	} while(a->failed);
-	assert_true(a->fail_at > 100);
+	assert_true(a->fail_at > 15);
 	assert_true(not_started > 5);
 }
 
