@@ -158,6 +158,20 @@ static enum found find_binding(urecord_t *record, const struct cn_event *ev,
 	}
 }
 
+/* usrloc keeps one binding for an instance, for the last of its Contacts: is it
+ * one of this request? */
+static bool is_of_event(const ucontact_t *binding, const struct cn_event *ev)
+{
+	int i;
+
+	for(i = 0; i < ev->contact_count; i++) {
+		if(same_str(&binding->c, &ev->contacts[i].uri)
+				&& ev->contacts[i].expires > 0)
+			return true;
+	}
+	return false;
+}
+
 static enum cn_reason classify_bound(const urecord_t *record,
 		const struct cn_contact *c, const struct cn_event *ev, time_t now,
 		const ucontact_t *binding)
@@ -168,7 +182,7 @@ static enum cn_reason classify_bound(const urecord_t *record,
 				record, c, ev, now, binding->expires != UL_EXPIRED_TIME);
 	}
 	if(cn_conf.identity == CN_IDENTITY_CONTACT && c->instance.len > 0
-			&& !same_str(&binding->c, &c->uri))
+			&& !is_of_event(binding, ev))
 		return CN_REASON_MOVED;
 	if(cn_conf.detect_reboot && !same_str(&binding->callid, &ev->call_id))
 		return CN_REASON_REBOOT;

@@ -162,9 +162,10 @@ static int on_socket(
 		ev.events |= EPOLLIN;
 	if(what & CURL_POLL_OUT)
 		ev.events |= EPOLLOUT;
+	/* this request will time out; an error here would end all of them */
 	if(epoll_ctl(h->epoll, op, fd, &ev) < 0) {
 		LM_ERR("cannot watch a connection: %s\n", strerror(errno));
-		return -1;
+		return 0;
 	}
 	curl_multi_assign(h->multi, fd, h);
 	return 0;
@@ -231,7 +232,11 @@ static int set_up_tls(CURL *e)
 	if(curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L)
 			|| curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L))
 		return -1;
-	if(cn_conf.tls_ca && curl_easy_setopt(e, CURLOPT_CAINFO, cn_conf.tls_ca))
+	/* instead of the system's CAs, not besides them: a folder that libcurl was
+	 * built with would stay in use */
+	if(cn_conf.tls_ca
+			&& (curl_easy_setopt(e, CURLOPT_CAINFO, cn_conf.tls_ca)
+					|| curl_easy_setopt(e, CURLOPT_CAPATH, NULL)))
 		return -1;
 	if(cn_conf.tls_cert
 			&& (curl_easy_setopt(e, CURLOPT_SSLCERT, cn_conf.tls_cert)

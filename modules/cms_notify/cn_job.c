@@ -18,6 +18,7 @@ struct key
 {
 	str uri;
 	str instance;
+	bool is_new; /* the event is about it */
 };
 
 struct cn_job
@@ -119,6 +120,7 @@ static void copy_strings(struct cn_job *job, const struct cn_event *ev,
 	int i;
 
 	for(i = 0; i < ev->contact_count; i++) {
+		job->keys[i].is_new = ev->contacts[i].reason != CN_REASON_NONE;
 		p = put(&job->keys[i].uri, &ev->contacts[i].uri, p);
 		p = put(&job->keys[i].instance, &ev->contacts[i].instance, p);
 	}
@@ -130,9 +132,14 @@ static void copy_strings(struct cn_job *job, const struct cn_event *ev,
 	put(&job->body, body, p);
 }
 
+static unsigned call_id_hash(const struct cn_event *ev)
+{
+	return get_hash1_raw(ev->call_id.s, ev->call_id.len);
+}
+
 static void init_waiter(struct cn_waiter *w, const struct cn_event *ev)
 {
-	w->call_id_hash = get_hash1_raw(ev->call_id.s, ev->call_id.len);
+	w->call_id_hash = call_id_hash(ev);
 	w->cseq = ev->cseq;
 	w->parked_us = cn_now_us();
 }
@@ -323,21 +330,23 @@ unsigned cn_job_hash(const struct cn_job *job)
 	return job->hash;
 }
 
-static bool has_contact(const struct cn_job *job, const struct cn_contact *c)
+static bool is_key(const struct key *k, const struct cn_contact *c)
+{
+	if(cn_conf.identity == CN_IDENTITY_INSTANCE && c->instance.len > 0
+			&& k->instance.len > 0)
+		return cn_contact_same_instance(&c->instance, &k->instance);
+	return c->uri.len == k->uri.len
+		   && memcmp(c->uri.s, k->uri.s, k->uri.len) == 0;
+}
+
+static bool has_contact(
+		const struct cn_job *job, const struct cn_contact *c, bool only_new)
 {
 	int i;
 
 	for(i = 0; i < job->key_count; i++) {
-		const struct key *k = &job->keys[i];
-
-		if(cn_conf.identity == CN_IDENTITY_INSTANCE && c->instance.len > 0
-				&& k->instance.len > 0) {
-			if(cn_contact_same_instance(&c->instance, &k->instance))
-				return true;
-		} else if(c->uri.len == k->uri.len
-				  && memcmp(c->uri.s, k->uri.s, k->uri.len) == 0) {
+		if((job->keys[i].is_new || !only_new) && is_key(&job->keys[i], c))
 			return true;
-		}
 	}
 	return false;
 }
@@ -348,10 +357,12 @@ bool cn_job_same_aor(const struct cn_job *job, const struct cn_event *ev)
 		   && memcmp(job->key.s, ev->key.s, ev->key.len) == 0;
 }
 
-/* What is new in the event must all be on its way already; where nothing is
- * new (the device leaves, or refreshes) one common contact is enough. */
+/* What is new in the event must all be on its way already. Where nothing is new
+ * (the device leaves, or refreshes) one common contact is enough: a new one, or
+ * in the same dialog any, which must be saved in the order of the CSeqs. */
 bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev)
 {
+	bool same_dialog = call_id_hash(ev) == job->waiter.call_id_hash;
 	int i;
 
 	if(!cn_job_same_aor(job, ev))
@@ -364,9 +375,9 @@ bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev)
 		const struct cn_contact *c = &ev->contacts[i];
 
 		if(ev->reason == CN_REASON_NONE) {
-			if(has_contact(job, c))
+			if(has_contact(job, c, !same_dialog))
 				return true;
-		} else if(c->reason != CN_REASON_NONE && !has_contact(job, c)) {
+		} else if(c->reason != CN_REASON_NONE && !has_contact(job, c, true)) {
 			return false;
 		}
 	}
