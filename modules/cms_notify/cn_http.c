@@ -43,6 +43,7 @@ struct transfer
 	bool too_big;
 	bool head_ended;  /* the empty line after the header fields came */
 	bool fresh;		  /* this is the second try, on a new connection */
+	bool hurried;	  /* less than connect_timeout was left */
 	int64_t until_us; /* the end of the time for this request */
 	char error[CURL_ERROR_SIZE];
 };
@@ -368,7 +369,8 @@ static int start(struct transfer *t, bool fresh)
 
 	if(left_ms < 1)
 		left_ms = 1;
-	if(connect_ms > left_ms)
+	t->hurried = connect_ms > left_ms;
+	if(t->hurried)
 		connect_ms = left_ms;
 	t->answer_len = 0;
 	t->header_bytes = 0;
@@ -454,7 +456,8 @@ static enum cn_cause cause_of(const struct transfer *t, CURLcode code)
 		case CURLE_FILESIZE_EXCEEDED:
 			return CN_CAUSE_too_big;
 		case CURLE_OPERATION_TIMEDOUT:
-			return never_sent(t->easy) ? CN_CAUSE_connect : CN_CAUSE_timeout;
+			return never_sent(t->easy) && !t->hurried ? CN_CAUSE_connect
+													  : CN_CAUSE_timeout;
 		case CURLE_SEND_ERROR:
 		case CURLE_RECV_ERROR:
 			return is_tls_alert(t) ? CN_CAUSE_tls : CN_CAUSE_connect;
