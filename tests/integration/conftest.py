@@ -22,7 +22,7 @@ def _check(server):
     bad = server.unexpected_errors() + crashed
     if bad:
         pytest.fail("in Kamailio's log:\n" + "\n".join(bad[:20]), False)
-    if not server.running and server.exit_status not in (0, -9):
+    if not server.running and server.wait_exit() not in (0, -9):
         pytest.fail(f"Kamailio ended with {server.exit_status}", False)
 
 

@@ -96,20 +96,36 @@ class Port:
 
 # -- database ----------------------------------------------------------------
 
+READY_USERS = 2000  # cam1, cam2, ...: nobody writes while the server does
+
+
 @functools.lru_cache(maxsize=None)
-def _empty_database():
+def _new_database():
     """Made once per test process; a copy for each server."""
     folder = tempfile.TemporaryDirectory(prefix="kamailio-db-")
-    path = os.path.join(folder.name, "empty.sqlite")
+    path = os.path.join(folder.name, "new.sqlite")
     subprocess.run(
         [TOP / "scripts" / "database", "sqlite", path], check=True,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "KAMAILIO_SQL": environment()["KAMAILIO_SQL"]})
+    insert_subscribers(path, [f"cam{n}" for n in range(1, READY_USERS + 1)])
     return folder, path
 
 
 def ha1(user, password=PASSWORD, realm=REALM):
     return hashlib.md5(f"{user}:{realm}:{password}".encode()).hexdigest()
+
+
+def insert_subscribers(database, users, password=PASSWORD, realm=REALM):
+    rows = [(user, realm, ha1(user, password, realm)) for user in users]
+    with contextlib.closing(sqlite3.connect(database, timeout=10)) as db:
+        # A short lock: Kamailio's own writes do not wait long.
+        db.execute("PRAGMA synchronous=OFF")
+        with db:
+            db.executemany(
+                "INSERT OR REPLACE INTO subscriber"
+                " (username, domain, password, ha1) VALUES (?, ?, '', ?)",
+                rows)
 
 
 # -- configurations ----------------------------------------------------------
@@ -285,7 +301,7 @@ class Kamailio:
             [*self.env["KAMAILIO_MODULES"].split(":"),
              self.env["CMS_NOTIFY_MODULE_DIR"]])
         self.database = os.path.join(self.folder, "kamailio.sqlite")
-        shutil.copyfile(_empty_database()[1], self.database)
+        shutil.copyfile(_new_database()[1], self.database)
         self.config = os.path.join(self.folder, "kamailio.cfg")
         self.shipped = config is None
         self._options = list(options)
@@ -525,19 +541,22 @@ class Kamailio:
     # -- devices --------------------------------------------------------------
 
     def add_subscribers(self, users, password=PASSWORD, realm=REALM):
-        rows = [(user, realm, ha1(user, password, realm)) for user in users]
-        with contextlib.closing(
-                sqlite3.connect(self.database, timeout=10)) as db, db:
-            db.executemany(
-                "INSERT OR REPLACE INTO subscriber"
-                " (username, domain, password, ha1) VALUES (?, ?, '', ?)",
-                rows)
+        insert_subscribers(self.database, users, password, realm)
+
+    def _new_users(self, count):
+        """Names that nobody has used here, known to the database."""
+        numbers = [next(self._users) for _ in range(count)]
+        names = [f"cam{n}" for n in numbers]
+        if self.shipped and numbers[-1] > READY_USERS:
+            self.add_subscribers(names)
+        return names
 
     def device(self, user=None, **kw):
         """A Ua with a name of its own, known to the database; closed at the
         end of the test. Its `server` is this one."""
-        user = user or f"cam{next(self._users)}"
-        if self.shipped:
+        if user is None:
+            user, = self._new_users(1)
+        elif self.shipped:
             self.add_subscribers([kw.get("auth_user") or user])
         ua = Ua(self.address, user, DOMAIN, PASSWORD, **kw)
         ua.server = self
@@ -553,12 +572,10 @@ class Kamailio:
         if transport is None:
             transport = Transport(self.address)
             self._uas.append(transport)
-        names = [f"cam{next(self._users)}" for _ in range(count)]
-        if self.shipped:
-            self.add_subscribers(names)
         return [Ua(user=name, domain=DOMAIN, password=PASSWORD,
                    transport=transport, contact=f"<sip:{name}@"
-                   f"{transport.host_port}>", **kw) for name in names]
+                   f"{transport.host_port}>", **kw)
+                for name in self._new_users(count)]
 
     def posts(self, ua=None):
         """What the CMS got (from this device), once nothing is under way."""
