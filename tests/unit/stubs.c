@@ -11,7 +11,6 @@
 #include "../../core/dprint.h"
 #include "../../core/mem/mem.h"
 #include "../../core/mem/shm_mem.h"
-#include "../../core/usr_avp.h"
 #include "../../core/ut.h"
 #include "../../core/rand/cryptorand.h"
 
@@ -341,7 +340,8 @@ void *core_cfg = &core;
 int route_type;
 char ut_buf_int2str[INT2STR_MAX_LEN];
 
-int km_parse_avp_spec(str *name, int *type, int_str *avp_name)
+/* its parameters differ between versions */
+int km_parse_avp_spec(void *name, void *type, void *avp_name)
 {
 	return -1;
 }

@@ -80,6 +80,7 @@ static void a_job_is_one_block_with_copies_of_all(void **state)
 	assert_str(*cn_job_aor(job), "sip:gzj@telecom.com");
 	assert_str(*cn_job_body(job), "{\"request\": \"twenty and more\"}");
 	assert_str(cn_job_waiter(job)->callback, "ksr_verdict");
+	assert_string_equal(cn_job_waiter(job)->callback.s, "ksr_verdict");
 	assert_int_equal(cn_job_reason(job), CN_REASON_NEW);
 	assert_int_equal(cn_job_hash(job), 4711);
 	assert_int_equal(cn_job_waiter(job)->cseq, 2);
@@ -170,6 +171,7 @@ static void a_waiter_of_its_own_is_one_block(void **state)
 	assert_null(w->block);
 	assert_null(w->next);
 	assert_str(w->callback, "ksr_verdict");
+	assert_string_equal(w->callback.s, "ksr_verdict"); /* as KEMI wants it */
 	assert_true(cn_now_us() - w->parked_us < 60000000);
 	cn_waiter_free(w);
 	assert_int_equal(stub_shm_blocks(), blocks);
@@ -208,8 +210,10 @@ static void there_are_no_more_jobs_than_fit(void **state)
 
 	for(i = 0; i < 10; i++) {
 		assert_true(cn_job_room());
+		assert_int_equal(cn_job_count(), i);
 		jobs[i] = new_job(ev);
 	}
+	assert_int_equal(cn_job_count(), 10);
 	blocks = stub_shm_blocks();
 	assert_false(cn_job_room());
 	for(i = 0; i < 3; i++) {
@@ -218,6 +222,7 @@ static void there_are_no_more_jobs_than_fit(void **state)
 		assert_null(more);
 	}
 	assert_int_equal(stub_shm_blocks(), blocks);
+	assert_int_equal(cn_job_count(), 10);
 	cn_job_free(jobs[0]);
 	assert_true(cn_job_room());
 	jobs[0] = new_job(ev);
@@ -641,6 +646,50 @@ static void a_refresh_or_leave_joins_by_one_contact(void **state)
 	cn_job_free(job);
 }
 
+/* The job is about sip:new; sip:old was in its request, too, a refresh. */
+static void a_refresh_of_what_was_refreshed_joins_in_its_dialog(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_job *job;
+
+	set_contact(&t.contacts[0], "sip:old", "");
+	t.contacts[0].reason = NONE;
+	set_contact(&t.contacts[1], "sip:new", "");
+	ev->contact_count = 2;
+	job = new_job(ev);
+	ev = make_event(&t);
+	set_contact(&t.contacts[0], "sip:old", "");
+	ev->reason = t.contacts[0].reason = NONE;
+	assert_true(cn_job_covers(job, ev));
+	ev->call_id = STR("another@dialog");
+	assert_false(cn_job_covers(job, ev));
+	t.contacts[0].uri = STR("sip:new");
+	assert_true(cn_job_covers(job, ev));
+	/* that sip:old is new now is on its way nowhere */
+	t.contacts[0].uri = STR("sip:old");
+	ev->reason = t.contacts[0].reason = NEW;
+	assert_false(cn_job_covers(job, ev));
+	ev->call_id = STR("5705@172.16.163.3");
+	assert_false(cn_job_covers(job, ev));
+	cn_job_free(job);
+}
+
+static void jobs_of_one_aor(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_job *job = new_job(ev);
+
+	set_contact(&t.contacts[0], "sip:any", "");
+	assert_true(cn_job_same_aor(job, ev));
+	ev->key = STR("gzj@telecom.co");
+	assert_false(cn_job_same_aor(job, ev));
+	ev->key = STR("gzk@telecom.com");
+	assert_false(cn_job_same_aor(job, ev));
+	cn_job_free(job);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, end)
 
 int main(void)
@@ -670,6 +719,8 @@ int main(void)
 			TEST(another_aor_is_another_device),
 			TEST(every_new_contact_must_be_on_its_way),
 			TEST(a_refresh_or_leave_joins_by_one_contact),
+			TEST(a_refresh_of_what_was_refreshed_joins_in_its_dialog),
+			TEST(jobs_of_one_aor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -137,11 +137,10 @@ static int replacements(const str *s)
 	return n;
 }
 
-/* All sequences of two bytes, and of three and four behind each lead. */
+/* All pairs of bytes, with what may and may not follow. */
 static void every_short_sequence(void **state)
 {
-	static const unsigned char tails[] = {0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90,
-			0x9f, 0xa0, 0xbf, 0xc0, 0xe0, 0xff};
+	static const unsigned char tails[] = {0x41, 0x80, 0xbf, 0xc0};
 	unsigned char s[4];
 	unsigned a, b, c, d;
 
