@@ -43,7 +43,8 @@ static uint64_t fingerprint(const str *key, const str *contact)
 
 static uint64_t *place(uint64_t print)
 {
-	return &prints[(print ^ print >> 32) % CN_EXPIRED_MAX];
+	/* Kamailio's hashes of names in a row differ in few bits: spread them */
+	return &prints[(print * 0x9e3779b97f4a7c15u >> 32) % CN_EXPIRED_MAX];
 }
 
 void cn_expired_note(const str *key, const str *contact)
