@@ -338,6 +338,24 @@ def test_a_malformed_register(server, name, transport):
         assert outcome.refused or outcome.status == 200
 
 
+@pytest.mark.parametrize("name", MALFORMED, ids=ascii)
+def test_a_malformed_register_of_a_device_that_waits_already(
+        server, module_cms, name):
+    """It finds an event under way that it might join."""
+    server.allow_errors(FOREIGN)
+    module_cms.rule(hold=True)
+    ua = server.device()
+    waiting = ua.start_register()
+    module_cms.wait_until(lambda: module_cms.held == 1)
+    ua.send(ua.build_register(**MALFORMED[name]))
+    with server.device() as other:
+        assert other.options()[0].status == 200
+    module_cms.clear_rules()
+    module_cms.release()
+    assert waiting.wait().status == 200
+    assert not [r for r in server.posts() if r.errors]
+
+
 def test_a_body_is_not_taken_for_a_header(server):
     ua = server.device()
     outcome = Outcome(server, ua.build_register(
