@@ -162,7 +162,7 @@ GET_EVENT(realm, get_str_or_null(msg, param, res, &ev->realm))
 GET_EVENT(source_ip, pv_get_strval(msg, param, res, (str *)&ev->source_ip))
 GET_EVENT(source_port, pv_get_uintval(msg, param, res, ev->source_port))
 GET_EVENT(transport, get_name(msg, param, res, ev->transport))
-GET_EVENT(call_id, pv_get_strval(msg, param, res, (str *)&ev->call_id))
+GET_EVENT(call_id, get_str_or_null(msg, param, res, &ev->call_id))
 GET_EVENT(cseq_number, pv_get_uintval(msg, param, res, ev->cseq))
 GET_EVENT(user_agent, get_str_or_null(msg, param, res, &ev->user_agent))
 

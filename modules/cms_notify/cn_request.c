@@ -409,7 +409,7 @@ int cn_request_read(struct sip_msg *msg, bool use_domain, struct cn_event *ev)
 		return 0;
 	ev->call_id = msg->callid->body;
 	trim_trailing(&ev->call_id);
-	if(ev->call_id.len == 0 || ev->call_id.len > CALLID_MAX_SIZE)
+	if(ev->call_id.len > CALLID_MAX_SIZE)
 		return 0;
 	read_credentials(msg, ev);
 	read_source(msg, ev);
