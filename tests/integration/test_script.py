@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from harness import NoAnswer, fails_to_start, registrar, shown, version
+from harness import (NoAnswer, fails_to_start, has_module, registrar, shown,
+                     version)
 
 
 @pytest.fixture
@@ -663,6 +664,8 @@ ENGINES = {"lua": ("app_lua", "script.lua", LUA),
 def kemi(request, kamailio, cms):
     """kemi(...): a server whose script is Lua, or Python."""
     module, name, text = ENGINES[request.param]
+    if version() >= (6,) and not has_module(module):
+        pytest.skip(f"this Kamailio is built without {module}")
 
     def start(**kw):
         def config(server, url):
