@@ -67,7 +67,7 @@ static int mod_init(void)
 		return -1;
 	}
 	register_procs(cn_conf.http_processes + cn_conf.verdict_processes);
-	cfg_register_child(cn_conf.verdict_processes);
+	cfg_register_child(cn_conf.http_processes + cn_conf.verdict_processes);
 	return 0;
 }
 

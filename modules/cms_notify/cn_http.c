@@ -21,8 +21,8 @@
 #define CN_HEADER_BYTES_MAX 65536
 #define CN_EVENTS 64
 
-#if LIBCURL_VERSION_NUM < 0x075500
-#error "libcurl 7.85 or newer is needed"
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "libcurl 7.87 or newer is needed"
 #endif
 
 /* Lives as long as the process: handle, buffers and the connection's TLS

@@ -103,7 +103,8 @@ int cn_park_resume(const struct cn_waiter *waiter)
 	else
 		err = tm.t_continue_cb(
 				waiter->tm_index, waiter->tm_label, &callback, NULL);
-	return err < 0 ? -1 : 0;
+	/* 1: it was over already when its turn came */
+	return err != 0 ? -1 : 0;
 }
 
 int cn_park_find_route(const char *name)

@@ -21,7 +21,7 @@ static struct
 	const struct cn_outcome *outcome;
 	str id;
 	enum cn_reason reason;
-	int64_t parked_us;
+	unsigned elapsed_ms;
 	/* a failure's: */
 	struct cn_outcome failure;
 	char failure_id[CN_ID_LEN + 1];
@@ -42,7 +42,7 @@ void cn_pv_set_verdict(const struct cn_job *job, const struct cn_waiter *waiter)
 		return;
 	now.id = *cn_job_id(job);
 	now.reason = cn_job_reason(job);
-	now.parked_us = waiter->parked_us;
+	now.elapsed_ms = (unsigned)((cn_now_us() - waiter->parked_us) / 1000);
 }
 
 void cn_pv_set_failure(
@@ -51,13 +51,15 @@ void cn_pv_set_failure(
 	memset(&now.failure, 0, sizeof(now.failure));
 	now.failure.verdict = CN_UNAVAILABLE;
 	now.failure.cause = cause;
-	now.failure.text.s = (char *)cn_cause_text(cause);
+	now.failure.text.s = cause == CN_CAUSE_none
+								 ? "called wrongly, the log says how"
+								 : (char *)cn_cause_text(cause);
 	now.failure.text.len = strlen(now.failure.text.s);
 	memcpy(now.failure_id, ev->id, sizeof(now.failure_id));
 	now.id.s = now.failure_id;
 	now.id.len = strlen(now.failure_id);
 	now.reason = ev->reason;
-	now.parked_us = 0;
+	now.elapsed_ms = 0;
 	now.outcome = NULL;
 	now.msg_id = msg->id;
 	now.pid = msg->pid;
@@ -106,10 +108,7 @@ GET_OUTCOME(cause, get_name(msg, param, res, cn_cause_name(o->cause)))
 GET_OUTCOME(status, pv_get_uintval(msg, param, res, o->status))
 GET_OUTCOME(text, pv_get_strval(msg, param, res, (str *)&o->text))
 GET_OUTCOME(body, get_str_or_null(msg, param, res, &o->body))
-GET_OUTCOME(elapsed_ms,
-		pv_get_uintval(msg, param, res,
-				now.parked_us ? (unsigned)((cn_now_us() - now.parked_us) / 1000)
-							  : 0))
+GET_OUTCOME(elapsed_ms, pv_get_uintval(msg, param, res, now.elapsed_ms))
 GET_OUTCOME(retry_after,
 		pv_get_uintval(msg, param, res,
 				cn_policy_retry_after(
