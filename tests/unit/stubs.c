@@ -174,7 +174,7 @@ static void give_back(bool shm, void *p)
 }
 
 #ifdef DBG_SR_MEMORY
-#define WHERE                                                            \
+#define WHERE \
 	, const char *file, const char *func, unsigned int line, const char *name
 #else
 #define WHERE
@@ -300,10 +300,10 @@ void assert_nothing_logged(void)
 
 ksr_slog_f _ksr_slog_func = keep_log;
 km_log_f _km_log_func;
-struct log_level_info log_level_info[] = {{"ALERT", LOG_ALERT}, {"BUG", LOG_CRIT},
-		{"CRITICAL", LOG_CRIT}, {"CRITICAL", LOG_CRIT}, {"ERROR", LOG_ERR},
-		{"WARNING", LOG_WARNING}, {"NOTICE", LOG_NOTICE}, {"INFO", LOG_INFO},
-		{"DEBUG", LOG_DEBUG}};
+struct log_level_info log_level_info[] = {{"ALERT", LOG_ALERT},
+		{"BUG", LOG_CRIT}, {"CRITICAL", LOG_CRIT}, {"CRITICAL", LOG_CRIT},
+		{"ERROR", LOG_ERR}, {"WARNING", LOG_WARNING}, {"NOTICE", LOG_NOTICE},
+		{"INFO", LOG_INFO}, {"DEBUG", LOG_DEBUG}};
 int log_stderr;
 int log_color;
 str *log_prefix_val;

@@ -262,8 +262,7 @@ static void headers_are_numbered_and_limited(void **state)
 	int i;
 
 	for(i = 0; i < CN_HEADERS_MAX; i++)
-		assert_int_equal(
-				cn_conf_add_header(0, i == 4 ? "wrong" : "X-A: b"), 0);
+		assert_int_equal(cn_conf_add_header(0, i == 4 ? "wrong" : "X-A: b"), 0);
 	assert_refused("number 5");
 	assert_int_equal(cn_conf_add_header(0, "X-A: b"), -1);
 	assert_logged("ERROR", "http_header");
@@ -296,7 +295,8 @@ static int remove_pem(void **state)
 	return 0;
 }
 
-#define CERTIFICATE "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
+#define CERTIFICATE \
+	"-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
 #define KEY "-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----\n"
 
 static void tls_files_go_together(void **state)

@@ -58,8 +58,8 @@ static struct cn_job *enter(const struct cn_event *ev)
 	return job;
 }
 
-static struct cn_waiter *join(struct cn_event *ev, const char *call_id,
-		unsigned cseq)
+static struct cn_waiter *join(
+		struct cn_event *ev, const char *call_id, unsigned cseq)
 {
 	struct cn_waiter *w;
 
@@ -67,8 +67,8 @@ static struct cn_waiter *join(struct cn_event *ev, const char *call_id,
 	ev->cseq = cseq;
 	w = cn_waiter_new(ev, &no_callback);
 	assert_non_null(w);
-	assert_int_equal(cn_device_enter(ev, cn_device_generation(ev->hash), w),
-			CN_JOINED);
+	assert_int_equal(
+			cn_device_enter(ev, cn_device_generation(ev->hash), w), CN_JOINED);
 	return w;
 }
 
@@ -301,8 +301,7 @@ static void a_crowd_is_turned_away(void **state)
 	assert_true(joined >= 20);
 	/* where one has gone another may come */
 	assert_non_null(cn_device_next_waiter(job));
-	assert_int_equal(
-			cn_device_enter(ev, cn_device_generation(ev->hash), more),
+	assert_int_equal(cn_device_enter(ev, cn_device_generation(ev->hash), more),
 			CN_JOINED);
 	assert_int_equal(resume_all(job), joined + 1);
 }
@@ -335,9 +334,8 @@ static void one_aor_has_so_many_events_at_most(void **state)
 	make_event(&other)->key = STR("other@telecom.com");
 	stranger = enter(&other.ev);
 	assert_int_equal(resume_all(jobs[0]), 2);
-	assert_int_equal(
-			cn_device_enter(ev, cn_device_generation(ev->hash),
-					cn_job_waiter(jobs[n])),
+	assert_int_equal(cn_device_enter(ev, cn_device_generation(ev->hash),
+							 cn_job_waiter(jobs[n])),
 			CN_ENTERED);
 	for(i = 1; i <= n; i++)
 		assert_int_equal(resume_all(jobs[i]), 1);

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <sched.h>
+
 #include "events.h"
 
 #include "cn_conf.h"
@@ -424,32 +426,43 @@ static void the_first_to_decide_wins(void **state)
 	cn_job_free(job);
 }
 
-#define RACES 2000
-#define RACERS 4
+#define RACES 5000
+#define RACERS 2
 
 struct race
 {
 	struct cn_job *jobs[RACES];
-	struct barrier *barrier;
 	int next_racer;
+	int arrived[RACES];
 	int winners[RACES];
 	int winner[RACES];
 };
 
+static int add(int *p)
+{
+	return __atomic_add_fetch(p, 1, __ATOMIC_SEQ_CST);
+}
+
+/* At the same moment for each job, as far as there are processors. */
 static void decide_all(void *arg)
 {
 	struct race *race = arg;
-	int me = __atomic_fetch_add(&race->next_racer, 1, __ATOMIC_SEQ_CST), i;
+	int me = add(&race->next_racer) - 1, i, n;
 	struct cn_outcome o = {.verdict = CN_REJECTED};
 	char text[2] = {(char)('a' + me), '\0'};
 
 	o.status = 100 + me;
 	o.text = stub_str(text);
 	for(i = 0; i < RACES; i++) {
-		if(i % 50 == 0)
-			stub_meet(race->barrier);
+		add(&race->arrived[i]);
+		for(n = 0;
+				__atomic_load_n(&race->arrived[i], __ATOMIC_SEQ_CST) < RACERS;
+				n++) {
+			if(n % 1000 == 999)
+				sched_yield();
+		}
 		if(cn_job_decide(race->jobs[i], &o)) {
-			__atomic_fetch_add(&race->winners[i], 1, __ATOMIC_SEQ_CST);
+			add(&race->winners[i]);
 			race->winner[i] = me;
 		}
 		check(cn_job_decided(race->jobs[i]));
@@ -461,14 +474,13 @@ static void one_process_decides(void **state)
 	struct race *race = stub_shared(sizeof(*race));
 	struct test_event t;
 	pid_t pids[RACERS];
-	int i, wins[RACERS] = {0};
+	int i;
 
 	cn_job_destroy();
 	assert_int_equal(cn_job_init(RACES), 0);
 	stub_share_shm(true);
 	for(i = 0; i < RACES; i++)
 		race->jobs[i] = new_job(make_event(&t));
-	race->barrier = stub_barrier(RACERS);
 	for(i = 0; i < RACERS; i++)
 		pids[i] = stub_fork(decide_all, race);
 	for(i = 0; i < RACERS; i++)
@@ -480,11 +492,8 @@ static void one_process_decides(void **state)
 		assert_int_equal(o->status, 100 + race->winner[i]);
 		assert_int_equal(o->text.len, 1);
 		assert_int_equal(o->text.s[0], 'a' + race->winner[i]);
-		wins[race->winner[i]]++;
 		cn_job_free(race->jobs[i]);
 	}
-	/* it was a race */
-	assert_true(wins[0] < RACES);
 }
 
 /* -------- which device -------- */
@@ -603,7 +612,8 @@ static bool covers_all(struct cn_job *job, const char *const uris[])
 	return cn_job_covers(job, ev);
 }
 
-#define COVERS(job, ...) covers_all(job, (const char *const[]){__VA_ARGS__, NULL})
+#define COVERS(job, ...) \
+	covers_all(job, (const char *const[]){__VA_ARGS__, NULL})
 
 static void every_new_contact_must_be_on_its_way(void **state)
 {

@@ -63,8 +63,7 @@ static void examples_of_the_standard(void **state)
 			FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD "A");
 	expect("\xf4\x91\x92\x93\xff\x41\x80\xbf\x42",
 			FFFD FFFD FFFD FFFD FFFD "A" FFFD FFFD "B");
-	expect("\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41",
-			FFFD FFFD FFFD FFFD "A");
+	expect("\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41", FFFD FFFD FFFD FFFD "A");
 }
 
 static void just_outside_the_edges_is_broken(void **state)
