@@ -142,6 +142,18 @@ static void start_without_memory(void)
 	cn_expired_destroy();
 }
 
+/* usrloc purges once more when Kamailio ends, after us. */
+static void after_the_end_nothing_is_known(void **state)
+{
+	cn_expired_note(&key, &contact);
+	cn_expired_destroy();
+	cn_expired_note(&key, &contact);
+	cn_expired_forget(&key, &contact);
+	assert_false(cn_expired_has(&key, &contact));
+	assert_int_equal(cn_expired_init(), 0);
+	assert_false(cn_expired_has(&key, &contact));
+}
+
 static void without_memory_it_does_not_start(void **state)
 {
 	cn_expired_destroy();
@@ -159,6 +171,7 @@ int main(void)
 			TEST(any_bytes_of_any_length),
 			TEST(a_park_of_cameras_is_remembered),
 			TEST(all_processes_know_the_same),
+			TEST(after_the_end_nothing_is_known),
 			TEST(without_memory_it_does_not_start),
 	};
 

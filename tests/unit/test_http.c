@@ -754,8 +754,7 @@ static void one_answer_leaves_nothing_to_the_next(void **state)
 
 static void too_big_leaves_nothing_to_the_next(void **state)
 {
-	next_size = 16385;
-	set_up(answer_size, 1);
+	set_up(answer_endlessly, 1);
 	assert_int_equal(post()->cause, CN_CAUSE_too_big);
 	server_stop(server);
 	server = server_start(answer_ok);
