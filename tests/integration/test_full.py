@@ -115,8 +115,13 @@ def test_when_the_queue_has_drained_the_next_one_goes_through(full_shipped):
 
 def test_each_place_that_becomes_free_is_used(full):
     full.cms.release(1)
-    full.cms.wait_until(lambda: full.cms.count == CONNECTIONS + 1)
+    hub = full.waiting[0].ua.transport.hub
+    assert hub.wait(lambda: any(r.result for r in full.waiting), 5)
+    while full.server.status()["parked"] == CAPACITY:
+        pass
     second = full.server.device().start_register()
+    while full.server.status()["parked"] < CAPACITY:
+        assert second.result is None
     third = full.server.device().register()
     assert third.get("X-Route") == "busy"
     full.drain()
