@@ -243,7 +243,7 @@ def test_parked_is_limited(start, cms):
     until(lambda: server.status()["parked"] == 300)
     assert len(server.rpc("cms_notify.parked")) == 100
     assert len(server.rpc("cms_notify.parked", 7)) == 7
-    rows = server.rpc("cms_notify.parked", 10000)
+    rows = server.rpc("cms_notify.parked", 1000)
     assert {row["aor"] for row in rows} == {ua.aor for ua in uas}
     assert server.kamcmd("cms_notify.parked").count("aor:") == 100
     assert server.kamcmd("cms_notify.parked", 300).count("aor:") == 300
@@ -253,7 +253,7 @@ def test_parked_is_limited(start, cms):
         assert transaction.wait(10).status == 200
 
 
-@pytest.mark.parametrize("argument", [0, -1, 10001, 99999999999, "many"])
+@pytest.mark.parametrize("argument", [0, -1, 1001, 99999999999, "many"])
 def test_parked_refuses_nonsense(start, argument):
     """A number of rows that makes no sense is refused; the server lives."""
     server = start()
