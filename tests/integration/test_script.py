@@ -434,6 +434,19 @@ def test_what_the_request_takes_along(start, cms, newtran, transport):
 
 
 @pytest.mark.contract
+def test_contact_as_it_was_sent(start):
+    """save() in the verdict route makes of a contact what it makes of it
+    elsewhere: no q value comes from nowhere, also for a worker's very first
+    request."""
+    server = start(core="children=8")
+    for _ in range(32):
+        ua = server.device()
+        assert ua.register().contacts == [f"{ua.contact};expires=3600"]
+    response = ua.register(contacts=[ua.contact + ";q=0.7"])
+    assert response.contacts == [f"{ua.contact};q=0.7;expires=3600"]
+
+
+@pytest.mark.contract
 def test_nothing_leaks_from_one_to_the_next(start, cms):
     """What is set for one request is not seen in another, though they wait at
     the same time and one process resumes both."""
