@@ -12,6 +12,7 @@
 #include "../../core/cfg/cfg_struct.h"
 
 #include "cn_body.h"
+#include "cn_breaker.h"
 #include "cn_conf.h"
 #include "cn_detect.h"
 #include "cn_device.h"
@@ -46,7 +47,10 @@ static param_export_t params[] = {
 		{"tls_ca", PARAM_STRING, &cn_conf.tls_ca},
 		{"tls_cert", PARAM_STRING, &cn_conf.tls_cert},
 		{"tls_key", PARAM_STRING, &cn_conf.tls_key},
-		{"node", PARAM_STRING, &cn_conf.node}, {0, 0, 0}};
+		{"node", PARAM_STRING, &cn_conf.node},
+		{"breaker_failures", PARAM_INT, &cn_conf.breaker_failures},
+		{"breaker_cooldown", PARAM_INT, &cn_conf.breaker_cooldown_ms},
+		{0, 0, 0}};
 
 static int mod_init(void)
 {
@@ -57,6 +61,7 @@ static int mod_init(void)
 	capacity = cn_conf_capacity();
 	if(cn_park_init() < 0 || cn_detect_init() < 0
 			|| cn_stats_init(cn_conf.endpoints) < 0
+			|| cn_breaker_init(cn_conf.endpoints) < 0
 			|| cn_job_init(capacity) < 0 || cn_device_init(capacity) < 0
 			|| cn_http_proc_init() < 0
 			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
@@ -89,6 +94,7 @@ static void destroy(void)
 	cn_http_proc_destroy();
 	cn_device_destroy();
 	cn_job_destroy();
+	cn_breaker_destroy();
 	cn_stats_destroy();
 }
 

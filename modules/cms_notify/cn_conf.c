@@ -31,6 +31,8 @@ struct cn_conf cn_conf = {
 		.max_answer_size = 16384,
 		.identity_name = "contact",
 		.http_version_name = "1.1",
+		.breaker_failures = 5,
+		.breaker_cooldown_ms = 2000,
 };
 
 static char host_name[HOST_NAME_MAX + 1];
@@ -79,6 +81,8 @@ static int check_ranges(void)
 			{"queue_size", &cn_conf.queue_size, 1, 1000000},
 			{"max_answer_size", &cn_conf.max_answer_size, 256, 16777216},
 			{"detect_reboot", &cn_conf.detect_reboot, 0, 1},
+			{"breaker_failures", &cn_conf.breaker_failures, 1, 1000000},
+			{"breaker_cooldown", &cn_conf.breaker_cooldown_ms, 10, 600000},
 	};
 	size_t i;
 	int err = 0;

@@ -52,6 +52,8 @@ struct cn_conf
 	char *tls_cert;
 	char *tls_key;
 	char *node;
+	int breaker_failures;
+	int breaker_cooldown_ms;
 };
 
 extern struct cn_conf cn_conf;

@@ -9,6 +9,7 @@
 #include "../../core/sr_module.h"
 
 #include "cn_body.h"
+#include "cn_breaker.h"
 #include "cn_conf.h"
 #include "cn_http.h"
 #include "cn_http_proc.h"
@@ -34,7 +35,6 @@ static struct cn_ring *ring;
 /* of one HTTP process */
 static struct cn_http *http;
 static struct post *free_posts;
-static bool endpoint_down[CN_ENDPOINTS_MAX];
 
 int cn_http_proc_init(void)
 {
@@ -67,21 +67,29 @@ void cn_http_proc_give(struct cn_job *job)
 				cn_job_id(job)->s);
 }
 
-/* The edge, not each request: an operator reads this. */
-static void note_endpoint(int endpoint, const struct cn_http_result *result)
+/* A CMS that has the event in its hands (409) works; being out of memory is our
+ * own fault. The log shows the edge, not each request. */
+static void report(int endpoint, const struct cn_http_result *result)
 {
-	bool down = result->cause != CN_CAUSE_none;
+	enum cn_cause cause = result->cause;
 
-	if(down == endpoint_down[endpoint])
+	if(cause == CN_CAUSE_memory)
 		return;
-	endpoint_down[endpoint] = down;
-	if(down)
-		LM_NOTICE("the CMS at endpoint %d gives no usable answer: %s, HTTP "
-				  "status %ld (%s)\n",
-				endpoint + 1, cn_cause_name(result->cause), result->status,
-				result->detail);
-	else
-		LM_NOTICE("the CMS at endpoint %d answers again\n", endpoint + 1);
+	if(!cn_policy_moves_on(cause, result->status))
+		cause = CN_CAUSE_none;
+	switch(cn_breaker_report(endpoint, cause, cn_now_us())) {
+		case CN_BREAKER_SAME:
+			break;
+		case CN_BREAKER_WENT:
+			LM_NOTICE("the CMS at endpoint %d is away: %s, HTTP status %ld "
+					  "(%s)\n",
+					endpoint + 1, cn_cause_name(result->cause), result->status,
+					result->detail);
+			break;
+		case CN_BREAKER_BACK:
+			LM_NOTICE("the CMS at endpoint %d is back\n", endpoint + 1);
+			break;
+	}
 }
 
 static void pass_on(struct cn_job *job, const struct cn_outcome *outcome)
@@ -131,23 +139,41 @@ static void free_post(struct post *post)
 	cn_stats_gauge(CN_GAUGE_in_flight, -1);
 }
 
-static int attempt(struct post *post)
+/* Could another endpoint follow this one? */
+static bool is_last(int endpoint, int64_t now)
+{
+	while(++endpoint < cn_conf.endpoints) {
+		if(cn_breaker_would_pass(endpoint, now))
+			return false;
+	}
+	return true;
+}
+
+/* Send to the first endpoint from this one on that takes it.
+ * @return CN_CAUSE_none: under way */
+static enum cn_cause attempt(struct post *post, int endpoint)
 {
 	struct cn_http_request request;
 	int64_t now = cn_now_us();
 
-	request.endpoint = post->endpoint;
+	while(endpoint < cn_conf.endpoints && !cn_breaker_pass(endpoint, now))
+		endpoint++;
+	if(endpoint == cn_conf.endpoints)
+		return cn_breaker_cause(0);
+	request.endpoint = endpoint;
 	request.id = *cn_job_id(post->job);
 	request.body = *cn_job_body(post->job);
 	request.timeout_ms =
 			cn_policy_attempt_ms((cn_job_deadline_us(post->job) - now) / 1000,
-					cn_conf.attempt_timeout_ms,
-					post->endpoint == cn_conf.endpoints - 1);
+					cn_conf.attempt_timeout_ms, is_last(endpoint, now));
+	post->endpoint = endpoint;
 	post->began_us = now;
-	if(cn_http_post(http, &request, post) < 0)
-		return -1;
-	cn_stats_attempt_begin(post->endpoint);
-	return 0;
+	if(cn_http_post(http, &request, post) < 0) {
+		cn_breaker_report(endpoint, CN_CAUSE_memory, now);
+		return CN_CAUSE_memory;
+	}
+	cn_stats_attempt_begin(endpoint);
+	return CN_CAUSE_none;
 }
 
 static void on_done(void *user, const struct cn_http_result *result)
@@ -158,15 +184,12 @@ static void on_done(void *user, const struct cn_http_result *result)
 	cn_stats_attempt_end(post->endpoint, result->cause,
 			(unsigned)result->status, now - post->began_us);
 	cn_stats_latency(CN_LATENCY_HTTP, now - post->began_us);
-	note_endpoint(post->endpoint, result);
+	report(post->endpoint, result);
 	if(cn_policy_moves_on(result->cause, result->status)
-			&& post->endpoint + 1 < cn_conf.endpoints
 			&& now < cn_job_deadline_us(post->job)
-			&& !cn_job_decided(post->job)) {
-		post->endpoint++;
-		if(attempt(post) == 0)
-			return;
-	}
+			&& !cn_job_decided(post->job)
+			&& attempt(post, post->endpoint + 1) == CN_CAUSE_none)
+		return;
 	end_post(post, result);
 	free_post(post);
 }
@@ -176,10 +199,17 @@ static bool is_overdue(const void *job)
 	return cn_job_deadline_us(job) <= cn_now_us();
 }
 
+/* Nobody to send to, and nobody about to find out: waiting is no use. */
+static bool all_away(int64_t now)
+{
+	return is_last(-1, now);
+}
+
 static void begin(struct cn_job *job)
 {
 	struct post *post = free_posts;
 	int64_t now = cn_now_us();
+	enum cn_cause cause;
 
 	if(cn_job_decided(job)) {
 		cn_job_release(job);
@@ -192,29 +222,35 @@ static void begin(struct cn_job *job)
 	cn_stats_latency(CN_LATENCY_QUEUE, now - cn_job_parked_us(job));
 	cn_job_set_sent(job, now);
 	post->job = job;
-	post->endpoint = 0;
-	if(attempt(post) < 0) {
+	cause = attempt(post, 0);
+	if(cause != CN_CAUSE_none) {
 		post->job = NULL;
-		fail(job, CN_CAUSE_memory);
+		fail(job, cause);
 		return;
 	}
 	free_posts = post->next;
 	cn_stats_gauge(CN_GAUGE_in_flight, 1);
 }
 
-/* Begin as many posts as there is room for; end what waited too long. */
+/* The next job that something can be done with: where there is room for a post
+ * any job, otherwise one that waits in vain. */
+static struct cn_job *next_job(void)
+{
+	if(free_posts || all_away(cn_now_us()))
+		return cn_ring_take(ring);
+	return cn_ring_take_if(ring, is_overdue);
+}
+
 static void take_jobs(void)
 {
 	struct cn_job *job;
 
-	while((job = free_posts ? cn_ring_take(ring)
-							: cn_ring_take_if(ring, is_overdue))
-			!= NULL) {
+	while((job = next_job()) != NULL) {
 		cn_stats_gauge(CN_GAUGE_queued, -1);
 		if(free_posts)
 			begin(job);
 		else
-			fail(job, CN_CAUSE_timeout);
+			fail(job, is_overdue(job) ? CN_CAUSE_timeout : cn_breaker_cause(0));
 	}
 }
 

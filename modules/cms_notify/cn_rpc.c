@@ -9,6 +9,7 @@
 #include "../../core/dprint.h"
 #include "../../core/mem/mem.h"
 
+#include "cn_breaker.h"
 #include "cn_conf.h"
 #include "cn_device.h"
 #include "cn_rpc.h"
@@ -90,7 +91,8 @@ static void rpc_endpoints(rpc_t *rpc, void *ctx)
 		cn_stats_endpoint(i, &stats);
 		snprintf(url, sizeof(url), "%.*s", shown_length(cn_conf.cms_url[i]),
 				cn_conf.cms_url[i]);
-		rpc->struct_add(row, "dsuuusuu", "endpoint", i + 1, "url", url,
+		rpc->struct_add(row, "dssuuusuu", "endpoint", i + 1, "url", url,
+				"state", cn_breaker_state_name(cn_breaker_state(i)),
 				"in_flight", stats.in_flight, "attempts", stats.attempts,
 				"failures", stats.failures, "last_cause",
 				cn_cause_name(stats.last_cause), "last_status",
