@@ -65,7 +65,7 @@ kamailio-6.0:
 test-6.0: kamailio-6.0
 	@scripts/deps kamailio run test
 	env $$(scripts/kamailio-env 6.0.1) \
-		$(PYTHON) -m pytest tests/integration -m "not soak" $(PYTEST_ARGS)
+		$(PYTHON) -m pytest tests/integration -m "contract and not soak" $(PYTEST_ARGS)
 
 soak: module
 	@scripts/deps kamailio run test

@@ -64,7 +64,7 @@ static struct buffer clean;	 /* the same as valid UTF-8 */
 static int reserve(struct buffer *b, int more)
 {
 	int size = b->size ? b->size : 2048;
-	char *s;
+	char *bigger = NULL;
 
 	if(b->len + more <= b->size)
 		return 0;
@@ -72,10 +72,10 @@ static int reserve(struct buffer *b, int more)
 		return -1;
 	while(size < b->len + more)
 		size *= 2;
-	s = pkg_realloc(b->s, size);
-	if(s == NULL)
+	bigger = pkg_realloc(b->s, size);
+	if(bigger == NULL)
 		return -1;
-	b->s = s;
+	b->s = bigger;
 	b->size = size;
 	return 0;
 }
@@ -158,8 +158,8 @@ static int append_contact(const struct cn_contact *c)
 					   < 0
 			|| append_literal(",\"path\":") < 0
 			|| append_string_or_null(&c->path) < 0
-			|| append_literal(",\"reason\":") < 0
-			|| append_string(&reason) < 0 || append_literal("}") < 0)
+			|| append_literal(",\"reason\":") < 0 || append_string(&reason) < 0
+			|| append_literal("}") < 0)
 		return -1;
 	return 0;
 }
@@ -172,8 +172,7 @@ static int append_contacts(const struct cn_event *ev)
 	for(i = 0; i < ev->contact_count; i++) {
 		if(ev->contacts[i].reason == CN_REASON_NONE)
 			continue;
-		if(append_literal(between) < 0
-				|| append_contact(&ev->contacts[i]) < 0)
+		if(append_literal(between) < 0 || append_contact(&ev->contacts[i]) < 0)
 			return -1;
 		between = ",";
 	}

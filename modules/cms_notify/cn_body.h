@@ -31,8 +31,8 @@ int cn_body_init(const char *text) CN_MUST;
  * @param body in memory of this process that the next call overwrites
  * @return 0, or -1: out of memory, or longer than CN_BODY_MAX
  */
-int cn_body_render(struct sip_msg *msg, const struct cn_event *ev, str *body)
-		CN_MUST;
+int cn_body_render(
+		struct sip_msg *msg, const struct cn_event *ev, str *body) CN_MUST;
 #define CN_BODY_MAX 262144
 
 /* The array of the new contacts, as text, in the memory of cn_body_render().

@@ -133,9 +133,9 @@ static int check_header(const char *header, int number)
 	static const char token[] = "!#$%&'*+-.^_`|~0123456789"
 								"abcdefghijklmnopqrstuvwxyz"
 								"ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-	static const char *const ours[] = {
-			"Content-Type", "Content-Length", "Idempotency-Key", "Host",
-			"Transfer-Encoding", "User-Agent", "Connection"};
+	static const char *const ours[] = {"Content-Type", "Content-Length",
+			"Idempotency-Key", "Host", "Transfer-Encoding", "User-Agent",
+			"Connection"};
 	size_t name = strspn(header, token);
 	const unsigned char *p;
 	size_t i;

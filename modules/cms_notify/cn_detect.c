@@ -122,9 +122,8 @@ int cn_detect_init(void)
 	reg.contact_max_size = registrar_param("contact_max_size", INT_PARAM);
 	reg.xavp_cfg = registrar_param("xavp_cfg", PARAM_STR);
 	if(!reg.use_path || !reg.path_use_received || !reg.outbound_mode
-			|| !reg.regid_mode || !reg.min_expires_mode
-			|| !reg.contact_max_size || !reg.xavp_cfg
-			|| bind_received_avp() < 0)
+			|| !reg.regid_mode || !reg.min_expires_mode || !reg.contact_max_size
+			|| !reg.xavp_cfg || bind_received_avp() < 0)
 		return -1;
 	if(cfg_register_ctx(&cfg_ctx, NULL) < 0) {
 		LM_ERR("cannot read registrar's settings\n");
@@ -216,7 +215,8 @@ static bool read_aor(struct sip_msg *msg, struct cn_event *ev)
 	int n;
 
 	if(parse_uri(get_to(msg)->uri.s, get_to(msg)->uri.len, &uri) < 0
-			|| uri.user.len > USERNAME_MAX_SIZE || uri.host.len > DOMAIN_MAX_SIZE)
+			|| uri.user.len > USERNAME_MAX_SIZE
+			|| uri.host.len > DOMAIN_MAX_SIZE)
 		return false;
 	user.s = scratch.key;
 	user.len = uri.user.len;
@@ -501,8 +501,8 @@ static struct relation relate(const urecord_t *record,
 		rel.other = true;
 		if(cn_conf.identity == CN_IDENTITY_AOR
 				|| (cn_conf.identity == CN_IDENTITY_INSTANCE
-						&& cn_contact_same_instance(&c->instance,
-								&b->instance))) {
+						&& cn_contact_same_instance(
+								&c->instance, &b->instance))) {
 			rel.device = b;
 			rel.same_call_id |= same_str(&b->callid, &ev->call_id);
 		}

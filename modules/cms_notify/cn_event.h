@@ -30,9 +30,9 @@ struct cn_event
 {
 	char id[CN_ID_LEN + 1];
 	char time[CN_TIME_LEN + 1];
-	str key; /* the AOR as usrloc knows it */
+	str key;	   /* the AOR as usrloc knows it */
 	unsigned hash; /* of the key */
-	str aor; /* sip:user@domain */
+	str aor;	   /* sip:user@domain */
 	str username;
 	str domain;
 	str auth_user; /* empty: none */
@@ -43,7 +43,7 @@ struct cn_event
 	str user_agent;		   /* empty: none */
 	str call_id;
 	unsigned cseq;
-	bool star; /* Contact: * */
+	bool star;			   /* Contact: * */
 	enum cn_reason reason; /* of the first new contact; NONE: nothing new */
 	struct cn_contact *contacts;
 	int contact_count;

@@ -236,8 +236,8 @@ static int set_up_easy(struct transfer *t)
 			|| curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header)
 			|| curl_easy_setopt(e, CURLOPT_HEADERDATA, t)
 			|| curl_easy_setopt(e, CURLOPT_HTTPHEADER, &t->id_header)
-			|| curl_easy_setopt(e, CURLOPT_USERAGENT,
-					"kamailio-cms_notify/" CN_VERSION)
+			|| curl_easy_setopt(
+					e, CURLOPT_USERAGENT, "kamailio-cms_notify/" CN_VERSION)
 			|| curl_easy_setopt(e, CURLOPT_POST, 1L)
 			|| curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L)
 			|| curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https")
@@ -346,15 +346,14 @@ static int set_up_request(
 	return 0;
 }
 
-int cn_http_post(struct cn_http *http, const struct cn_http_request *request,
-		void *user)
+int cn_http_post(
+		struct cn_http *http, const struct cn_http_request *request, void *user)
 {
 	struct transfer *t = http->free;
 
 	if(t == NULL)
 		return -1;
-	if((t->easy == NULL && set_up_easy(t) < 0)
-			|| set_up_request(t, request) < 0
+	if((t->easy == NULL && set_up_easy(t) < 0) || set_up_request(t, request) < 0
 			|| curl_multi_add_handle(http->multi, t->easy) != CURLM_OK) {
 		if(t->easy)
 			curl_easy_cleanup(t->easy);
@@ -486,8 +485,7 @@ void cn_http_run(struct cn_http *http, int timeout_ms)
 	struct epoll_event events[CN_EVENTS];
 	int i, n, running;
 
-	n = epoll_wait(
-			http->epoll, events, CN_EVENTS, wait_ms(http, timeout_ms));
+	n = epoll_wait(http->epoll, events, CN_EVENTS, wait_ms(http, timeout_ms));
 	for(i = 0; i < n; i++) {
 		if(events[i].data.fd >= 0)
 			curl_multi_socket_action(http->multi, events[i].data.fd,
@@ -495,8 +493,7 @@ void cn_http_run(struct cn_http *http, int timeout_ms)
 	}
 	if(http->timer_us >= 0 && cn_now_us() >= http->timer_us) {
 		http->timer_us = -1; /* curl sets it anew */
-		curl_multi_socket_action(
-				http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+		curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
 	end_transfers(http);
 }

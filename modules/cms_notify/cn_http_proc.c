@@ -274,7 +274,8 @@ static int set_up(void)
 
 	http = cn_http_new(most, on_done);
 	posts = calloc(most, sizeof(*posts));
-	if(http == NULL || posts == NULL || cn_http_watch(http, cn_ring_fd(ring)) < 0)
+	if(http == NULL || posts == NULL
+			|| cn_http_watch(http, cn_ring_fd(ring)) < 0)
 		return -1;
 	for(i = most - 1; i >= 0; i--) {
 		posts[i].next = free_posts;

@@ -20,13 +20,13 @@ struct cn_job;
 struct cn_waiter
 {
 	struct cn_waiter *next;
-	struct cn_job *block;	/* the job that it lives in, NULL: its own */
-	unsigned tm_index;		/* the transaction, for tm */
+	struct cn_job *block; /* the job that it lives in, NULL: its own */
+	unsigned tm_index;	  /* the transaction, for tm */
 	unsigned tm_label;
 	unsigned call_id_hash;
 	unsigned cseq;
-	int route;			/* index of the verdict route, -1: see callback */
-	str callback;		/* name of the KEMI function */
+	int route;	  /* index of the verdict route, -1: see callback */
+	str callback; /* name of the KEMI function */
 	int64_t parked_us;
 };
 
@@ -63,8 +63,8 @@ void cn_job_free(struct cn_job *job); /* nobody else holds it; NULL allowed */
 void cn_job_release(struct cn_job *job);
 
 /* A waiter without a job, to join somebody else's. NULL: no memory. */
-struct cn_waiter *cn_waiter_new(const struct cn_event *ev, const str *callback)
-		CN_MUST;
+struct cn_waiter *cn_waiter_new(
+		const struct cn_event *ev, const str *callback) CN_MUST;
 void cn_waiter_free(struct cn_waiter *waiter); /* with the block it lives in */
 
 struct cn_waiter *cn_job_waiter(struct cn_job *job); /* the one in the job */
@@ -89,7 +89,8 @@ bool cn_job_sent(const struct cn_job *job);
  *                CN_TEXT_MAX bytes; where memory is short the body is dropped
  * @return true: this call ended it
  */
-bool cn_job_decide(struct cn_job *job, const struct cn_outcome *outcome) CN_MUST;
+bool cn_job_decide(
+		struct cn_job *job, const struct cn_outcome *outcome) CN_MUST;
 bool cn_job_decided(const struct cn_job *job);
 const struct cn_outcome *cn_job_outcome(const struct cn_job *job);
 #define CN_TEXT_MAX 256

@@ -13,8 +13,8 @@
 enum cn_verdict
 {
 	CN_ACCEPTED,
-	CN_REJECTED,	/* the CMS said no */
-	CN_UNAVAILABLE	/* no usable answer */
+	CN_REJECTED,   /* the CMS said no */
+	CN_UNAVAILABLE /* no usable answer */
 };
 
 /* name, counted in a statistic of its own, text for $cms(text) */
@@ -35,7 +35,7 @@ enum cn_cause
 #define CN_X(name, counted, text) CN_CAUSE_##name,
 	CN_CAUSES(CN_X)
 #undef CN_X
-	CN_CAUSE_COUNT
+			CN_CAUSE_COUNT
 };
 
 /* Why the CMS is told; NONE: it is not. */

@@ -90,15 +90,15 @@ static int get_str_or_null(struct sip_msg *msg, pv_param_t *param,
 
 /* -------- of the verdict -------- */
 
-#define GET_OUTCOME(name, expression)                          \
-	static int show_##name(struct sip_msg *msg, pv_param_t *param, \
-			pv_value_t *res)                                   \
-	{                                                          \
-		const struct cn_outcome *o = outcome_for(msg);         \
-                                                               \
-		if(o == NULL)                                          \
-			return pv_get_null(msg, param, res);               \
-		return expression;                                     \
+#define GET_OUTCOME(name, expression)                                \
+	static int show_##name(                                          \
+			struct sip_msg *msg, pv_param_t *param, pv_value_t *res) \
+	{                                                                \
+		const struct cn_outcome *o = outcome_for(msg);               \
+                                                                     \
+		if(o == NULL)                                                \
+			return pv_get_null(msg, param, res);                     \
+		return expression;                                           \
 	}
 
 GET_OUTCOME(verdict, get_name(msg, param, res, cn_verdict_name(o->verdict)))
@@ -108,9 +108,8 @@ GET_OUTCOME(text, pv_get_strval(msg, param, res, (str *)&o->text))
 GET_OUTCOME(body, get_str_or_null(msg, param, res, &o->body))
 GET_OUTCOME(elapsed_ms,
 		pv_get_uintval(msg, param, res,
-				now.parked_us
-						? (unsigned)((cn_now_us() - now.parked_us) / 1000)
-						: 0))
+				now.parked_us ? (unsigned)((cn_now_us() - now.parked_us) / 1000)
+							  : 0))
 GET_OUTCOME(retry_after,
 		pv_get_uintval(msg, param, res,
 				cn_policy_retry_after(
@@ -142,15 +141,15 @@ static int show_reason(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 
 /* -------- of the event -------- */
 
-#define GET_EVENT(name, expression)                            \
-	static int show_##name(struct sip_msg *msg, pv_param_t *param, \
-			pv_value_t *res)                                   \
-	{                                                          \
-		const struct cn_event *ev = now.event;                 \
-                                                               \
-		if(ev == NULL)                                         \
-			return pv_get_null(msg, param, res);               \
-		return expression;                                     \
+#define GET_EVENT(name, expression)                                  \
+	static int show_##name(                                          \
+			struct sip_msg *msg, pv_param_t *param, pv_value_t *res) \
+	{                                                                \
+		const struct cn_event *ev = now.event;                       \
+                                                                     \
+		if(ev == NULL)                                               \
+			return pv_get_null(msg, param, res);                     \
+		return expression;                                           \
 	}
 
 GET_EVENT(event, get_name(msg, param, res, "register"))
@@ -167,7 +166,8 @@ GET_EVENT(call_id, pv_get_strval(msg, param, res, (str *)&ev->call_id))
 GET_EVENT(cseq_number, pv_get_uintval(msg, param, res, ev->cseq))
 GET_EVENT(user_agent, get_str_or_null(msg, param, res, &ev->user_agent))
 
-static int show_contacts(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
+static int show_contacts(
+		struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 {
 	str text;
 

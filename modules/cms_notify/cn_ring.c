@@ -139,4 +139,3 @@ void cn_ring_wake(struct cn_ring *ring)
 		ring->sleepers--;
 	lock_release(&ring->lock);
 }
-

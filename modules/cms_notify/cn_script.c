@@ -35,8 +35,8 @@ struct goal
 	str callback; /* KEMI function */
 };
 
-static int fail(struct sip_msg *msg, const struct cn_event *ev,
-		enum cn_cause cause)
+static int fail(
+		struct sip_msg *msg, const struct cn_event *ev, enum cn_cause cause)
 {
 	if(cause == CN_CAUSE_busy)
 		cn_stats_count(CN_COUNTER_busy);
@@ -241,29 +241,38 @@ static int fix_table(void **param)
 	return 0;
 }
 
+static int fill_route(struct route_param *p, char *name)
+{
+	void *computed = name;
+
+	memset(p, 0, sizeof(*p));
+	if(strchr(name, '$') != NULL) {
+		if(fixup_spve_null(&computed, 1) < 0)
+			return E_CFG;
+		p->computed = computed;
+		return 0;
+	}
+	p->route = cn_park_find_route(name);
+	if(p->route >= 0)
+		return 0;
+	LM_ERR("cms_notify(): there is no route[%s], add it or correct the name\n",
+			name);
+	return E_CFG;
+}
+
 static int fix_route(void **param)
 {
 	struct route_param *p = pkg_malloc(sizeof(*p));
-	char *name = *param;
-	void *computed = name;
+	int err;
 
 	if(p == NULL) {
 		PKG_MEM_ERROR;
 		return E_OUT_OF_MEM;
 	}
-	memset(p, 0, sizeof(*p));
-	if(strchr(name, '$') == NULL) {
-		p->route = cn_park_find_route(name);
-		if(p->route < 0) {
-			LM_ERR("cms_notify(): there is no route[%s], add it or correct "
-				   "the name\n",
-					name);
-			return E_CFG;
-		}
-	} else {
-		if(fixup_spve_null(&computed, 1) < 0)
-			return E_CFG;
-		p->computed = computed;
+	err = fill_route(p, *param);
+	if(err < 0) {
+		pkg_free(p);
+		return err;
 	}
 	*param = p;
 	return 0;
@@ -285,8 +294,7 @@ static int find_computed_route(struct sip_msg *msg, struct route_param *p)
 	char name[128];
 	str s;
 
-	if(get_str_fparam(&s, msg, p->computed) < 0
-			|| s.len >= (int)sizeof(name))
+	if(get_str_fparam(&s, msg, p->computed) < 0 || s.len >= (int)sizeof(name))
 		return -1;
 	memcpy(name, s.s, s.len);
 	name[s.len] = '\0';

@@ -26,7 +26,7 @@ static struct shared
 	atomic_t gauges[CN_GAUGE_COUNT];
 	atomic_t latencies[CN_LATENCY_COUNT][CN_BUCKETS];
 	struct endpoint endpoints[];
-} *shared;
+} * shared;
 
 static counter_handle_t counters[CN_COUNTER_COUNT];
 static counter_handle_t causes[CN_CAUSE_COUNT];

@@ -11,18 +11,18 @@
 #include "cn_policy.h"
 
 /* name, documentation. The causes have counters of their own besides these. */
-#define CN_COUNTERS(X)                                                      \
-	X(events, "new registrations that the CMS was to be told of")           \
-	X(accepted, "events that the CMS accepted")                             \
-	X(rejected, "events that the CMS refused")                              \
-	X(unavailable, "events that got no usable answer")                      \
-	X(busy, "new registrations turned away at once")                        \
-	X(joined, "requests that waited for another one's verdict")             \
+#define CN_COUNTERS(X)                                            \
+	X(events, "new registrations that the CMS was to be told of") \
+	X(accepted, "events that the CMS accepted")                   \
+	X(rejected, "events that the CMS refused")                    \
+	X(unavailable, "events that got no usable answer")            \
+	X(busy, "new registrations turned away at once")              \
+	X(joined, "requests that waited for another one's verdict")   \
 	X(refreshes, "requests that were no new registration")
 
-#define CN_GAUGES(X)                                   \
-	X(queued, "events waiting for a free connection")  \
-	X(in_flight, "POSTs under way")                    \
+#define CN_GAUGES(X)                                  \
+	X(queued, "events waiting for a free connection") \
+	X(in_flight, "POSTs under way")                   \
 	X(parked, "REGISTER requests waiting for a verdict")
 
 enum cn_counter
@@ -30,7 +30,7 @@ enum cn_counter
 #define CN_X(name, doc) CN_COUNTER_##name,
 	CN_COUNTERS(CN_X)
 #undef CN_X
-	CN_COUNTER_COUNT
+			CN_COUNTER_COUNT
 };
 
 enum cn_gauge
@@ -38,7 +38,7 @@ enum cn_gauge
 #define CN_X(name, doc) CN_GAUGE_##name,
 	CN_GAUGES(CN_X)
 #undef CN_X
-	CN_GAUGE_COUNT
+			CN_GAUGE_COUNT
 };
 
 enum cn_latency

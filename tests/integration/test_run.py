@@ -188,6 +188,17 @@ def test_every_registration_is_a_line(run):
         assert one.output[before:].count(ua.contact) == 2
 
 
+@pytest.mark.parametrize("label, answer", [
+    ("status", "accepted"), ("trouble", '"id"')])
+def test_the_commands_shown_work(run, label, answer):
+    one = run()
+    command = one.read_until(label).split(None, 1)[1]
+    one.read_until("until Ctrl-C")
+    done = subprocess.run(["bash", "-c", command], capture_output=True,
+                          text=True, timeout=10)
+    assert done.returncode == 0 and answer in done.stdout
+
+
 def test_a_kamailio_that_dies_is_reported_with_its_log(run):
     one = run()
     one.read_until("until Ctrl-C")

@@ -1,0 +1,598 @@
+"""A real Kamailio for a test: configured, started, asked, watched, stopped.
+
+    Kamailio         one server in a folder of its own
+    local_settings   text of a kamailio-local.cfg, for the shipped kamailio.cfg
+    registrar        text of a small configuration that a test is about
+"""
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "scripts" / "lib"))
+
+from kamailio_process import KamailioProcess  # noqa: E402
+from reference_cms import ReferenceCms  # noqa: E402, F401
+from sip_ua import NoAnswer, Transport, Ua  # noqa: E402
+
+HOST = "127.0.0.1"
+DOMAIN, REALM, PASSWORD = "telecom.com", "kedacom.com", "123456"
+START_SECONDS = 20
+# Below the range from which the system hands out ports for UAs and the CMS.
+PORTS = tuple(map(int, os.environ.get("TEST_PORTS", "20000-29999").split("-")))
+GAUGES = ("queued", "in_flight", "parked")
+BAD_LINE = re.compile(r"^\s*\d+\(\d+\) (ERROR|CRITICAL|ALERT|BUG|EMERG): ")
+# What Kamailio's TCP process says of the others when all are told to stop.
+NOT_BAD = (r"receive_fd\(\): EOF on \d+",)
+
+
+@functools.lru_cache(maxsize=None)
+def environment():
+    """Where Kamailio and the module are (tests/README.md)."""
+    names = ("KAMAILIO", "KAMAILIO_MODULES", "KAMAILIO_VERSION",
+             "KAMAILIO_SQL", "KAMCMD", "CMS_NOTIFY_MODULE_DIR")
+    if all(name in os.environ for name in names):
+        return {name: os.environ[name] for name in names}
+    text = subprocess.run([TOP / "scripts" / "kamailio-env", "installed"],
+                          check=True, capture_output=True, text=True).stdout
+    return dict(line.split("=", 1) for line in text.splitlines())
+
+
+def version():
+    """(5, 6, 3)"""
+    return tuple(int(n) for n in re.findall(
+        r"\d+", environment()["KAMAILIO_VERSION"])[:3])
+
+
+class Port:
+    """A UDP and TCP port that no other test takes, in whatever process."""
+
+    def __init__(self):
+        first, last = PORTS
+        start = random.randrange(first, last + 1)
+        for number in itertools.chain(range(start, last + 1),
+                                      range(first, start)):
+            # An abstract name is held by one process at a time and is gone
+            # with it.
+            self._lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                self._lock.bind(f"\0cms_notify test port {number}")
+                self._probe(number)
+            except OSError:
+                self._lock.close()
+                continue
+            self.number = number
+            return
+        raise RuntimeError(f"no free port in {first}-{last}")
+
+    @staticmethod
+    def _probe(number):
+        for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+            with socket.socket(socket.AF_INET, kind) as probe:
+                if kind == socket.SOCK_STREAM:
+                    probe.setsockopt(socket.SOL_SOCKET,
+                                     socket.SO_REUSEADDR, 1)
+                probe.bind((HOST, number))
+
+    def close(self):
+        self._lock.close()
+
+
+# -- database ----------------------------------------------------------------
+
+@functools.lru_cache(maxsize=None)
+def _empty_database():
+    """Made once per test process; a copy for each server."""
+    folder = tempfile.TemporaryDirectory(prefix="kamailio-db-")
+    path = os.path.join(folder.name, "empty.sqlite")
+    subprocess.run(
+        [TOP / "scripts" / "database", "sqlite", path], check=True,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "KAMAILIO_SQL": environment()["KAMAILIO_SQL"]})
+    return folder, path
+
+
+def ha1(user, password=PASSWORD, realm=REALM):
+    return hashlib.md5(f"{user}:{realm}:{password}".encode()).hexdigest()
+
+
+# -- configurations ----------------------------------------------------------
+
+def quoted(value):
+    """A value as a Kamailio script wants it."""
+    if isinstance(value, int):
+        return str(value)
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def local_settings(server, cms_url, settings=None):
+    """kamailio-local.cfg: every setting a #!define, over defaults that suit a
+    test. None leaves one out."""
+    defines = {
+        "SIP_DOMAINS": DOMAIN, "SIP_REALM": REALM,
+        "DB_URL": f"sqlite:///{server.database}",
+        "CHILDREN": 2, "TCP_CHILDREN": 2, "MIN_EXPIRES": 1,
+        "MAX_CONTACTS": 0, "NAT_PING_INTERVAL": 0, "USRLOC_SYNC": 1,
+        "NODE_NAME": "test-node", "CMS_URL": cms_url, **(settings or {})}
+    lines = [f"#!define {name} {quoted(value)}"
+             for name, value in defines.items()
+             if value is not None and name != "AUTH_BLOCK_SECONDS"]
+    lines.append(f'#!substdef "|RUN_DIR|{server.folder}|g"')
+    if "AUTH_BLOCK_SECONDS" in defines:
+        lines.append('#!substdef "|AUTH_BLOCK_SECONDS|'
+                     f'{defines["AUTH_BLOCK_SECONDS"]}|g"')
+    return "\n".join(lines + [
+        f'mpath="{server.mpath}"',
+        f"listen=udp:{HOST}:{server.port}",
+        f"listen=tcp:{HOST}:{server.port}", ""])
+
+
+CMS_VALUES = ("verdict", "status", "cause", "text", "id", "reason",
+              "retry_after", "elapsed_ms")
+SHOW = "\n".join(
+    f'\tappend_to_reply("X-CMS-{name}: $cms({name})\\r\\n");'
+    for name in CMS_VALUES) + """
+	append_to_reply("X-CMS-body: $(cms(body){s.encode.hexa})\\r\\n");"""
+
+VERDICT = """
+	if ($cms(verdict) == "accepted") {
+		if (!save("location")) send_reply("500", "Not saved");
+		exit;
+	}
+	if ($cms(verdict) == "rejected") {
+		send_reply("403", "Rejected");
+		exit;
+	}
+	send_reply("503", "Unavailable");
+	exit;"""
+
+NOTIFY = """
+	if (!cms_notify("location", "CMS_VERDICT")) {
+		route(SHOW);
+		append_to_reply("X-Route: busy\\r\\n");
+		send_reply("503", "Busy");
+		exit;
+	}
+	append_to_reply("X-Route: main\\r\\n");
+	save("location");
+	exit;"""
+
+MODULES = ("db_sqlite", "jsonrpcs", "ctl", "kex", "pv", "xlog", "textops",
+           "textopsx", "siputils", "tm", "tmx", "sl", "rr", "path",
+           "nathelper", "usrloc", "registrar", "cms_notify")
+
+
+def registrar(server, cms_url, *, modules=(), params=(), before="",
+              notify=NOTIFY, verdict=VERDICT, routes="", core="",
+              without=()):
+    """A registrar without authentication whose answers show what the script
+    saw: X-Route is main, busy or verdict; X-CMS-<name> is $cms(name), in the
+    last two (see shown()).
+
+    modules  loaded besides MODULES (minus `without`)
+    params   (module, name, value), after the defaults
+    before   script before `notify`; notify, verdict: script of the two places
+    routes   whole route blocks besides; core: lines at the top
+    cms_url  None: no cms_url is set
+    """
+    loaded = [m for m in (*MODULES, *modules) if m not in without]
+    loaded.remove("cms_notify")
+    loaded.append("cms_notify")
+    defaults = [
+        ("ctl", "binrpc", f"unix:{server.folder}/kamailio_ctl"),
+        ("jsonrpcs", "transport", 6),
+        ("jsonrpcs", "fifo_name", f"{server.folder}/kamailio_rpc.fifo"),
+        ("jsonrpcs", "dgram_socket", f"{server.folder}/kamailio_rpc.sock"),
+        ("usrloc", "db_mode", 0), ("usrloc", "timer_interval", 1),
+        ("usrloc", "db_url", f"sqlite:///{server.database}"),
+        ("usrloc", "use_domain", 1), ("usrloc", "nat_bflag", 1),
+        ("registrar", "min_expires", 1), ("registrar", "max_expires", 7200),
+        ("registrar", "received_avp", "$avp(RECEIVED)"),
+        ("nathelper", "received_avp", "$avp(RECEIVED)"),
+        ("cms_notify", "node", "test-node")]
+    if cms_url is not None:
+        defaults.append(("cms_notify", "cms_url", cms_url))
+    lines = [f'modparam("{module}", "{name}", {quoted(value)})'
+             for module, name, value in (*defaults, *params)
+             if module in loaded]
+    return "\n".join([
+        "#!KAMAILIO", "debug=1", "children=2", "tcp_children=2",
+        "auto_aliases=no", f'mpath="{server.mpath}"',
+        f"listen=udp:{HOST}:{server.port}",
+        f"listen=tcp:{HOST}:{server.port}", core,
+        *(f'loadmodule "{module}.so"' for module in loaded), *lines,
+        "request_route {",
+        '\tif (is_method("OPTIONS") && $rU == $null) '
+        '{ sl_send_reply("200", "OK"); exit; }',
+        "\tif (t_precheck_trans()) { t_check_trans(); exit; }",
+        "\tt_check_trans();", before, notify, "}",
+        f"route[SHOW] {{\n{SHOW}\n\treturn;\n}}",
+        "route[CMS_VERDICT] {", "\troute(SHOW);",
+        '\tappend_to_reply("X-Route: verdict\\r\\n");', verdict, "}",
+        routes, ""])
+
+
+def shown(response):
+    """What a registrar() answer shows: {"route": ..., "verdict": ...}."""
+    values = {name[6:]: value for name, value in response.headers
+              if name.startswith("X-CMS-")}
+    values["route"] = response.get("X-Route")
+    if "body" in values:
+        hexa = values["body"]
+        values["body"] = None if hexa == "<null>" else \
+            bytes.fromhex(hexa).decode("utf-8", "surrogateescape")
+    return values
+
+
+# -- the server --------------------------------------------------------------
+
+class _Process(KamailioProcess):
+    def __init__(self, *args, options=(), **kw):
+        super().__init__(*args, **kw)
+        self._command += options
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def kill(self):
+        """SIGKILL to every process of it, as a power cut."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        self._reader.join()
+
+
+class Kamailio:
+    """A server in a folder of its own.
+
+    cms       ReferenceCms or URL that it reports to
+    settings  the shipped kamailio.cfg with these settings; or
+    config    function(server, cms_url) -> text of kamailio.cfg, for example
+              lambda s, url: registrar(s, url, params=[...])
+    options   more options of the kamailio command ("-m", "32", ...)
+
+    lines     its log; see wait_log(), allow_errors()
+    """
+
+    def __init__(self, cms, settings=None, config=None, options=()):
+        self.cms = cms
+        self.folder = tempfile.mkdtemp(prefix="kamailio-")
+        self._port = Port()
+        self.port = self._port.number
+        self.address = (HOST, self.port)
+        self.env = environment()
+        self.mpath = ":".join(
+            folder.rstrip("/") + "/" for folder in
+            [*self.env["KAMAILIO_MODULES"].split(":"),
+             self.env["CMS_NOTIFY_MODULE_DIR"]])
+        self.database = os.path.join(self.folder, "kamailio.sqlite")
+        shutil.copyfile(_empty_database()[1], self.database)
+        self.config = os.path.join(self.folder, "kamailio.cfg")
+        self.shipped = config is None
+        self._options = list(options)
+        self._users = itertools.count(1)
+        self._uas = []
+        self._rpc_ids = itertools.count(1)
+        self._rpc_lock = threading.Lock()
+        self._process = None
+        self.lines = []
+        self.exit_status = None
+        self._log_changed = threading.Condition()
+        self.checked = 0
+        self._allowed = []
+        self.configure(settings=settings, config=config)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_exc):
+        self.close()
+
+    # -- configuration --------------------------------------------------------
+
+    @property
+    def cms_url(self):
+        return getattr(self.cms, "url", self.cms)
+
+    def configure(self, settings=None, config=None):
+        """Write the configuration anew; for the next start."""
+        if config is None:
+            shutil.copyfile(TOP / "kamailio.cfg", self.config)
+            self.write("kamailio-local.cfg",
+                       local_settings(self, self.cms_url, settings))
+        else:
+            self.write("kamailio.cfg", config(self, self.cms_url))
+
+    def write(self, name, text):
+        """A file in the server's folder; returns its path."""
+        path = os.path.join(self.folder, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    # -- life -----------------------------------------------------------------
+
+    def start(self):
+        """Start, and wait until it answers over UDP, TCP and RPC."""
+        self.spawn()
+        try:
+            self._wait_ready(time.monotonic() + START_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def spawn(self):
+        """Start without waiting."""
+        self.exit_status = None
+        self._process = _Process(
+            self.env["KAMAILIO"], self.config, self.folder,
+            on_line=self._on_line, on_end=self._on_end,
+            options=self._options)
+        self._process.start()
+
+    @property
+    def pid(self):
+        """Of the main process."""
+        return self._process.pid
+
+    @property
+    def running(self):
+        return self._process is not None and self._process.running
+
+    def stop(self):
+        """SIGTERM, and wait. Returns the exit status."""
+        if self._process is not None:
+            self._process.stop()
+        return self.exit_status
+
+    def kill(self):
+        """SIGKILL to all its processes."""
+        self._process.kill()
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    def close(self):
+        """Stop, and leave nothing behind."""
+        self.close_devices()
+        self.stop()
+        self._port.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def wait_exit(self, timeout=START_SECONDS):
+        """The exit status of a server that ends by itself."""
+        with self._log_changed:
+            if not self._log_changed.wait_for(
+                    lambda: self.exit_status is not None, timeout):
+                raise TimeoutError(f"still running after {timeout} s")
+        return self.exit_status
+
+    def _wait_ready(self, deadline):
+        for transport in ("udp", "tcp"):
+            while True:
+                try:
+                    with contextlib.closing(
+                            Transport(self.address, transport)) as way:
+                        ua = Ua(transport=way, domain=f"{HOST}:{self.port}")
+                        ua.options(timeout=0.05)
+                        break
+                except (NoAnswer, ConnectionError):
+                    self._check_alive(deadline)
+        while True:
+            try:
+                self.rpc("core.uptime")
+                return
+            except OSError:
+                self._check_alive(deadline)
+                time.sleep(0.01)
+
+    def _check_alive(self, deadline):
+        if not self.running or time.monotonic() > deadline:
+            raise RuntimeError("Kamailio did not start:\n"
+                               + "\n".join(self.lines[-40:]))
+
+    # -- log ------------------------------------------------------------------
+
+    def _on_line(self, line):
+        with self._log_changed:
+            self.lines.append(line)
+            self._log_changed.notify_all()
+
+    def _on_end(self, status):
+        with self._log_changed:
+            self.exit_status = status
+            self._log_changed.notify_all()
+
+    def log(self, pattern, since=0):
+        """The lines that match, from line number `since` on."""
+        return [line for line in self.lines[since:]
+                if re.search(pattern, line)]
+
+    def wait_log(self, pattern, timeout=5.0, since=0):
+        """The first line that matches, as soon as it is there."""
+        with self._log_changed:
+            if not self._log_changed.wait_for(
+                    lambda: self.log(pattern, since), timeout):
+                raise TimeoutError(f"no log line {pattern!r} in {timeout} s")
+        return self.log(pattern, since)[0]
+
+    def allow_errors(self, *patterns):
+        """Error lines that the current test provokes."""
+        self._allowed += patterns
+
+    def begin_test(self):
+        self.checked = len(self.lines)
+        self._allowed = []
+
+    def unexpected_errors(self):
+        """Error lines of the current test that nobody allowed."""
+        return [line for line in self.lines[self.checked:]
+                if BAD_LINE.match(line)
+                and not any(re.search(p, line) for p in (*NOT_BAD, *self._allowed))]
+
+    # -- asking ---------------------------------------------------------------
+
+    def rpc(self, method, *args, timeout=5.0):
+        """Result of an RPC command, through jsonrpcs. RpcError if refused."""
+        number = next(self._rpc_ids)
+        request = {"jsonrpc": "2.0", "method": method, "id": number}
+        if args:
+            request["params"] = list(args)
+        name = os.path.join(self.folder, f"client{number}.sock")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.bind(name)
+            try:
+                sock.settimeout(timeout)
+                sock.sendto(json.dumps(request).encode(),
+                            os.path.join(self.folder, "kamailio_rpc.sock"))
+                reply = json.loads(sock.recv(1 << 20))
+            finally:
+                os.unlink(name)
+        if "error" in reply:
+            raise RpcError(reply["error"]["message"])
+        return reply["result"]
+
+    def kamcmd(self, *args):
+        """What kamcmd prints."""
+        done = subprocess.run(
+            [self.env["KAMCMD"], "-s", f"unix:{self.folder}/kamailio_ctl",
+             *map(str, args)], capture_output=True, text=True, timeout=10)
+        if done.returncode:
+            raise RpcError((done.stderr or done.stdout).strip())
+        return done.stdout
+
+    def status(self):
+        """cms_notify.status"""
+        return self.rpc("cms_notify.status")
+
+    def stats(self, group="cms_notify"):
+        """The statistics of a group: {name: number}."""
+        result = {}
+        for line in self.rpc("stats.get_statistics", f"{group}:"):
+            name, value = line.split(" = ")
+            result[name.partition(":")[2]] = int(value)
+        return result
+
+    def shm_used(self):
+        """Bytes of shared memory in use."""
+        return int(self.rpc("core.shmmem")["used"])
+
+    def settle(self, timeout=10.0):
+        """Wait until nothing is queued, under way or parked: what the CMS has
+        got by now is all it gets. Returns the status."""
+        deadline = time.monotonic() + timeout
+        while True:
+            status = self.status()
+            left = {name: status[name] for name in GAUGES if status[name]}
+            if not left:
+                return status
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"still {left} after {timeout} s")
+            time.sleep(0.005)
+
+    def contacts(self, aor):
+        """The bindings of an AOR as usrloc knows them (ul.lookup); []: none.
+        Takes a Ua, too."""
+        try:
+            found = self.rpc("ul.lookup", "location",
+                             getattr(aor, "aor", aor).removeprefix("sip:"))
+        except RpcError:
+            return []
+        return [c["Contact"] for c in found["Contacts"]]
+
+    # -- devices --------------------------------------------------------------
+
+    def add_subscribers(self, users, password=PASSWORD, realm=REALM):
+        rows = [(user, realm, ha1(user, password, realm)) for user in users]
+        with contextlib.closing(
+                sqlite3.connect(self.database, timeout=10)) as db, db:
+            db.executemany(
+                "INSERT OR REPLACE INTO subscriber"
+                " (username, domain, password, ha1) VALUES (?, ?, '', ?)",
+                rows)
+
+    def device(self, user=None, **kw):
+        """A Ua with a name of its own, known to the database; closed at the
+        end of the test."""
+        user = user or f"cam{next(self._users)}"
+        if self.shipped:
+            self.add_subscribers([kw.get("auth_user") or user])
+        ua = Ua(self.address, user, DOMAIN, PASSWORD, **kw)
+        self._uas.append(ua)
+        return ua
+
+    def close_devices(self):
+        while self._uas:
+            self._uas.pop().close()
+
+    def devices(self, count, transport=None, **kw):
+        """Many, over one socket unless told otherwise."""
+        if transport is None:
+            transport = Transport(self.address)
+            self._uas.append(transport)
+        names = [f"cam{next(self._users)}" for _ in range(count)]
+        if self.shipped:
+            self.add_subscribers(names)
+        return [Ua(user=name, domain=DOMAIN, password=PASSWORD,
+                   transport=transport, contact=f"<sip:{name}@"
+                   f"{transport.host_port}>", **kw) for name in names]
+
+    def posts(self, ua=None):
+        """What the CMS got (from this device), once nothing is under way."""
+        self.settle()
+        return [r for r in self.cms.requests
+                if ua is None or (r.json or {}).get("aor") == ua.aor]
+
+    def sockets(self):
+        """Its file descriptors for the network, all processes."""
+        count = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                for fd in os.scandir(f"/proc/{pid}/fd"):
+                    with contextlib.suppress(OSError):
+                        count += os.readlink(fd.path).startswith("socket:")
+        return count
+
+    def pids(self, description=""):
+        """Process ids, of those whose description (core.psx) contains this."""
+        return [int(p["PID"]) for p in self.rpc("core.psx")
+                if description in p["DSC"]]
+
+
+class RpcError(Exception):
+    """An RPC command was refused."""
+
+
+def fails_to_start(config=None, settings=None, cms="http://127.0.0.1:9/",
+                   timeout=START_SECONDS):
+    """The log lines of a server that must refuse to start (AssertionError if
+    it runs)."""
+    server = Kamailio(cms, settings=settings, config=config)
+    try:
+        server.spawn()
+        try:
+            status = server.wait_exit(timeout)
+        except TimeoutError:
+            raise AssertionError("Kamailio has started") from None
+        assert status != 0, "Kamailio has ended as if it were told to"
+        return server.lines
+    finally:
+        server.close()
