@@ -186,8 +186,7 @@ static void on_done(void *user, const struct cn_http_result *result)
 	cn_stats_latency(CN_LATENCY_HTTP, now - post->began_us);
 	report(post->endpoint, result);
 	if(cn_policy_moves_on(result->cause, result->status)
-			&& now < cn_job_deadline_us(post->job)
-			&& !cn_job_decided(post->job)
+			&& now < cn_job_deadline_us(post->job) && !cn_job_decided(post->job)
 			&& attempt(post, post->endpoint + 1) == CN_CAUSE_none)
 		return;
 	end_post(post, result);
