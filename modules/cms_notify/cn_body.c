@@ -97,8 +97,9 @@ static int append_literal(const char *s)
 static int append_number(long n)
 {
 	char text[24];
+	int len = snprintf(text, sizeof(text), "%ld", n);
 
-	return append(&out, text, snprintf(text, sizeof(text), "%ld", n));
+	return append(&out, text, len);
 }
 
 /* A JSON string, escaped by the JSON library. */
