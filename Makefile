@@ -49,8 +49,8 @@ test: test-unit test-integration \
 test-unit:
 	@scripts/deps build kamailio test
 	@tree=$$(scripts/kamailio-source installed) && \
-		$(if $(wildcard tests/unit),$(MAKE) -C tests/unit \
-		KAMAILIO_TREE="$$tree" BUILD="$(CURDIR)/build/unit",true)
+		$(MAKE) -C tests/unit KAMAILIO_TREE="$$tree" \
+		BUILD="$(CURDIR)/build/unit"
 
 test-integration: module
 	@scripts/deps kamailio run test

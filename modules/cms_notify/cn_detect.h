@@ -20,15 +20,7 @@ int cn_detect_init(void) CN_MUST;
 /* The usrloc table of this name. @return NULL: there is none */
 struct udomain *cn_detect_table(const char *name);
 
-/**
- * Read a REGISTER: who, where from, which contacts.
- * Process: SIP worker.
- *
- * @param ev filled; points into msg and into scratch memory that the next call
- *           overwrites. A request that save() is going to refuse for its form
- *           has no contacts here: there is nothing to tell the CMS.
- * @return 0, or -1: out of memory
- */
+/* Read a REGISTER: cn_request_read() in usrloc's terms. */
 int cn_detect_read(struct sip_msg *msg, struct cn_event *ev) CN_MUST;
 
 /**

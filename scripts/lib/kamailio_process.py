@@ -14,13 +14,16 @@ class KamailioProcess:
 
     on_line   called with each line of the log, in a thread of its own
     on_end    called once with the exit status, after the last line
+    options   more options of its command line
     """
 
-    def __init__(self, binary, config, data_dir, on_line, on_end):
+    def __init__(self, binary, config, data_dir, on_line, on_end,
+                 options=()):
         self._command = [
             # It must not outlive us, however we end.
             "setpriv", "--pdeathsig", "TERM", "--",
-            binary, "-f", config, "-DD", "-E", "-w", data_dir, "-Y", data_dir]
+            binary, "-f", config, "-DD", "-E", "-w", data_dir, "-Y", data_dir,
+            *options]
         self._data_dir = data_dir
         self._on_line = on_line
         self._on_end = on_end

@@ -17,6 +17,7 @@ import pytest
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "scripts" / "lib"))
 
+from harness import Port  # noqa: E402
 from reference_cms import ReferenceCms  # noqa: E402
 from sip_ua import Ua  # noqa: E402
 
@@ -34,20 +35,11 @@ pytestmark = pytest.mark.skipif(
     reason="another Kamailio than the installed one is tested")
 
 
-def free_port():
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, \
-                socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
-            udp.bind(("127.0.0.1", 0))
-            with contextlib.suppress(OSError):
-                tcp.bind(udp.getsockname())
-                return udp.getsockname()[1]
-
-
 class Run:
     def __init__(self, data, *args, port=None, **env):
         self.data = data
-        self.port = port or free_port()
+        self.free = Port()
+        self.port = port or self.free.number
         self.output = ""
         self.process = subprocess.Popen(
             [TOP / "scripts" / "run", *args], start_new_session=True,
@@ -111,6 +103,7 @@ def run(tmp_path):
         with contextlib.suppress(ProcessLookupError):
             one.process.send_signal(signal.SIGTERM)
         one.process.communicate(timeout=30)
+        one.free.close()
         for pid in one.processes():
             os.kill(pid, signal.SIGKILL)
 

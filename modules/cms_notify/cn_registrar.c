@@ -1,0 +1,132 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <string.h>
+
+#include "../../core/cfg/cfg_ctx.h"
+#include "../../core/cfg/cfg_struct.h"
+#include "../../core/dprint.h"
+#include "../../core/pvar.h"
+#include "../../core/sr_module.h"
+#include "../../core/xavp.h"
+#include "../registrar/registrar.h"
+
+#include "cn_registrar.h"
+
+static struct cn_registrar reg;
+static const void *seen; /* the set of run-time settings that reg shows */
+static cfg_ctx_t *cfg_ctx;
+static const str *xavp_cfg;
+static pv_spec_t *received_avp_spec;
+
+static const void *param(const char *name, modparam_t type)
+{
+	struct sr_module *mod = find_module_by_name("registrar");
+	modparam_t found;
+	const void *p;
+
+	p = mod ? find_param_export(mod, (char *)name, type, &found) : NULL;
+	if(p == NULL)
+		LM_ERR("registrar has no parameter %s: load registrar.so before "
+			   "cms_notify.so\n",
+				name);
+	return p;
+}
+
+static int bind_received_avp(void)
+{
+	char *const *name = param("received_avp", PARAM_STRING);
+	str s;
+
+	if(name == NULL)
+		return -1;
+	if(*name == NULL || **name == '\0')
+		return 0;
+	s.s = *name;
+	s.len = strlen(s.s);
+	received_avp_spec = pv_cache_get(&s);
+	return received_avp_spec ? 0 : -1;
+}
+
+int cn_registrar_init(void)
+{
+	reg.use_path = param("use_path", INT_PARAM);
+	reg.path_use_received = param("path_use_received", INT_PARAM);
+	reg.outbound_mode = param("outbound_mode", INT_PARAM);
+	reg.regid_mode = param("regid_mode", INT_PARAM);
+	reg.min_expires_mode = param("min_expires_mode", INT_PARAM);
+	reg.contact_max_size = param("contact_max_size", INT_PARAM);
+	xavp_cfg = param("xavp_cfg", PARAM_STR);
+	if(!reg.use_path || !reg.path_use_received || !reg.outbound_mode
+			|| !reg.regid_mode || !reg.min_expires_mode || !reg.contact_max_size
+			|| !xavp_cfg || bind_received_avp() < 0)
+		return -1;
+	if(cfg_register_ctx(&cfg_ctx, NULL) < 0) {
+		LM_ERR("cannot read registrar's settings\n");
+		return -1;
+	}
+	return 0;
+}
+
+/* @return what cfg_get_by_name() makes of it: an int in a pointer, or a str */
+static void *setting(const char *name)
+{
+	str group = str_init("registrar"), var = {(char *)name, strlen(name)};
+	unsigned type;
+	void *value;
+
+	if(cfg_get_by_name(cfg_ctx, &group, NULL, &var, &value, &type) == 0)
+		return value;
+	LM_BUG("registrar has no setting %s\n", name);
+	return NULL;
+}
+
+static int int_setting(const char *name)
+{
+	return (int)(long)setting(name);
+}
+
+const struct cn_registrar *cn_registrar(void)
+{
+	const str *prefix;
+
+	/* the process has got another set of settings when this has changed */
+	if(seen != NULL && seen == cfg_local)
+		return &reg;
+	seen = cfg_local;
+	reg.default_expires = int_setting("default_expires");
+	reg.min_expires = int_setting("min_expires");
+	reg.max_expires = int_setting("max_expires");
+	reg.max_contacts = int_setting("max_contacts");
+	reg.case_sensitive = int_setting("case_sensitive");
+	prefix = setting("realm_pref");
+	if(prefix)
+		reg.realm_prefix = *prefix;
+	else
+		memset(&reg.realm_prefix, 0, sizeof(reg.realm_prefix));
+	return &reg;
+}
+
+int cn_registrar_override(const char *name, int otherwise)
+{
+	str key = {(char *)name, strlen(name)};
+	sr_xavp_t *xavp;
+
+	if(xavp_cfg->s == NULL)
+		return otherwise;
+	xavp = xavp_get_child_with_ival((str *)xavp_cfg, &key);
+	return xavp && xavp->val.v.i >= 0 ? (int)xavp->val.v.i : otherwise;
+}
+
+str cn_registrar_received(struct sip_msg *msg)
+{
+	str none = STR_NULL;
+	pv_value_t value;
+
+	if(received_avp_spec == NULL
+			|| pv_get_spec_value(msg, received_avp_spec, &value) < 0
+			|| !(value.flags & PV_VAL_STR) || value.rs.len > RECEIVED_MAX_SIZE)
+		return none;
+	return value.rs;
+}
