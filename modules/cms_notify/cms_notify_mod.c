@@ -18,6 +18,7 @@
 #include "cn_device.h"
 #include "cn_http_proc.h"
 #include "cn_job.h"
+#include "cn_load.h"
 #include "cn_park.h"
 #include "cn_pv.h"
 #include "cn_rpc.h"
@@ -62,6 +63,9 @@ static int mod_init(void)
 	if(cn_park_init() < 0 || cn_detect_init() < 0
 			|| cn_stats_init(cn_conf.endpoints) < 0
 			|| cn_breaker_init(cn_conf.endpoints) < 0
+			|| cn_load_init(
+					   cn_conf.http_processes * cn_conf_posts_per_process())
+					   < 0
 			|| cn_job_init(capacity) < 0 || cn_device_init(capacity) < 0
 			|| cn_http_proc_init() < 0
 			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
@@ -94,6 +98,7 @@ static void destroy(void)
 	cn_http_proc_destroy();
 	cn_device_destroy();
 	cn_job_destroy();
+	cn_load_destroy();
 	cn_breaker_destroy();
 	cn_stats_destroy();
 }

@@ -13,6 +13,7 @@
 #include "cn_conf.h"
 #include "cn_http.h"
 #include "cn_http_proc.h"
+#include "cn_load.h"
 #include "cn_ring.h"
 #include "cn_stats.h"
 #include "cn_verdict_proc.h"
@@ -184,6 +185,8 @@ static void on_done(void *user, const struct cn_http_result *result)
 	cn_stats_attempt_end(post->endpoint, result->cause,
 			(unsigned)result->status, now - post->began_us);
 	cn_stats_latency(CN_LATENCY_HTTP, now - post->began_us);
+	if(result->cause == CN_CAUSE_none)
+		cn_load_answered(now - post->began_us);
 	report(post->endpoint, result);
 	if(cn_policy_moves_on(result->cause, result->status)
 			&& now < cn_job_deadline_us(post->job) && !cn_job_decided(post->job)

@@ -83,21 +83,18 @@ long cn_policy_attempt_ms(long left_ms, long attempt_ms, bool last)
 	return ms > 0 ? ms : 1; /* to libcurl 0 means: no limit */
 }
 
-unsigned cn_policy_retry_after(
-		unsigned waiting, unsigned capacity, unsigned cms_s, unsigned dice)
+unsigned cn_policy_retry_after(int64_t wait_us, unsigned cms_s, unsigned dice)
 {
-	enum
-	{
-		base_s = 2,
-		full_s = 28
-	};
-	unsigned least, seconds;
+	const unsigned max_s = CN_RETRY_AFTER_MAX_S;
+	unsigned seconds = 1;
 
-	if(waiting > capacity)
-		waiting = capacity;
-	least = base_s + (unsigned)((uint64_t)full_s * waiting / capacity);
-	if(least < cms_s)
-		least = cms_s < CN_RETRY_AFTER_MAX_S ? cms_s : CN_RETRY_AFTER_MAX_S;
-	seconds = least + dice % (least / 2 + 1);
-	return seconds < CN_RETRY_AFTER_MAX_S ? seconds : CN_RETRY_AFTER_MAX_S;
+	if(wait_us > 0)
+		seconds = wait_us / 1000000 < max_s ? (unsigned)(wait_us / 1000000) + 1
+											: max_s;
+	if(seconds < cms_s)
+		seconds = cms_s < max_s ? cms_s : max_s;
+	/* a second or two for those that come one by one, an eighth for a crowd,
+	 * which the moments given away have spread already */
+	seconds += dice % (seconds / 8 + 2);
+	return seconds < max_s ? seconds : max_s;
 }

@@ -76,18 +76,16 @@ bool cn_policy_moves_on(enum cn_cause cause, long status);
 long cn_policy_attempt_ms(long left_ms, long attempt_ms, bool last);
 
 /**
- * Seconds for Retry-After (RFC 3261 section 20.33): grows with the share of
- * the capacity that is taken, is spread so that devices do not come back
- * together, and is never below what the CMS itself asked for.
+ * Seconds for Retry-After (RFC 3261 section 20.33): not before there is room
+ * for the device, not before the CMS itself said, and spread so that devices do
+ * not come back together.
  *
- * @param waiting   events under way
- * @param capacity  events that fit, > 0
- * @param cms_s     Retry-After of the CMS, 0: none
- * @param dice      any random number
+ * @param wait_us until there is room
+ * @param cms_s   Retry-After of the CMS, 0: none
+ * @param dice    any random number
  * @return 1 to CN_RETRY_AFTER_MAX_S
  */
-unsigned cn_policy_retry_after(
-		unsigned waiting, unsigned capacity, unsigned cms_s, unsigned dice);
+unsigned cn_policy_retry_after(int64_t wait_us, unsigned cms_s, unsigned dice);
 #define CN_RETRY_AFTER_MAX_S 3600
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "cn_body.h"
 #include "cn_conf.h"
+#include "cn_load.h"
 #include "cn_pv.h"
 #include "cn_stats.h"
 
@@ -22,6 +23,7 @@ static struct
 	str id;
 	enum cn_reason reason;
 	int64_t parked_us;
+	unsigned retry_after; /* 0: not asked yet */
 	/* a failure's: */
 	struct cn_outcome failure;
 	char failure_id[CN_ID_LEN + 1];
@@ -38,6 +40,7 @@ void cn_pv_set_verdict(const struct cn_job *job, const struct cn_waiter *waiter)
 {
 	now.outcome = job ? cn_job_outcome(job) : NULL;
 	now.msg_id = 0;
+	now.retry_after = 0;
 	if(job == NULL)
 		return;
 	now.id = *cn_job_id(job);
@@ -58,6 +61,7 @@ void cn_pv_set_failure(
 	now.id.len = strlen(now.failure_id);
 	now.reason = ev->reason;
 	now.parked_us = 0;
+	now.retry_after = 0;
 	now.outcome = NULL;
 	now.msg_id = msg->id;
 	now.pid = msg->pid;
@@ -110,14 +114,18 @@ GET_OUTCOME(elapsed_ms,
 		pv_get_uintval(msg, param, res,
 				now.parked_us ? (unsigned)((cn_now_us() - now.parked_us) / 1000)
 							  : 0))
-GET_OUTCOME(retry_after,
-		pv_get_uintval(msg, param, res,
-				cn_policy_retry_after(
-						(unsigned)cn_stats_gauge_value(CN_GAUGE_queued)
-								+ (unsigned)cn_stats_gauge_value(
-										CN_GAUGE_in_flight),
-						(unsigned)cn_conf_capacity(), o->retry_after,
-						(unsigned)kam_rand())))
+/* Asked once for each request, however often the script reads it: to ask is to
+ * give a moment away. */
+static unsigned retry_after(const struct cn_outcome *o)
+{
+	if(now.retry_after == 0)
+		now.retry_after = cn_policy_retry_after(
+				cn_load_reserve(
+						cn_stats_gauge_value(CN_GAUGE_queued), cn_now_us()),
+				o->retry_after, (unsigned)kam_rand());
+	return now.retry_after;
+}
+GET_OUTCOME(retry_after, pv_get_uintval(msg, param, res, retry_after(o)))
 
 /* -------- of both -------- */
 

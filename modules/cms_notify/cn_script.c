@@ -8,9 +8,11 @@
 #include "../../core/mod_fix.h"
 
 #include "cn_body.h"
+#include "cn_conf.h"
 #include "cn_detect.h"
 #include "cn_device.h"
 #include "cn_http_proc.h"
+#include "cn_load.h"
 #include "cn_park.h"
 #include "cn_pv.h"
 #include "cn_script.h"
@@ -54,7 +56,9 @@ static enum cn_cause new_job(struct sip_msg *msg, struct cn_event *ev,
 	str body;
 	int err;
 
-	if(!cn_job_room())
+	if(!cn_job_room()
+			|| !cn_load_admits(cn_stats_gauge_value(CN_GAUGE_queued),
+					(int64_t)cn_conf.timeout_ms * 1000))
 		return CN_CAUSE_busy;
 	cn_event_stamp(ev);
 	cn_pv_set_event(ev);
