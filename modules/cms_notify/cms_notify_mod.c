@@ -29,7 +29,7 @@
 MODULE_VERSION
 
 static param_export_t params[] = {
-		{"cms_url", PARAM_STRING | USE_FUNC_PARAM, (void *)cn_conf_add_url},
+		{"cms_url", PARAM_STRING | PARAM_USE_FUNC, (void *)cn_conf_add_url},
 		{"timeout", PARAM_INT, &cn_conf.timeout_ms},
 		{"connect_timeout", PARAM_INT, &cn_conf.connect_timeout_ms},
 		{"attempt_timeout", PARAM_INT, &cn_conf.attempt_timeout_ms},
@@ -42,7 +42,7 @@ static param_export_t params[] = {
 		{"identity", PARAM_STRING, &cn_conf.identity_name},
 		{"detect_reboot", PARAM_INT, &cn_conf.detect_reboot},
 		{"body", PARAM_STRING, &cn_conf.body},
-		{"http_header", PARAM_STRING | USE_FUNC_PARAM,
+		{"http_header", PARAM_STRING | PARAM_USE_FUNC,
 				(void *)cn_conf_add_header},
 		{"http_version", PARAM_STRING, &cn_conf.http_version_name},
 		{"tls_ca", PARAM_STRING, &cn_conf.tls_ca},

@@ -408,17 +408,31 @@ int cn_body_init(const char *text)
 
 /* -------- the answer -------- */
 
+/* How many bytes of valid UTF-8 make a character that ends a line, moves a
+ * cursor or otherwise is none for a log: C0, DEL, C1, U+2028, U+2029. */
+static int control_length(const unsigned char *p, int left)
+{
+	if(p[0] < 0x20 || p[0] == 0x7f)
+		return 1;
+	if(left >= 2 && p[0] == 0xc2 && p[1] <= 0x9f)
+		return 2;
+	if(left >= 3 && p[0] == 0xe2 && p[1] == 0x80
+			&& (p[2] == 0xa8 || p[2] == 0xa9))
+		return 3;
+	return 0;
+}
+
 static int one_line(const str *text, char *line, int size)
 {
-	int len = text->len < size ? text->len : size, i;
+	int len = text->len < size ? text->len : size, i, n;
 
 	/* not in the middle of a character */
 	while(len > 0 && len < text->len && (text->s[len] & 0xc0) == 0x80)
 		len--;
-	for(i = 0; i < len; i++) {
-		unsigned char c = text->s[i];
-
-		line[i] = c < 0x20 || c == 0x7f ? ' ' : c;
+	memcpy(line, text->s, len);
+	for(i = 0; i<len; i += n> 0 ? n : 1) {
+		n = control_length((unsigned char *)line + i, len - i);
+		memset(line + i, ' ', n);
 	}
 	return len;
 }

@@ -195,7 +195,7 @@ static int find_node(void)
 {
 	if(cn_conf.node != NULL && cn_conf.node[0] != '\0')
 		return 0;
-	if(gethostname(host_name, sizeof(host_name) - 1) < 0) {
+	if(gethostname(host_name, sizeof(host_name)) < 0) {
 		LM_ERR("node is not set and the host has no name, set node\n");
 		return -1;
 	}

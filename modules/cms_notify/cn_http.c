@@ -41,6 +41,9 @@ struct transfer
 	size_t answer_size;
 	size_t header_bytes;
 	bool too_big;
+	bool head_ended;  /* the empty line after the header fields came */
+	bool fresh;		  /* this is the second try, on a new connection */
+	int64_t until_us; /* the end of the time for this request */
 	char error[CURL_ERROR_SIZE];
 };
 
@@ -112,7 +115,9 @@ static size_t on_header(char *data, size_t one, size_t n, void *transfer)
 {
 	struct transfer *t = transfer;
 
-	(void)data;
+	/* a line by itself, also where the head came in pieces; another head may
+	 * follow one with a status of 1xx */
+	t->head_ended = data[0] == '\r' || data[0] == '\n';
 	t->header_bytes += one * n;
 	if(t->header_bytes > CN_HEADER_BYTES_MAX) {
 		t->too_big = true;
@@ -318,18 +323,36 @@ int cn_http_watch(struct cn_http *http, int fd)
 
 /* -------- posting -------- */
 
+static int start(struct transfer *t, bool fresh)
+{
+	long left_ms = (long)((t->until_us - cn_now_us()) / 1000);
+	long connect_ms = cn_conf.connect_timeout_ms;
+	CURL *e = t->easy;
+
+	if(left_ms < 1)
+		left_ms = 1;
+	if(connect_ms > left_ms)
+		connect_ms = left_ms;
+	t->answer_len = 0;
+	t->header_bytes = 0;
+	t->too_big = false;
+	t->head_ended = false;
+	t->fresh = fresh;
+	t->error[0] = '\0';
+	if(curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left_ms)
+			|| curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, connect_ms)
+			|| curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L)
+			|| curl_multi_add_handle(t->http->multi, e) != CURLM_OK)
+		return -1;
+	return 0;
+}
+
 static int set_up_request(
 		struct transfer *t, const struct cn_http_request *request)
 {
 	CURL *e = t->easy;
-	long connect_ms = cn_conf.connect_timeout_ms;
 
-	if(connect_ms > request->timeout_ms)
-		connect_ms = request->timeout_ms;
-	t->answer_len = 0;
-	t->header_bytes = 0;
-	t->too_big = false;
-	t->error[0] = '\0';
+	t->until_us = cn_now_us() + (int64_t)request->timeout_ms * 1000;
 	snprintf(t->id, sizeof(t->id), "Idempotency-Key: \"%.*s\"", request->id.len,
 			request->id.s);
 	if(t->endpoint != request->endpoint
@@ -339,9 +362,7 @@ static int set_up_request(
 	t->endpoint = request->endpoint;
 	if(curl_easy_setopt(e, CURLOPT_POSTFIELDS, request->body.s)
 			|| curl_easy_setopt(
-					e, CURLOPT_POSTFIELDSIZE, (long)request->body.len)
-			|| curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, request->timeout_ms)
-			|| curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, connect_ms))
+					e, CURLOPT_POSTFIELDSIZE, (long)request->body.len))
 		return -1;
 	return 0;
 }
@@ -354,7 +375,7 @@ int cn_http_post(
 	if(t == NULL)
 		return -1;
 	if((t->easy == NULL && set_up_easy(t) < 0) || set_up_request(t, request) < 0
-			|| curl_multi_add_handle(http->multi, t->easy) != CURLM_OK) {
+			|| start(t, false) < 0) {
 		if(t->easy)
 			curl_easy_cleanup(t->easy);
 		t->easy = NULL;
@@ -383,7 +404,8 @@ static enum cn_cause cause_of(const struct transfer *t, CURLcode code)
 		return CN_CAUSE_too_big;
 	switch(code) {
 		case CURLE_OK:
-			return CN_CAUSE_none;
+			/* cut off in its head, which libcurl does not mind */
+			return t->head_ended ? CN_CAUSE_none : CN_CAUSE_connect;
 		case CURLE_FILESIZE_EXCEEDED:
 			return CN_CAUSE_too_big;
 		case CURLE_OPERATION_TIMEDOUT:
@@ -409,6 +431,9 @@ static enum cn_cause cause_of(const struct transfer *t, CURLcode code)
 		case CURLE_SSL_CLIENTCERT:
 			return CN_CAUSE_tls;
 		case CURLE_OUT_OF_MEMORY:
+			/* also what libcurl 7.88 says of a header line without an end */
+			return t->head_ended || never_sent(t->easy) ? CN_CAUSE_memory
+														: CN_CAUSE_too_big;
 		case CURLE_WRITE_ERROR:
 			return CN_CAUSE_memory;
 		default:
@@ -416,11 +441,31 @@ static enum cn_cause cause_of(const struct transfer *t, CURLcode code)
 	}
 }
 
+/* A kept connection that ended without a byte of an answer: the CMS closed it
+ * while it was idle, or as the request went out. libcurl tries again by itself,
+ * but on the next kept one, five times in the life of a handle. */
+static bool was_stale(const struct transfer *t, CURLcode code)
+{
+	long new_connections = 0;
+
+	if(t->fresh || t->header_bytes > 0
+			|| (code != CURLE_SEND_ERROR && code != CURLE_RECV_ERROR
+					&& code != CURLE_GOT_NOTHING))
+		return false;
+	curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &new_connections);
+	return new_connections == 0 && cn_now_us() < t->until_us;
+}
+
 static void end_transfer(struct cn_http *h, struct transfer *t, CURLcode code)
 {
 	struct cn_http_result result;
 	curl_off_t retry_after = 0;
 
+	if(was_stale(t, code)) {
+		curl_multi_remove_handle(h->multi, t->easy);
+		if(start(t, true) == 0)
+			return;
+	}
 	memset(&result, 0, sizeof(result));
 	result.cause = cause_of(t, code);
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &result.status);

@@ -25,11 +25,12 @@ struct cn_http_result
 	enum cn_cause cause; /* none: there is a usable answer */
 	long status;		 /* 0: no answer */
 	unsigned retry_after;
-	str body;			/* as far as it was read; valid during the call */
-	const char *detail; /* for the log, valid during the call */
+	str body;			/* as far as it was read */
+	const char *detail; /* for the log */
 };
 
-/* The end of a request. May call cn_http_post(). */
+/* The end of a request. May call cn_http_post(), after which body and detail are
+ * no longer valid. */
 typedef void (*cn_http_done_f)(void *user, const struct cn_http_result *result);
 
 /**

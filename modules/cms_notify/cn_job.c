@@ -243,27 +243,33 @@ static char *room_for_answer(struct cn_job *job, int size)
 	return job->answer;
 }
 
-bool cn_job_decide(struct cn_job *job, const struct cn_outcome *outcome)
+static void keep_answer(struct cn_job *job, const struct cn_outcome *outcome)
 {
-	int text_len = outcome->text.len;
 	char *p;
 
+	p = room_for_answer(job, outcome->text.len + outcome->body.len);
+	if(p) {
+		p = put(&job->outcome.text, &outcome->text, p);
+		put(&job->outcome.body, &outcome->body, p);
+		return;
+	}
+	LM_WARN("event %.*s: no shared memory for the answer's body, increase it "
+			"(kamailio -m)\n",
+			job->id.len, job->id.s);
+	p = room_for_answer(job, outcome->text.len);
+	if(p)
+		put(&job->outcome.text, &outcome->text, p);
+}
+
+bool cn_job_decide(struct cn_job *job, const struct cn_outcome *outcome)
+{
 	if(atomic_cmpxchg(&job->decided, 0, 1) != 0)
 		return false;
 	job->outcome = *outcome;
 	memset(&job->outcome.text, 0, sizeof(str));
 	memset(&job->outcome.body, 0, sizeof(str));
-	if(text_len + outcome->body.len > 0) {
-		p = room_for_answer(job, text_len + outcome->body.len);
-		if(p) {
-			p = put(&job->outcome.text, &outcome->text, p);
-			put(&job->outcome.body, &outcome->body, p);
-		} else {
-			LM_WARN("event %.*s: no shared memory for the answer's body, "
-					"increase it (kamailio -m)\n",
-					job->id.len, job->id.s);
-		}
-	}
+	if(outcome->text.len + outcome->body.len > 0)
+		keep_answer(job, outcome);
 	if(job->outcome.text.len == 0) {
 		job->outcome.text.s = (char *)cn_cause_text(outcome->cause);
 		job->outcome.text.len = strlen(job->outcome.text.s);

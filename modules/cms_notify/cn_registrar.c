@@ -14,6 +14,13 @@
 
 #include "cn_registrar.h"
 
+/* Kamailio 5.7 made it a long, and gave it another name. */
+#if VERSIONVAL < 5007000
+#define XAVP_INT(xavp) ((xavp)->val.v.i)
+#else
+#define XAVP_INT(xavp) ((xavp)->val.v.l)
+#endif
+
 static struct cn_registrar reg;
 static const void *seen; /* the set of run-time settings that reg shows */
 static cfg_ctx_t *cfg_ctx;
@@ -51,12 +58,12 @@ static int bind_received_avp(void)
 
 int cn_registrar_init(void)
 {
-	reg.use_path = param("use_path", INT_PARAM);
-	reg.path_use_received = param("path_use_received", INT_PARAM);
-	reg.outbound_mode = param("outbound_mode", INT_PARAM);
-	reg.regid_mode = param("regid_mode", INT_PARAM);
-	reg.min_expires_mode = param("min_expires_mode", INT_PARAM);
-	reg.contact_max_size = param("contact_max_size", INT_PARAM);
+	reg.use_path = param("use_path", PARAM_INT);
+	reg.path_use_received = param("path_use_received", PARAM_INT);
+	reg.outbound_mode = param("outbound_mode", PARAM_INT);
+	reg.regid_mode = param("regid_mode", PARAM_INT);
+	reg.min_expires_mode = param("min_expires_mode", PARAM_INT);
+	reg.contact_max_size = param("contact_max_size", PARAM_INT);
 	xavp_cfg = param("xavp_cfg", PARAM_STR);
 	if(!reg.use_path || !reg.path_use_received || !reg.outbound_mode
 			|| !reg.regid_mode || !reg.min_expires_mode || !reg.contact_max_size
@@ -116,7 +123,7 @@ int cn_registrar_override(const char *name, int otherwise)
 	if(xavp_cfg->s == NULL)
 		return otherwise;
 	xavp = xavp_get_child_with_ival((str *)xavp_cfg, &key);
-	return xavp && xavp->val.v.i >= 0 ? (int)xavp->val.v.i : otherwise;
+	return xavp && XAVP_INT(xavp) >= 0 ? (int)XAVP_INT(xavp) : otherwise;
 }
 
 str cn_registrar_received(struct sip_msg *msg)

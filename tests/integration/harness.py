@@ -148,7 +148,10 @@ CMS_VALUES = ("verdict", "status", "cause", "text", "id", "reason",
 SHOW = "\n".join(
     f'\tappend_to_reply("X-CMS-{name}: $cms({name})\\r\\n");'
     for name in CMS_VALUES) + """
-	append_to_reply("X-CMS-body: $(cms(body){s.encode.hexa})\\r\\n");"""
+	append_to_reply("X-CMS-body_size: $(cms(body){s.len})\\r\\n");
+	# Kamailio's string buffer holds 8 KB.
+	if ($(cms(body){s.len}) < 4000)
+		append_to_reply("X-CMS-body: $(cms(body){s.encode.hexa})\\r\\n");"""
 
 VERDICT = """
 	if ($cms(verdict) == "accepted") {
@@ -183,7 +186,7 @@ def registrar(server, cms_url, *, modules=(), params=(), before="",
               without=()):
     """A registrar without authentication whose answers show what the script
     saw: X-Route is main, busy or verdict; X-CMS-<name> is $cms(name), in the
-    last two (see shown()).
+    last two (see shown()). A long body is shown by X-CMS-body_size alone.
 
     modules  loaded besides MODULES (minus `without`)
     params   (module, name, value), after the defaults
