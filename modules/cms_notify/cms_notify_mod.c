@@ -19,6 +19,8 @@
 #include "cn_http_proc.h"
 #include "cn_job.h"
 #include "cn_load.h"
+#include "cn_outbox.h"
+#include "cn_outbox_proc.h"
 #include "cn_park.h"
 #include "cn_pv.h"
 #include "cn_rpc.h"
@@ -51,6 +53,10 @@ static param_export_t params[] = {
 		{"node", PARAM_STRING, &cn_conf.node},
 		{"breaker_failures", PARAM_INT, &cn_conf.breaker_failures},
 		{"breaker_cooldown", PARAM_INT, &cn_conf.breaker_cooldown_ms},
+		{"outbox_db_url", PARAM_STRING, &cn_conf.outbox_db_url},
+		{"outbox_table", PARAM_STRING, &cn_conf.outbox_table},
+		{"outbox_max", PARAM_INT, &cn_conf.outbox_max},
+		{"outbox_max_age", PARAM_INT, &cn_conf.outbox_max_age_s},
 		{0, 0, 0}};
 
 static int mod_init(void)
@@ -67,15 +73,17 @@ static int mod_init(void)
 					   cn_conf.http_processes * cn_conf_posts_per_process())
 					   < 0
 			|| cn_job_init(capacity) < 0 || cn_device_init(capacity) < 0
-			|| cn_http_proc_init() < 0
+			|| cn_outbox_init() < 0 || cn_http_proc_init() < 0
+			|| cn_outbox_proc_init() < 0
 			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
 		return -1;
 	if(rpc_register_array(cn_rpc_commands) != 0) {
 		LM_ERR("cannot register the RPC commands\n");
 		return -1;
 	}
-	register_procs(cn_conf.http_processes + cn_conf.verdict_processes);
-	cfg_register_child(cn_conf.verdict_processes);
+	register_procs(cn_conf.http_processes + cn_conf.verdict_processes
+				   + cn_outbox_proc_count());
+	cfg_register_child(cn_conf.verdict_processes + cn_outbox_proc_count());
 	return 0;
 }
 
@@ -85,7 +93,8 @@ static int child_init(int rank)
 		return cn_conf_check_fr_timer(cn_park_fr_timer_ms());
 	if(rank != PROC_MAIN)
 		return 0;
-	if(cn_http_proc_fork() < 0 || cn_verdict_proc_fork() < 0) {
+	if(cn_http_proc_fork() < 0 || cn_verdict_proc_fork() < 0
+			|| cn_outbox_proc_fork() < 0) {
 		LM_ERR("cannot start the processes\n");
 		return -1;
 	}
@@ -96,6 +105,7 @@ static void destroy(void)
 {
 	cn_verdict_proc_destroy();
 	cn_http_proc_destroy();
+	cn_outbox_destroy();
 	cn_device_destroy();
 	cn_job_destroy();
 	cn_load_destroy();

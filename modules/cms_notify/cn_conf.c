@@ -33,6 +33,9 @@ struct cn_conf cn_conf = {
 		.http_version_name = "1.1",
 		.breaker_failures = 5,
 		.breaker_cooldown_ms = 2000,
+		.outbox_table = "cms_outbox",
+		.outbox_max = 100000,
+		.outbox_max_age_s = 86400,
 };
 
 static char host_name[HOST_NAME_MAX + 1];
@@ -83,6 +86,8 @@ static int check_ranges(void)
 			{"detect_reboot", &cn_conf.detect_reboot, 0, 1},
 			{"breaker_failures", &cn_conf.breaker_failures, 1, 1000000},
 			{"breaker_cooldown", &cn_conf.breaker_cooldown_ms, 10, 600000},
+			{"outbox_max", &cn_conf.outbox_max, 1, 10000000},
+			{"outbox_max_age", &cn_conf.outbox_max_age_s, 1, 31536000},
 	};
 	size_t i;
 	int err = 0;
@@ -203,6 +208,31 @@ static int find_node(void)
 	return 0;
 }
 
+/* The table's name becomes a part of SQL statements. */
+static int check_outbox(void)
+{
+	static const char name[] = "abcdefghijklmnopqrstuvwxyz"
+							   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+	const char *table = cn_conf.outbox_table;
+	int err = 0;
+
+	if(cn_conf.outbox_db_url && cn_conf.outbox_db_url[0] == '\0')
+		cn_conf.outbox_db_url = NULL;
+	if(table[0] == '\0' || strspn(table, name) != strlen(table)) {
+		LM_ERR("outbox_table is \"%s\", must be letters, digits and _\n",
+				table);
+		err = -1;
+	}
+	if(cn_conf.outbox_db_url && cn_conf.node
+			&& strlen(cn_conf.node) > CN_NODE_MAX) {
+		LM_ERR("node has %zu characters, with an outbox it must have at most "
+			   "%d\n",
+				strlen(cn_conf.node), CN_NODE_MAX);
+		err = -1;
+	}
+	return err;
+}
+
 int cn_conf_check(void)
 {
 	int err = 0, i;
@@ -216,6 +246,7 @@ int cn_conf_check(void)
 	err |= check_names();
 	err |= check_files();
 	err |= find_node();
+	err |= check_outbox();
 	for(i = 0; i < cn_conf.http_headers; i++)
 		err |= check_header(cn_conf.http_header[i], i + 1);
 	return err ? -1 : 0;

@@ -12,6 +12,7 @@
 
 #define CN_ENDPOINTS_MAX 8
 #define CN_HEADERS_MAX 32
+#define CN_NODE_MAX 64 /* with an outbox: a column's size */
 
 enum cn_identity
 {
@@ -54,6 +55,10 @@ struct cn_conf
 	char *node;
 	int breaker_failures;
 	int breaker_cooldown_ms;
+	char *outbox_db_url; /* NULL: no outbox */
+	char *outbox_table;
+	int outbox_max;
+	int outbox_max_age_s;
 };
 
 extern struct cn_conf cn_conf;

@@ -44,6 +44,7 @@ struct cn_event
 	str call_id;
 	unsigned cseq;
 	bool star;			   /* Contact: * */
+	enum cn_kind kind;
 	enum cn_reason reason; /* of the first new contact; NONE: nothing new */
 	struct cn_contact *contacts;
 	int contact_count;

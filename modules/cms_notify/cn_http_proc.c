@@ -11,6 +11,7 @@
 #include "cn_body.h"
 #include "cn_breaker.h"
 #include "cn_conf.h"
+#include "cn_device.h"
 #include "cn_http.h"
 #include "cn_http_proc.h"
 #include "cn_load.h"
@@ -27,15 +28,19 @@ struct post
 {
 	struct post *next; /* in the list of the free ones */
 	struct cn_job *job;
+	bool spare; /* of the outbox */
 	int endpoint;
 	int64_t began_us; /* this attempt */
 };
 
 static struct cn_ring *ring;
+static struct cn_ring *spare; /* events of the outbox; NULL: there is none */
+static struct cn_ring *ended; /* the same, back */
 
 /* of one HTTP process */
 static struct cn_http *http;
 static struct post *free_posts;
+static int spare_posts; /* under way for the outbox */
 
 int cn_http_proc_init(void)
 {
@@ -49,13 +54,30 @@ int cn_http_proc_init(void)
 		}
 	}
 	ring = cn_ring_new(cn_conf_capacity());
-	return ring ? 0 : -1;
+	if(ring == NULL)
+		return -1;
+	if(cn_conf.outbox_db_url == NULL)
+		return 0;
+	spare = cn_ring_new(cn_http_proc_spare());
+	ended = cn_ring_new(cn_http_proc_spare());
+	return spare && ended ? 0 : -1;
+}
+
+static void free_jobs(struct cn_ring *of)
+{
+	struct cn_job *job;
+
+	while(of && (job = cn_ring_take(of)) != NULL)
+		cn_job_free(job);
+	cn_ring_free(of);
 }
 
 void cn_http_proc_destroy(void)
 {
 	cn_ring_free(ring);
-	ring = NULL;
+	free_jobs(spare);
+	free_jobs(ended);
+	ring = spare = ended = NULL;
 }
 
 void cn_http_proc_give(struct cn_job *job)
@@ -64,6 +86,46 @@ void cn_http_proc_give(struct cn_job *job)
 
 	cn_stats_gauge(CN_GAUGE_queued, 1);
 	if(cn_ring_push(ring, &item) < 0)
+		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
+				cn_job_id(job)->s);
+}
+
+static int spare_most(void)
+{
+	int most = cn_conf_posts_per_process() / 4;
+
+	return most > 0 ? most : 1;
+}
+
+int cn_http_proc_spare(void)
+{
+	return cn_conf.http_processes * spare_most();
+}
+
+void cn_http_proc_give_spare(struct cn_job *job)
+{
+	void *item = job;
+
+	if(cn_ring_push(spare, &item) < 0)
+		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
+				cn_job_id(job)->s);
+}
+
+struct cn_job *cn_http_proc_take_ended(void)
+{
+	return cn_ring_take(ended);
+}
+
+struct cn_ring *cn_http_proc_ended(void)
+{
+	return ended;
+}
+
+static void give_back(struct cn_job *job)
+{
+	void *item = job;
+
+	if(cn_ring_push(ended, &item) < 0)
 		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
 				cn_job_id(job)->s);
 }
@@ -96,8 +158,12 @@ static void report(int endpoint, const struct cn_http_result *result)
 static void pass_on(struct cn_job *job, const struct cn_outcome *outcome)
 {
 	/* lost: the watchdog has ended it */
-	if(cn_job_decide(job, outcome))
-		cn_verdict_proc_give(job);
+	if(cn_job_decide(job, outcome)) {
+		if(cn_job_row(job) != 0)
+			give_back(job);
+		else
+			cn_verdict_proc_give(job);
+	}
 	cn_job_release(job);
 }
 
@@ -134,6 +200,7 @@ static void end_post(struct post *post, const struct cn_http_result *result)
 
 static void free_post(struct post *post)
 {
+	spare_posts -= post->spare;
 	post->job = NULL;
 	post->next = free_posts;
 	free_posts = post;
@@ -221,9 +288,11 @@ static void begin(struct cn_job *job)
 		fail(job, CN_CAUSE_timeout);
 		return;
 	}
-	cn_stats_latency(CN_LATENCY_QUEUE, now - cn_job_parked_us(job));
+	if(cn_job_row(job) == 0)
+		cn_stats_latency(CN_LATENCY_QUEUE, now - cn_job_parked_us(job));
 	cn_job_set_sent(job, now);
 	post->job = job;
+	post->spare = cn_job_row(job) != 0;
 	cause = attempt(post, 0);
 	if(cause != CN_CAUSE_none) {
 		post->job = NULL;
@@ -231,6 +300,7 @@ static void begin(struct cn_job *job)
 		return;
 	}
 	free_posts = post->next;
+	spare_posts += post->spare;
 	cn_stats_gauge(CN_GAUGE_in_flight, 1);
 }
 
@@ -256,16 +326,56 @@ static void take_jobs(void)
 	}
 }
 
+static bool has_spare(void)
+{
+	return spare != NULL && free_posts != NULL && spare_posts < spare_most();
+}
+
+/* Something of the device has been or is under way since the event was taken
+ * out of the table: it may be outdated. */
+static bool is_late(struct cn_job *job)
+{
+	return !cn_device_quiet(
+			cn_job_device(job), cn_job_hash(job), cn_job_change(job));
+}
+
+static void take_spare(void)
+{
+	struct cn_job *job;
+
+	while(has_spare() && cn_ring_count(ring) == 0
+			&& (job = cn_ring_take(spare)) != NULL) {
+		if(is_late(job))
+			fail(job, CN_CAUSE_busy);
+		else
+			begin(job);
+	}
+}
+
+/* With nothing to do but to wait for answers. */
+static void sleep_until_woken(void)
+{
+	bool takes_spare = has_spare();
+
+	if(!cn_ring_sleep(ring))
+		return;
+	if(!takes_spare || cn_ring_sleep(spare)) {
+		cn_http_run(http, -1);
+		if(takes_spare)
+			cn_ring_wake(spare);
+	}
+	cn_ring_wake(ring);
+}
+
 static void run(void)
 {
 	for(;;) {
 		take_jobs();
-		if(free_posts == NULL) {
+		take_spare();
+		if(free_posts == NULL)
 			cn_http_run(http, CN_RING_LOOK_MS);
-		} else if(cn_ring_sleep(ring)) {
-			cn_http_run(http, -1);
-			cn_ring_wake(ring);
-		}
+		else
+			sleep_until_woken();
 	}
 }
 
@@ -277,7 +387,8 @@ static int set_up(void)
 	http = cn_http_new(most, on_done);
 	posts = calloc(most, sizeof(*posts));
 	if(http == NULL || posts == NULL
-			|| cn_http_watch(http, cn_ring_fd(ring)) < 0)
+			|| cn_http_watch(http, cn_ring_fd(ring)) < 0
+			|| (spare && cn_http_watch(http, cn_ring_fd(spare)) < 0))
 		return -1;
 	for(i = most - 1; i >= 0; i--) {
 		posts[i].next = free_posts;

@@ -54,6 +54,21 @@ const char *cn_reason_name(enum cn_reason reason)
 	return "";
 }
 
+const char *cn_kind_name(enum cn_kind kind)
+{
+	switch(kind) {
+		case CN_KIND_REGISTER:
+			return "register";
+		case CN_KIND_UNREGISTER:
+			return "unregister";
+		case CN_KIND_EXPIRE:
+			return "expire";
+		case CN_KIND_SNAPSHOT:
+			return "snapshot";
+	}
+	return "";
+}
+
 enum cn_verdict cn_policy_verdict(long status)
 {
 	if(status >= 200 && status < 300)
@@ -97,4 +112,15 @@ unsigned cn_policy_retry_after(int64_t wait_us, unsigned cms_s, unsigned dice)
 	 * which the moments given away have spread already */
 	seconds += dice % (seconds / 8 + 2);
 	return seconds < max_s ? seconds : max_s;
+}
+
+int cn_policy_backoff_ms(int failures, int first_ms, int cap_ms, unsigned dice)
+{
+	int ms = first_ms;
+
+	while(--failures > 0 && ms < cap_ms)
+		ms = ms > cap_ms / 2 ? cap_ms : ms * 2;
+	if(ms > cap_ms)
+		ms = cap_ms;
+	return ms - (int)(dice % (unsigned)(ms / 2 + 1));
 }

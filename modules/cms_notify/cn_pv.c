@@ -20,6 +20,7 @@ static struct
 {
 	const struct cn_event *event;
 	const struct cn_outcome *outcome;
+	struct cn_job *job; /* of the verdict */
 	str id;
 	enum cn_reason reason;
 	int64_t parked_us;
@@ -36,9 +37,10 @@ void cn_pv_set_event(const struct cn_event *ev)
 	now.event = ev;
 }
 
-void cn_pv_set_verdict(const struct cn_job *job, const struct cn_waiter *waiter)
+void cn_pv_set_verdict(struct cn_job *job, const struct cn_waiter *waiter)
 {
 	now.outcome = job ? cn_job_outcome(job) : NULL;
+	now.job = job;
 	now.msg_id = 0;
 	now.retry_after = 0;
 	if(job == NULL)
@@ -65,6 +67,11 @@ void cn_pv_set_failure(
 	now.outcome = NULL;
 	now.msg_id = msg->id;
 	now.pid = msg->pid;
+}
+
+struct cn_job *cn_pv_verdict_job(void)
+{
+	return now.outcome ? now.job : NULL;
 }
 
 static const struct cn_outcome *outcome_for(struct sip_msg *msg)
@@ -160,7 +167,7 @@ static int show_reason(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 		return expression;                                           \
 	}
 
-GET_EVENT(event, get_name(msg, param, res, "register"))
+GET_EVENT(event, get_name(msg, param, res, cn_kind_name(ev->kind)))
 GET_EVENT(time, get_name(msg, param, res, ev->time))
 GET_EVENT(aor, pv_get_strval(msg, param, res, (str *)&ev->aor))
 GET_EVENT(username, pv_get_strval(msg, param, res, (str *)&ev->username))

@@ -26,7 +26,8 @@ static void add_counters(rpc_t *rpc, void *reply)
 		rpc->struct_add(reply, "u", (char *)cn_stats_counter_name(i),
 				(unsigned)cn_stats_counter(i));
 	for(i = CN_CAUSE_none + 1; i < CN_CAUSE_COUNT; i++) {
-		if(i != CN_CAUSE_busy) /* one of the counters above */
+		/* a counter of that name is above, a gauge below */
+		if(i != CN_CAUSE_busy && i != CN_CAUSE_outbox)
 			rpc->struct_add(reply, "u", (char *)cn_cause_name(i),
 					(unsigned)cn_stats_cause_count(i));
 	}

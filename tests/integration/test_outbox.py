@@ -1,0 +1,283 @@
+"""The outbox: what the CMS did not get is kept, and reaches it later."""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import time
+
+import pytest
+
+import harness
+from harness import registrar, shown
+
+DEFER = """
+	if ($cms(verdict) == "accepted") {
+		if (!save("location")) send_reply("500", "Not saved");
+		exit;
+	}
+	if ($cms(verdict) == "rejected") {
+		send_reply("403", "Rejected");
+		exit;
+	}
+	if (cms_defer()) {
+		append_to_reply("X-Deferred: 1\\r\\n");
+		if (!save("location")) send_reply("500", "Not saved");
+		exit;
+	}
+	append_to_reply("X-Defer-Cause: $cms(cause)\\r\\n");
+	send_reply("503", "Unavailable");
+	exit;"""
+
+
+def table(server):
+    return os.path.join(server.folder, "cms_outbox.sqlite")
+
+
+def url(server):
+    """A table of this server's own."""
+    if not os.path.exists(table(server)):
+        empty = os.path.dirname(harness._empty_database()[1])
+        shutil.copyfile(os.path.join(empty, "cms_outbox.sqlite"),
+                        table(server))
+    return f"sqlite:///{table(server)}"
+
+
+def deferring(*params, db=url, **kw):
+    """A configuration that defers; breakers that do not hold a test up."""
+    return lambda server, cms: registrar(
+        server, cms, verdict=DEFER, params=[
+            ("cms_notify", "outbox_db_url", db(server)),
+            ("cms_notify", "timeout", 500),
+            ("cms_notify", "breaker_cooldown", 100),
+            *[("cms_notify", *p) for p in params]], **kw)
+
+
+def rows(server, where="state < 2"):
+    with contextlib.closing(sqlite3.connect(table(server), timeout=10)) as db:
+        db.row_factory = sqlite3.Row
+        return db.execute(
+            f"SELECT * FROM cms_outbox WHERE {where} ORDER BY id").fetchall()
+
+
+def drained(server, timeout=20):
+    """Wait until nothing waits in the outbox."""
+    deadline = time.monotonic() + timeout
+    while server.status()["outbox"]:
+        assert time.monotonic() < deadline, \
+            f"{server.status()['outbox']} still wait"
+        time.sleep(0.01)
+    server.settle()
+
+
+def defer(server, ua, **kw):
+    """A registration that goes to the outbox."""
+    answer = ua.register(**kw)
+    assert (answer.status, answer.get("X-Deferred")) == (200, "1"), \
+        answer.start_line
+    return shown(answer)["id"]
+
+
+def test_deferred_and_delivered(cms, kamailio):
+    """With the CMS away the device gets its 200 OK; the CMS learns of it when
+    it is back, by the same event."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    ua = server.device()
+    event = defer(server, ua)
+    assert server.contacts(ua)
+    assert [r["event_id"] for r in rows(server)] == [event]
+    assert server.status()["outbox"] == 1
+    cms.start()
+    drained(server)
+    post, = cms.requests
+    assert post.get("Idempotency-Key") == f'"{event}"'
+    assert post.json["id"] == event and post.json["event"] == "register"
+    assert post.json["aor"] == ua.aor and not post.errors
+    assert not rows(server)
+    stats = server.stats()
+    assert (stats["deferred"], stats["delivered"], stats["dead"],
+            stats["outbox"]) == (1, 1, 0, 0)
+
+
+def test_same_body(cms, kamailio):
+    """The event that is delivered is byte for byte the one that was POSTed."""
+    server = kamailio(cms, config=deferring())
+    rule = cms.rule(status=503, body="x" * 5000)
+    ua = server.device()
+    event = defer(server, ua)
+    cms.remove_rule(rule)
+    drained(server)
+    first, *again = [r for r in cms.requests if event in r.get("Idempotency-Key")]
+    assert again and {r.body for r in again} == {first.body}
+
+
+def test_order_per_device(cms, kamailio):
+    """What a device did is told in the order in which it happened."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    ua = server.device()
+    expected = [defer(server, ua, contacts=[f"<sip:{ua.user}@127.0.0.1:{port}>"])
+                for port in range(7001, 7008)]
+    others = [server.device() for _ in range(5)]
+    for other in others:
+        defer(server, other)
+    cms.start()
+    drained(server)
+    assert [r.json["id"] for r in server.posts(ua)] == expected
+    assert len(cms.requests) == 12
+
+
+def test_newer_replaces_older(cms, kamailio):
+    """Of one contact the newest event alone is kept."""
+    server = kamailio(cms, config=deferring(("detect_reboot", 1)))
+    cms.stop()
+    ua = server.device()
+    ids = []
+    for n in range(5):
+        ids.append(defer(server, ua, call_id=f"boot{n}@test"))
+    deadline = time.monotonic() + 5
+    while len(rows(server)) > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [r["event_id"] for r in rows(server)] == ids[-1:]
+    assert server.status()["outbox"] == 1
+    cms.start()
+    drained(server)
+    assert [r.json["id"] for r in cms.requests] == ids[-1:]
+
+
+def test_kill(cms, kamailio):
+    """A server that is killed delivers what it had stored when it runs again."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    uas = [server.device() for _ in range(10)]
+    ids = {defer(server, ua) for ua in uas}
+    server.kill()
+    server.start()
+    assert server.status()["outbox"] == 10
+    cms.start()
+    drained(server)
+    assert {r.json["id"] for r in cms.requests} == ids
+
+
+def test_accepted_directly(cms, kamailio):
+    """An older event is not delivered after a newer one that the CMS has
+    accepted."""
+    server = kamailio(cms, config=deferring(("detect_reboot", 1)))
+    ua = server.device()
+    cms.rule(status=503, times=1)
+    hold = cms.rule(status=503, match={"call_id": "boot1@test"})
+    old = defer(server, ua, call_id="boot1@test")
+    answer = ua.register(call_id="boot2@test")
+    assert answer.status == 200 and not answer.get("X-Deferred")
+    cms.remove_rule(hold)
+    drained(server)
+    accepted = [r.json["id"] for r in cms.requests if r.outcome == 200]
+    assert accepted == [shown(answer)["id"]] and old not in accepted
+
+
+def test_refused_is_a_dead_letter(cms, kamailio):
+    """An event that the CMS refuses when it is back is kept and counted."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    good, bad = server.device(), server.device()
+    event = defer(server, bad)
+    defer(server, good)
+    cms.refuse(bad.aor)
+    cms.start()
+    drained(server)
+    dead, = rows(server)
+    assert (dead["event_id"], dead["state"], dead["status"]) == (event, 1, 403)
+    assert server.stats()["dead"] == 1
+    assert server.log(f"event {event} of .* is a dead letter")
+
+
+def test_too_old_is_a_dead_letter(cms, kamailio):
+    """An event older than outbox_max_age is kept and counted, not sent."""
+    server = kamailio(cms, config=deferring(("outbox_max_age", 1)))
+    cms.stop()
+    event = defer(server, server.device())
+    time.sleep(1.1)  # it is the age that is tested
+    cms.start()
+    drained(server)
+    dead, = rows(server)
+    assert (dead["event_id"], dead["state"]) == (event, 1)
+    assert not cms.requests and server.stats()["dead"] == 1
+
+
+def test_full(cms, kamailio):
+    """A full outbox takes nothing more: the device is told to come back."""
+    server = kamailio(cms, config=deferring(("outbox_max", 2)))
+    server.allow_errors("the outbox is full")
+    cms.stop()
+    for _ in range(2):
+        defer(server, server.device())
+    answer = server.device().register()
+    assert answer.status == 503
+    assert answer.get("X-Defer-Cause") == "outbox"
+    assert server.stats()["not_deferred"] == 1
+    cms.start()
+    drained(server)
+
+
+def test_locked(cms, kamailio):
+    """A database that somebody else has locked is an answer in time, not a
+    device that waits."""
+    server = kamailio(cms, config=deferring())
+    server.allow_errors("locked", "srdb1", "db_sqlite", "db_query", "store_result")
+    cms.stop()
+    with contextlib.closing(sqlite3.connect(table(server))) as db:
+        db.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        answer = server.device().register()
+        assert answer.status == 503 and time.monotonic() - began < 2
+        assert answer.get("X-Defer-Cause") == "outbox"
+        began = time.monotonic()
+        assert server.device().register().status == 503
+        assert time.monotonic() - began < 0.5
+        db.rollback()
+    deadline = time.monotonic() + 3
+    while server.device().register().status != 200:
+        assert time.monotonic() < deadline
+    cms.start()
+    drained(server)
+
+
+def test_without_outbox(cms, kamailio):
+    """Without outbox_db_url nothing can be deferred, and one line says so."""
+    server = kamailio(cms, config=lambda s, u: registrar(s, u, verdict=DEFER))
+    server.allow_errors("there is no outbox")
+    cms.stop()
+    for _ in range(3):
+        answer = server.device().register()
+        assert answer.status == 503
+        assert answer.get("X-Defer-Cause") == "outbox"
+    assert len(server.log("there is no outbox")) == 1
+    assert not server.pids("cms_notify outbox")
+
+
+def test_joined_share_a_row(cms, kamailio):
+    """The requests that wait for one event store it once, and all get 200."""
+    server = kamailio(cms, config=deferring(("timeout", 1000)))
+    cms.rule(hang=True)
+    ua = server.device()
+    first = ua.start_register()
+    cms.wait(1)
+    second = ua.start_register(cseq=ua.cseq + 10)
+    assert [first.wait(5).status, second.wait(5).status] == [200, 200]
+    assert len(rows(server)) == 1 and server.stats()["deferred"] == 1
+    cms.clear_rules()
+    drained(server)
+
+
+@pytest.mark.parametrize("params, said", [
+    ([("outbox_table", "no such;table")], "outbox_table is"),
+    ([("outbox_table", "location")], "cms_notify-create.sql"),
+    ([("outbox_max", 0)], "outbox_max is 0, must be from 1"),
+    ([("outbox_max_age", 0)], "outbox_max_age is 0, must be from 1"),
+    ([("node", "n" * 65)], "must have at most 64"),
+])
+def test_bad_settings(params, said):
+    """Kamailio does not start with settings that make no sense."""
+    lines = harness.fails_to_start(config=deferring(*params))
+    assert any(said in line for line in lines)
