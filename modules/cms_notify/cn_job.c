@@ -166,12 +166,12 @@ struct cn_job *cn_job_new_delivery(int64_t row, const str *id,
 {
 	size_t size = sizeof(struct cn_job) + id->len + device->len + body->len;
 	struct cn_job *job = shm_malloc(size);
-	char *p = (char *)(job + 1);
+	char *p;
 
 	if(job == NULL)
 		return NULL;
 	memset(job, 0, sizeof(*job));
-	p = put(&job->id, id, p);
+	p = put(&job->id, id, (char *)(job + 1));
 	p = put(&job->key, device, p);
 	job->aor = job->key;
 	put(&job->body, body, p);

@@ -36,6 +36,8 @@ static struct shared
 	atomic_t dead;
 	atomic_t told_off; /* that there is no outbox */
 	atomic_t loaded;
+	atomic_t storing; /* under way now */
+	atomic_t stores;  /* ever begun */
 	atomic_t waiting[]; /* rows by device */
 } *shared;
 
@@ -69,13 +71,16 @@ int cn_outbox_init(void)
 {
 	struct timeval tv;
 	int64_t now, newest;
+	struct cn_row_counts counts;
 
 	if(init_shared() < 0)
 		return -1;
 	if(!cn_outbox_exists())
 		return 0;
-	if(cn_outbox_db_init(&newest) < 0)
+	if(cn_outbox_db_init(&newest) < 0 || cn_outbox_db_count(&counts) < 0
+			|| !cn_outbox_counted(0, counts.waiting, counts.dead))
 		return -1;
+	cn_outbox_db_close(); /* not for the children */
 	gettimeofday(&tv, NULL);
 	now = (int64_t)tv.tv_sec * 1000000 + tv.tv_usec;
 	if(now <= newest)
@@ -205,11 +210,19 @@ void cn_outbox_all_found(void)
 	atomic_set(&shared->loaded, 1);
 }
 
-void cn_outbox_counted(int waiting, int dead)
+unsigned cn_outbox_count(void)
 {
+	return (unsigned)atomic_get(&shared->stores);
+}
+
+bool cn_outbox_counted(unsigned mark, int waiting, int dead)
+{
+	if(atomic_get(&shared->storing) != 0 || cn_outbox_count() != mark)
+		return false;
 	cn_stats_gauge(
 			CN_GAUGE_outbox, waiting - cn_stats_gauge_value(CN_GAUGE_outbox));
 	atomic_set(&shared->dead, dead);
+	return true;
 }
 
 void cn_outbox_died(void)
@@ -292,6 +305,8 @@ static int insert(const struct cn_job *job)
 
 static int store(const struct cn_job *job)
 {
+	int err;
+
 	if(!cn_outbox_exists()) {
 		if(atomic_cmpxchg(&shared->told_off, 0, 1) == 0)
 			LM_ERR("cms_defer(): there is no outbox, set outbox_db_url\n");
@@ -299,14 +314,18 @@ static int store(const struct cn_job *job)
 	}
 	if(is_full() || !db_may_work())
 		return -1;
+	atomic_inc(&shared->stores);
+	atomic_inc(&shared->storing);
 	/* before the row is there: nobody must accept a newer event of the device
 	 * unnoticed */
 	cn_outbox_found(cn_job_hash(job));
 	cn_stats_gauge(CN_GAUGE_outbox, 1);
-	if(insert(job) < 0) {
+	err = insert(job);
+	if(err < 0)
 		cn_outbox_left(cn_job_hash(job));
+	atomic_dec(&shared->storing);
+	if(err < 0)
 		return -1;
-	}
 	cn_stats_count(CN_COUNTER_deferred);
 	tell(CN_NOTE_STORED, job);
 	return 0;

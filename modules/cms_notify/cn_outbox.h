@@ -83,9 +83,13 @@ void cn_outbox_found(unsigned hash);
 /* Everything that waits has been found. */
 void cn_outbox_all_found(void);
 
-/* Set the gauge to what was counted in the table. */
-void cn_outbox_counted(int waiting, int dead);
 void cn_outbox_died(void); /* a row has become a dead letter */
+
+/* Before the table is counted. @return for cn_outbox_counted() */
+unsigned cn_outbox_count(void);
+/* Set the gauge to what was counted. @return false: something has been stored
+ * meanwhile, nothing is set */
+bool cn_outbox_counted(unsigned mark, int waiting, int dead) CN_MUST;
 
 /* -------- for the operator -------- */
 

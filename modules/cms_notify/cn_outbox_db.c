@@ -373,7 +373,6 @@ int cn_outbox_db_init(int64_t *newest_us)
 		cn_outbox_db_close();
 		return -1;
 	}
-	cn_outbox_db_close(); /* not for the children */
 	return 0;
 }
 

@@ -52,7 +52,7 @@ struct cn_row_counts
 
 /**
  * Bind the database module, check the table's version, enter this server.
- * Process: main, before any fork.
+ * Process: main, before any fork; to be closed by then.
  *
  * @param newest_us when the newest event in the table was created, 0: none
  */

@@ -57,6 +57,7 @@ struct flight
 
 /* Servers that share the table show that they live, and are looked at. */
 #define CN_BEAT_TICKS 3
+#define CN_COUNT_TICKS 60
 /* So many looks at a server that shows nothing, and it is dead. */
 #define CN_SERVER_LOOKS 5
 #define CN_SERVERS 32
@@ -87,7 +88,8 @@ static struct
 
 static int64_t db_due_us; /* the database has failed: not before */
 static int64_t tick_us;
-static bool rows_known; /* what waits has been counted */
+static bool rows_known;			 /* whose rows wait */
+static bool rows_counted = true; /* how many */
 
 static unsigned hash_of(const char *device)
 {
@@ -476,11 +478,12 @@ static void send_some(void)
 
 static int count_rows(void)
 {
+	unsigned mark = cn_outbox_count();
 	struct cn_row_counts counts;
 
 	if(cn_outbox_db_count(&counts) < 0)
 		return -1;
-	cn_outbox_counted(counts.waiting, counts.dead);
+	rows_counted = cn_outbox_counted(mark, counts.waiting, counts.dead);
 	return 0;
 }
 
@@ -498,11 +501,18 @@ static int find_rows(void)
 		if(n > 0)
 			after = rows[n - 1].id;
 	} while(n == CN_PAGE);
-	if(n < 0 || count_rows() < 0)
+	if(n < 0)
 		return -1;
 	cn_outbox_all_found();
 	rows_known = true;
 	return 0;
+}
+
+static int know_rows(void)
+{
+	if(!rows_known && find_rows() < 0)
+		return -1;
+	return rows_counted ? 0 : count_rows();
 }
 
 /* The others, as they were when they last showed that they live. */
@@ -533,14 +543,16 @@ static int look_at_server(const struct cn_server *server)
 		return 0;
 	others.looks[i] = 0;
 	n = cn_outbox_db_take_over(server);
-	if(n > 0) {
-		LM_NOTICE("%d events of a server that has stopped are delivered by "
-				  "this one\n",
-				n);
-		rows_known = false;
-		look_at(cn_now_us());
-	}
-	return n;
+	if(n <= 0)
+		return n;
+	rows_known = rows_counted = false;
+	look_at(cn_now_us());
+	if(know_rows() < 0)
+		return -1;
+	LM_NOTICE("%d events of a server that has stopped are delivered by this "
+			  "one\n",
+			n);
+	return 0;
 }
 
 static int beat(void)
@@ -562,16 +574,15 @@ static void tick(void)
 {
 	static unsigned ticks;
 	int64_t now = cn_now_us();
-	int err = 0;
 
 	if(now < tick_us || now < db_due_us)
 		return;
 	tick_us = now + CN_TICK_US;
-	if(!rows_known)
-		err = find_rows();
-	if(err >= 0 && cn_outbox_db_is_shared() && ticks++ % CN_BEAT_TICKS == 0)
-		err = beat();
-	if(err < 0)
+	if(++ticks % CN_COUNT_TICKS == 0)
+		rows_counted = false; /* somebody else may have changed the table */
+	if(know_rows() < 0
+			|| (cn_outbox_db_is_shared() && ticks % CN_BEAT_TICKS == 0
+					&& beat() < 0))
 		db_failed();
 }
 
