@@ -11,7 +11,7 @@ export KAMAILIO_SRC DESTDIR
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run test test-unit test-integration \
-	test-6.0 kamailio-6.0 soak lint format clean
+	test-6.0 kamailio-6.0 soak lint format docs clean
 
 all: module
 
@@ -30,6 +30,7 @@ help:
 	@echo "make soak              the long tests"
 	@echo "make lint              layers, documentation, style, shipped configuration"
 	@echo "make format            indent the module's sources as Kamailio's are"
+	@echo "make docs              the module's README, from its doc/"
 	@echo "make clean             remove build/"
 
 module:
@@ -73,12 +74,16 @@ soak: module
 		$(PYTHON) -m pytest tests/integration -m soak $(PYTEST_ARGS)
 
 lint: module
-	@scripts/deps kamailio run lint
+	@scripts/deps kamailio run lint docs
 	@scripts/lint
 
 format:
 	@scripts/deps lint
 	clang-format -i modules/cms_notify/*.[ch]
+
+docs:
+	@scripts/deps build kamailio docs
+	@scripts/docs
 
 clean:
 	rm -rf build

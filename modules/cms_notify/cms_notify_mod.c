@@ -16,6 +16,7 @@
 #include "cn_conf.h"
 #include "cn_detect.h"
 #include "cn_device.h"
+#include "cn_expired.h"
 #include "cn_http_proc.h"
 #include "cn_job.h"
 #include "cn_load.h"
@@ -53,6 +54,7 @@ static param_export_t params[] = {
 		{"node", PARAM_STRING, &cn_conf.node},
 		{"breaker_failures", PARAM_INT, &cn_conf.breaker_failures},
 		{"breaker_cooldown", PARAM_INT, &cn_conf.breaker_cooldown_ms},
+		{"drain_timeout", PARAM_INT, &cn_conf.drain_timeout_ms},
 		{"outbox_db_url", PARAM_STRING, &cn_conf.outbox_db_url},
 		{"outbox_table", PARAM_STRING, &cn_conf.outbox_table},
 		{"outbox_max", PARAM_INT, &cn_conf.outbox_max},
@@ -66,7 +68,7 @@ static int mod_init(void)
 	if(cn_conf_check() < 0 || cn_body_init(cn_conf.body) < 0)
 		return -1;
 	capacity = cn_conf_capacity();
-	if(cn_park_init() < 0 || cn_detect_init() < 0
+	if(cn_park_init() < 0 || cn_expired_init() < 0 || cn_detect_init() < 0
 			|| cn_stats_init(cn_conf.endpoints) < 0
 			|| cn_breaker_init(cn_conf.endpoints) < 0
 			|| cn_load_init(
@@ -107,6 +109,7 @@ static void destroy(void)
 	cn_http_proc_destroy();
 	cn_outbox_destroy();
 	cn_device_destroy();
+	cn_expired_destroy();
 	cn_job_destroy();
 	cn_load_destroy();
 	cn_breaker_destroy();

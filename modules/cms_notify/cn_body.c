@@ -49,17 +49,20 @@ static struct
 	int count;
 } template;
 
-/* Grows as needed, never above CN_BODY_MAX, kept for the next event. */
+/* Grows as needed up to its limit, kept for the next event. */
 struct buffer
 {
 	char *s;
 	int len;
 	int size;
+	int max;
 };
 
-static struct buffer out;	 /* what is rendered */
-static struct buffer joined; /* one string value, before it is escaped */
-static struct buffer clean;	 /* the same as valid UTF-8 */
+/* What is rendered; one string value, before it is escaped; the same as valid
+ * UTF-8. */
+static struct buffer out = {.max = CN_BODY_MAX};
+static struct buffer joined = {.max = CN_BODY_MAX};
+static struct buffer clean = {.max = CN_BODY_MAX * CN_UTF8_WORST};
 
 static int reserve(struct buffer *b, int more)
 {
@@ -68,7 +71,7 @@ static int reserve(struct buffer *b, int more)
 
 	if(b->len + more <= b->size)
 		return 0;
-	if(b->len + more > CN_BODY_MAX)
+	if(more > b->max - b->len)
 		return -1;
 	while(size < b->len + more)
 		size *= 2;
@@ -82,6 +85,8 @@ static int reserve(struct buffer *b, int more)
 
 static int append(struct buffer *b, const char *s, int len)
 {
+	if(len == 0)
+		return 0;
 	if(reserve(b, len) < 0)
 		return -1;
 	memcpy(b->s + b->len, s, len);
@@ -110,7 +115,8 @@ static int append_string(const str *value)
 	int err = -1;
 
 	clean.len = 0;
-	if(reserve(&clean, value->len * CN_UTF8_WORST) < 0)
+	if(value->len > CN_BODY_MAX
+			|| reserve(&clean, value->len * CN_UTF8_WORST) < 0)
 		return -1;
 	json = json_stringn_nocheck(
 			clean.s ? clean.s : "", cn_utf8_repair(value, clean.s));
@@ -194,6 +200,19 @@ int cn_body_contacts(const struct cn_event *ev, str *text)
 	return 0;
 }
 
+/* The text of an integer holds more than its int does: CSeq goes up to 2^32. */
+static int append_integer(const pv_value_t *value)
+{
+	int i = value->rs.len > 1 && value->rs.s[0] == '-';
+
+	while(i < value->rs.len && value->rs.s[i] >= '0' && value->rs.s[i] <= '9')
+		i++;
+	if(i == 0 || i != value->rs.len || !(value->flags & PV_VAL_STR)
+			|| (value->rs.s[0] == '0' && value->rs.len > 1))
+		return append_number(value->ri);
+	return append(&out, value->rs.s, value->rs.len);
+}
+
 static int append_value(struct sip_msg *msg, pv_elem_t *format)
 {
 	pv_value_t value;
@@ -202,7 +221,7 @@ static int append_value(struct sip_msg *msg, pv_elem_t *format)
 			|| (value.flags & PV_VAL_NULL))
 		return append_literal("null");
 	if((value.flags & PV_VAL_INT) && (value.flags & PV_TYPE_INT))
-		return append_number(value.ri);
+		return append_integer(&value);
 	return append_string(&value.rs);
 }
 
@@ -223,7 +242,7 @@ static int append_format(struct sip_msg *msg, pv_elem_t *format)
 		if(append(&joined, value.rs.s, value.rs.len) < 0)
 			return -1;
 	}
-	whole.s = joined.s;
+	whole.s = joined.s ? joined.s : "";
 	whole.len = joined.len;
 	return append_string(&whole);
 }

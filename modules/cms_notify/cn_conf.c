@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -36,6 +37,7 @@ struct cn_conf cn_conf = {
 		.outbox_table = "cms_outbox",
 		.outbox_max = 100000,
 		.outbox_max_age_s = 86400,
+		.drain_timeout_ms = 3000,
 };
 
 static char host_name[HOST_NAME_MAX + 1];
@@ -88,6 +90,7 @@ static int check_ranges(void)
 			{"breaker_cooldown", &cn_conf.breaker_cooldown_ms, 10, 600000},
 			{"outbox_max", &cn_conf.outbox_max, 1, 10000000},
 			{"outbox_max_age", &cn_conf.outbox_max_age_s, 1, 31536000},
+			{"drain_timeout", &cn_conf.drain_timeout_ms, 0, CN_TIMEOUT_MAX_MS},
 	};
 	size_t i;
 	int err = 0;
@@ -173,21 +176,45 @@ static int check_header(const char *header, int number)
 	return 0;
 }
 
-static int check_file(const char *name, const char *path)
+/* Does it hold a PEM block of this kind (RFC 7468)? */
+static bool has_pem(FILE *file, const char *label)
 {
-	if(path == NULL || access(path, R_OK) == 0)
+	char line[256];
+
+	while(fgets(line, sizeof(line), file)) {
+		if(strncmp(line, "-----BEGIN ", 11) == 0 && strstr(line, label))
+			return true;
+	}
+	return false;
+}
+
+static int check_file(const char *name, const char *path, const char *label)
+{
+	FILE *file;
+	int err = 0;
+
+	if(path == NULL)
 		return 0;
-	LM_ERR("%s: cannot read %s: %s\n", name, path, strerror(errno));
-	return -1;
+	file = fopen(path, "r");
+	if(file == NULL) {
+		LM_ERR("%s: cannot read %s: %s\n", name, path, strerror(errno));
+		return -1;
+	}
+	if(!has_pem(file, label)) {
+		LM_ERR("%s: %s is not a PEM file with a %s\n", name, path, label);
+		err = -1;
+	}
+	fclose(file);
+	return err;
 }
 
 static int check_files(void)
 {
 	int err = 0;
 
-	err |= check_file("tls_ca", cn_conf.tls_ca);
-	err |= check_file("tls_cert", cn_conf.tls_cert);
-	err |= check_file("tls_key", cn_conf.tls_key);
+	err |= check_file("tls_ca", cn_conf.tls_ca, "CERTIFICATE");
+	err |= check_file("tls_cert", cn_conf.tls_cert, "CERTIFICATE");
+	err |= check_file("tls_key", cn_conf.tls_key, "PRIVATE KEY");
 	if((cn_conf.tls_cert == NULL) != (cn_conf.tls_key == NULL)) {
 		LM_ERR("tls_cert and tls_key go together, %s is missing\n",
 				cn_conf.tls_cert == NULL ? "tls_cert" : "tls_key");

@@ -59,6 +59,7 @@ struct cn_conf
 	char *outbox_table;
 	int outbox_max;
 	int outbox_max_age_s;
+	int drain_timeout_ms;
 };
 
 extern struct cn_conf cn_conf;

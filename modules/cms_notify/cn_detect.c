@@ -11,10 +11,22 @@
 
 #include "cn_conf.h"
 #include "cn_detect.h"
+#include "cn_expired.h"
 #include "cn_registrar.h"
 #include "cn_request.h"
 
 static usrloc_api_t usrloc;
+
+/* Under usrloc's lock: copies and returns. A binding that was deleted while
+ * usrloc writes back is purged like an expired one, but has a mark. */
+static void on_binding(ucontact_t *binding, int type, void *unused)
+{
+	(void)unused;
+	if(type & UL_CONTACT_INSERT)
+		cn_expired_forget(binding->aor, &binding->c);
+	else if(binding->expires != UL_EXPIRED_TIME)
+		cn_expired_note(binding->aor, &binding->c);
+}
 
 int cn_detect_init(void)
 {
@@ -25,10 +37,23 @@ int cn_detect_init(void)
 		LM_ERR("cannot use usrloc: load usrloc.so before cms_notify.so\n");
 		return -1;
 	}
+	if(usrloc.register_ulcb(
+			   UL_CONTACT_INSERT | UL_CONTACT_EXPIRE, on_binding, NULL)
+			< 0) {
+		LM_ERR("cannot listen to usrloc\n");
+		return -1;
+	}
 	return cn_registrar_init();
 }
 
 struct udomain *cn_detect_table(const char *name)
+{
+	struct udomain *table;
+
+	return usrloc.get_udomain(name, &table) == 0 ? table : NULL;
+}
+
+struct udomain *cn_detect_add_table(const char *name)
 {
 	struct udomain *table;
 
@@ -39,7 +64,8 @@ int cn_detect_read(struct sip_msg *msg, struct cn_event *ev)
 {
 	if(cn_request_read(msg, usrloc.use_domain, ev) < 0)
 		return -1;
-	ev->hash = usrloc.get_aorhash(&ev->key);
+	if(ev->key.len > 0)
+		ev->hash = usrloc.get_aorhash(&ev->key);
 	return 0;
 }
 
@@ -92,7 +118,7 @@ static enum cn_reason classify_unbound(const urecord_t *record,
 	if(rel.device)
 		return cn_conf.detect_reboot && !rel.same_call_id ? CN_REASON_REBOOT
 														  : CN_REASON_NONE;
-	if(expired)
+	if(expired || cn_expired_has(&ev->key, &c->uri))
 		return CN_REASON_RETURNED;
 	return rel.other ? CN_REASON_MOVED : CN_REASON_NEW;
 }
@@ -132,6 +158,20 @@ static enum found find_binding(urecord_t *record, const struct cn_event *ev,
 	}
 }
 
+/* usrloc keeps one binding for an instance, for the last of its Contacts: is it
+ * one of this request? */
+static bool is_of_event(const ucontact_t *binding, const struct cn_event *ev)
+{
+	int i;
+
+	for(i = 0; i < ev->contact_count; i++) {
+		if(same_str(&binding->c, &ev->contacts[i].uri)
+				&& ev->contacts[i].expires > 0)
+			return true;
+	}
+	return false;
+}
+
 static enum cn_reason classify_bound(const urecord_t *record,
 		const struct cn_contact *c, const struct cn_event *ev, time_t now,
 		const ucontact_t *binding)
@@ -142,7 +182,7 @@ static enum cn_reason classify_bound(const urecord_t *record,
 				record, c, ev, now, binding->expires != UL_EXPIRED_TIME);
 	}
 	if(cn_conf.identity == CN_IDENTITY_CONTACT && c->instance.len > 0
-			&& !same_str(&binding->c, &c->uri))
+			&& !is_of_event(binding, ev))
 		return CN_REASON_MOVED;
 	if(cn_conf.detect_reboot && !same_str(&binding->callid, &ev->call_id))
 		return CN_REASON_REBOOT;

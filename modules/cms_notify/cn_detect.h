@@ -17,6 +17,10 @@ struct udomain;
 /* Process: main, in mod_init. Needs usrloc and registrar loaded. */
 int cn_detect_init(void) CN_MUST;
 
+/* Make sure that usrloc has the table, as registrar does for what its script
+ * names. Process: main, while the script is read. @return NULL: it cannot */
+struct udomain *cn_detect_add_table(const char *name);
+
 /* The usrloc table of this name. @return NULL: there is none */
 struct udomain *cn_detect_table(const char *name);
 

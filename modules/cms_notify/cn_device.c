@@ -11,9 +11,11 @@
 
 #include "cn_device.h"
 
-/* Requests that may wait for one event: a device has a handful under way at
- * the most, more is an attack on our memory. */
+/* Requests that may wait for one event, and events of one AOR that may be under
+ * way: a device has a handful of the former and one of the latter. More is a
+ * broken device or a stolen password, and must not fill the queue. */
 #define CN_WAITERS_MAX 64
+#define CN_JOBS_PER_AOR_MAX 64
 
 struct slot
 {
@@ -67,12 +69,20 @@ unsigned cn_device_generation(unsigned hash)
 	return *(volatile unsigned *)&slot_of(hash)->generation;
 }
 
+/* What has failed is over: a retry that comes while the first request is being
+ * answered gets a chance of its own. What has been accepted is joined until it
+ * is saved. */
+static bool is_over(const struct cn_job *job)
+{
+	return cn_job_decided(job) && cn_job_outcome(job)->verdict != CN_ACCEPTED;
+}
+
 static struct cn_job *find(struct slot *slot, const struct cn_event *ev)
 {
 	struct cn_job *job;
 
 	for(job = slot->first; job; job = *cn_job_next(job)) {
-		if(cn_job_covers(job, ev))
+		if(cn_job_covers(job, ev) && !is_over(job))
 			return job;
 	}
 	return NULL;
@@ -109,6 +119,16 @@ bool cn_device_joinable(const struct cn_event *ev)
 	return found;
 }
 
+static bool is_crowded(struct slot *slot, const struct cn_event *ev)
+{
+	struct cn_job *job;
+	int n = 0;
+
+	for(job = slot->first; job; job = *cn_job_next(job))
+		n += cn_job_same_aor(job, ev);
+	return n >= CN_JOBS_PER_AOR_MAX;
+}
+
 /* One dialog's requests in CSeq order, the others as they came. */
 static void add_waiter(struct cn_job *job, struct cn_waiter *waiter)
 {
@@ -141,6 +161,8 @@ enum cn_entry cn_device_enter(const struct cn_event *ev, unsigned generation,
 		}
 	} else if(waiter->block == NULL || slot->generation != generation) {
 		entry = CN_STALE;
+	} else if(is_crowded(slot, ev)) {
+		entry = CN_CROWDED;
 	} else {
 		add_waiter(waiter->block, waiter);
 		*cn_job_next(waiter->block) = slot->first;

@@ -15,7 +15,7 @@ enum cn_entry
 {
 	CN_ENTERED, /* the job is in the index */
 	CN_JOINED,	/* the waiter waits for another job */
-	CN_CROWDED, /* too many wait for that job already */
+	CN_CROWDED, /* too many wait for that job, or too many jobs of the AOR */
 	CN_STALE	/* an event of this slot has ended since: classify again */
 };
 

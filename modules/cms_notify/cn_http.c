@@ -43,6 +43,7 @@ struct transfer
 	bool too_big;
 	bool head_ended;  /* the empty line after the header fields came */
 	bool fresh;		  /* this is the second try, on a new connection */
+	bool hurried;	  /* less than connect_timeout was left */
 	int64_t until_us; /* the end of the time for this request */
 	char error[CURL_ERROR_SIZE];
 };
@@ -59,6 +60,14 @@ struct cn_http
 	struct transfer transfers[];
 };
 
+/* libcurl would take the first part of the path for the host. */
+static bool has_host(const char *url)
+{
+	const char *p = strstr(url, "://");
+
+	return p && p[3] != '\0' && strchr("/?#", p[3]) == NULL;
+}
+
 bool cn_http_url_ok(const char *url, const char **error)
 {
 	CURLU *u = curl_url();
@@ -69,7 +78,7 @@ bool cn_http_url_ok(const char *url, const char **error)
 		*error = "out of memory";
 		return false;
 	}
-	if(curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK)
+	if(!has_host(url) || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK)
 		*error = "no valid URL, write http://host[:port]/path or https://...";
 	else if(curl_url_get(u, CURLUPART_SCHEME, &part, 0) != CURLUE_OK
 			|| (strcmp(part, "http") != 0 && strcmp(part, "https") != 0))
@@ -154,9 +163,10 @@ static int on_socket(
 		ev.events |= EPOLLIN;
 	if(what & CURL_POLL_OUT)
 		ev.events |= EPOLLOUT;
+	/* this request will time out; an error here would end all of them */
 	if(epoll_ctl(h->epoll, op, fd, &ev) < 0) {
 		LM_ERR("cannot watch a connection: %s\n", strerror(errno));
-		return -1;
+		return 0;
 	}
 	curl_multi_assign(h->multi, fd, h);
 	return 0;
@@ -197,6 +207,14 @@ static int set_up_headers(struct cn_http *h)
 	return list ? 0 : -1;
 }
 
+/* Before 8.0 libcurl cannot use an HTTP/2 connection twice that began without
+ * TLS: "Error in the HTTP2 framing layer" (curl issue 10634). */
+static bool reuse_is_broken(void)
+{
+	return cn_conf.http_version == CN_HTTP_2_PRIOR_KNOWLEDGE
+		   && curl_version_info(CURLVERSION_NOW)->version_num < 0x080000;
+}
+
 static long http_version(void)
 {
 	switch(cn_conf.http_version) {
@@ -215,7 +233,11 @@ static int set_up_tls(CURL *e)
 	if(curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L)
 			|| curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L))
 		return -1;
-	if(cn_conf.tls_ca && curl_easy_setopt(e, CURLOPT_CAINFO, cn_conf.tls_ca))
+	/* instead of the system's CAs, not besides them: a folder that libcurl was
+	 * built with would stay in use */
+	if(cn_conf.tls_ca
+			&& (curl_easy_setopt(e, CURLOPT_CAINFO, cn_conf.tls_ca)
+					|| curl_easy_setopt(e, CURLOPT_CAPATH, NULL)))
 		return -1;
 	if(cn_conf.tls_cert
 			&& (curl_easy_setopt(e, CURLOPT_SSLCERT, cn_conf.tls_cert)
@@ -227,6 +249,7 @@ static int set_up_tls(CURL *e)
 /* What is the same for each request. */
 static int set_up_easy(struct transfer *t)
 {
+	bool shares = cn_conf.http_version != CN_HTTP_1_1 && !reuse_is_broken();
 	CURL *e = t->easy = curl_easy_init();
 
 	if(e == NULL)
@@ -253,8 +276,9 @@ static int set_up_easy(struct transfer *t)
 			|| curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L)
 			|| curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L)
 			|| curl_easy_setopt(e, CURLOPT_HTTP_VERSION, http_version())
-			|| curl_easy_setopt(e, CURLOPT_PIPEWAIT,
-					cn_conf.http_version == CN_HTTP_1_1 ? 0L : 1L)
+			|| curl_easy_setopt(e, CURLOPT_PIPEWAIT, shares ? 1L : 0L)
+			|| curl_easy_setopt(
+					e, CURLOPT_FORBID_REUSE, reuse_is_broken() ? 1L : 0L)
 			|| curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE,
 					(curl_off_t)cn_conf.max_answer_size)
 			|| set_up_tls(e) < 0)
@@ -290,6 +314,11 @@ struct cn_http *cn_http_new(int most, cn_http_done_f done)
 		LM_ERR("out of memory\n");
 		return NULL;
 	}
+	if(reuse_is_broken())
+		LM_WARN("libcurl %s makes a connection for each POST with "
+				"http_version 2-prior-knowledge: use 1.1, 2 over TLS, or "
+				"libcurl 8\n",
+				curl_version_info(CURLVERSION_NOW)->version);
 	h->epoll = epoll_create1(EPOLL_CLOEXEC);
 	h->timer_us = -1;
 	h->done = done;
@@ -321,17 +350,27 @@ int cn_http_watch(struct cn_http *http, int fd)
 	return -1;
 }
 
+void cn_http_unwatch(struct cn_http *http, int fd)
+{
+	struct epoll_event ev = {.events = 0};
+
+	if(epoll_ctl(http->epoll, EPOLL_CTL_DEL, fd, &ev) < 0)
+		LM_ERR("cannot leave a file descriptor: %s\n", strerror(errno));
+}
+
 /* -------- posting -------- */
 
 static int start(struct transfer *t, bool fresh)
 {
 	long left_ms = (long)((t->until_us - cn_now_us()) / 1000);
 	long connect_ms = cn_conf.connect_timeout_ms;
+	bool new_connection = fresh || reuse_is_broken();
 	CURL *e = t->easy;
 
 	if(left_ms < 1)
 		left_ms = 1;
-	if(connect_ms > left_ms)
+	t->hurried = connect_ms > left_ms;
+	if(t->hurried)
 		connect_ms = left_ms;
 	t->answer_len = 0;
 	t->header_bytes = 0;
@@ -341,7 +380,8 @@ static int start(struct transfer *t, bool fresh)
 	t->error[0] = '\0';
 	if(curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left_ms)
 			|| curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, connect_ms)
-			|| curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L)
+			|| curl_easy_setopt(
+					e, CURLOPT_FRESH_CONNECT, new_connection ? 1L : 0L)
 			|| curl_multi_add_handle(t->http->multi, e) != CURLM_OK)
 		return -1;
 	return 0;
@@ -398,6 +438,13 @@ static bool never_sent(CURL *easy)
 	return bytes == 0;
 }
 
+/* With TLS 1.3 the CMS refuses our certificate, or that there is none, only
+ * after the handshake: to libcurl reading fails. */
+static bool is_tls_alert(const struct transfer *t)
+{
+	return strstr(t->error, "SSL routines") != NULL;
+}
+
 static enum cn_cause cause_of(const struct transfer *t, CURLcode code)
 {
 	if(t->too_big)
@@ -409,11 +456,13 @@ static enum cn_cause cause_of(const struct transfer *t, CURLcode code)
 		case CURLE_FILESIZE_EXCEEDED:
 			return CN_CAUSE_too_big;
 		case CURLE_OPERATION_TIMEDOUT:
-			return never_sent(t->easy) ? CN_CAUSE_connect : CN_CAUSE_timeout;
-		case CURLE_COULDNT_RESOLVE_HOST:
-		case CURLE_COULDNT_CONNECT:
+			return never_sent(t->easy) && !t->hurried ? CN_CAUSE_connect
+													  : CN_CAUSE_timeout;
 		case CURLE_SEND_ERROR:
 		case CURLE_RECV_ERROR:
+			return is_tls_alert(t) ? CN_CAUSE_tls : CN_CAUSE_connect;
+		case CURLE_COULDNT_RESOLVE_HOST:
+		case CURLE_COULDNT_CONNECT:
 		case CURLE_GOT_NOTHING:
 		case CURLE_PARTIAL_FILE:
 			return CN_CAUSE_connect;

@@ -3,6 +3,7 @@
  */
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "../../core/dprint.h"
 #include "../../core/pt.h"
@@ -12,6 +13,7 @@
 #include "cn_breaker.h"
 #include "cn_conf.h"
 #include "cn_device.h"
+#include "cn_drain.h"
 #include "cn_http.h"
 #include "cn_http_proc.h"
 #include "cn_load.h"
@@ -39,6 +41,7 @@ static struct cn_ring *ended; /* the same, back */
 
 /* of one HTTP process */
 static struct cn_http *http;
+static struct post *posts;
 static struct post *free_posts;
 static int spare_posts; /* under way for the outbox */
 
@@ -352,43 +355,105 @@ static void take_spare(void)
 	}
 }
 
-/* With nothing to do but to wait for answers. */
-static void sleep_until_woken(void)
+/* Who has no connection free must not be the one that a new job wakes: it
+ * leaves the ring's descriptor to the other processes. */
+static void watch(struct cn_ring *of, bool wanted, bool *watched)
 {
-	bool takes_spare = has_spare();
+	if(wanted == *watched)
+		return;
+	if(!wanted)
+		cn_http_unwatch(http, cn_ring_fd(of));
+	else if(cn_http_watch(http, cn_ring_fd(of)) < 0)
+		return;
+	*watched = wanted;
+}
 
+static void watch_rings(bool wanted, bool wants_spare)
+{
+	static bool ring_watched, spare_watched;
+
+	watch(ring, wanted, &ring_watched);
+	if(spare)
+		watch(spare, wants_spare, &spare_watched);
+}
+
+/* With nothing to do but to wait for answers. */
+static void sleep_until_woken(bool wants_spare)
+{
 	if(!cn_ring_sleep(ring))
 		return;
-	if(!takes_spare || cn_ring_sleep(spare)) {
+	if(!wants_spare || cn_ring_sleep(spare)) {
 		cn_http_run(http, -1);
-		if(takes_spare)
+		if(wants_spare)
 			cn_ring_wake(spare);
 	}
 	cn_ring_wake(ring);
 }
 
+static void fail_waiting(enum cn_cause cause)
+{
+	struct cn_job *job;
+
+	while((job = cn_ring_take(ring)) != NULL) {
+		cn_stats_gauge(CN_GAUGE_queued, -1);
+		fail(job, cause);
+	}
+	while(spare && (job = cn_ring_take(spare)) != NULL)
+		fail(job, CN_CAUSE_busy);
+}
+
+/* The server stops: what waits has waited in vain, what is under way gets its
+ * time, and nobody is left without a verdict. */
+static void drain(void)
+{
+	int most = cn_conf_posts_per_process(), i;
+
+	watch_rings(false, false);
+	for(;;) {
+		bool busy = false;
+		int64_t left = cn_drain_left_us();
+
+		fail_waiting(CN_CAUSE_shutdown);
+		for(i = 0; i < most && !busy; i++)
+			busy = posts[i].job != NULL;
+		if(!busy || left <= 0)
+			break;
+		cn_http_run(http, left > CN_RING_LOOK_MS * 1000
+								  ? CN_RING_LOOK_MS
+								  : (int)(left / 1000) + 1);
+	}
+	for(i = 0; i < most; i++) {
+		if(posts[i].job != NULL)
+			fail(posts[i].job, CN_CAUSE_shutdown);
+	}
+}
+
 static void run(void)
 {
-	for(;;) {
+	bool wants_spare;
+
+	while(!cn_drain_asked()) {
 		take_jobs();
 		take_spare();
+		wants_spare = has_spare();
+		watch_rings(free_posts != NULL, wants_spare);
 		if(free_posts == NULL)
 			cn_http_run(http, CN_RING_LOOK_MS);
 		else
-			sleep_until_woken();
+			sleep_until_woken(wants_spare);
 	}
+	drain();
 }
 
 static int set_up(void)
 {
 	int most = cn_conf_posts_per_process(), i;
-	struct post *posts;
 
+	if(cn_drain_init() < 0)
+		return -1;
 	http = cn_http_new(most, on_done);
 	posts = calloc(most, sizeof(*posts));
-	if(http == NULL || posts == NULL
-			|| cn_http_watch(http, cn_ring_fd(ring)) < 0
-			|| (spare && cn_http_watch(http, cn_ring_fd(spare)) < 0))
+	if(http == NULL || posts == NULL || cn_http_watch(http, cn_drain_fd()) < 0)
 		return -1;
 	for(i = most - 1; i >= 0; i--) {
 		posts[i].next = free_posts;
@@ -410,6 +475,7 @@ int cn_http_proc_fork(void)
 			if(set_up() < 0)
 				exit(-1);
 			run();
+			_exit(0);
 		}
 	}
 	return 0;

@@ -19,6 +19,7 @@ struct key
 {
 	str uri;
 	str instance;
+	bool is_new; /* the event is about it */
 };
 
 struct cn_job
@@ -74,9 +75,25 @@ void cn_job_destroy(void)
 	jobs.count = NULL;
 }
 
+int cn_job_count(void)
+{
+	return atomic_get(jobs.count);
+}
+
 bool cn_job_room(void)
 {
-	return atomic_get(jobs.count) < jobs.capacity;
+	return cn_job_count() < jobs.capacity;
+}
+
+/* Kamailio's KEMI engines take the name of a function as a C string. */
+static char *put_name(str *to, const str *from, char *p)
+{
+	to->s = p;
+	to->len = from->len;
+	if(from->len > 0)
+		memcpy(p, from->s, from->len);
+	p[from->len] = '\0';
+	return p + from->len + 1;
 }
 
 static char *put(str *to, const str *from, char *p)
@@ -94,7 +111,7 @@ static size_t strings_size(const struct cn_event *ev, const str *about,
 	size_t size = CN_ID_LEN + ev->key.len + ev->aor.len + body->len;
 	int i;
 
-	size += about->len + callback->len;
+	size += about->len + callback->len + 1;
 	for(i = 0; i < ev->contact_count; i++)
 		size += ev->contacts[i].uri.len + ev->contacts[i].instance.len;
 	return size;
@@ -108,6 +125,7 @@ static void copy_strings(struct cn_job *job, const struct cn_event *ev,
 	int i;
 
 	for(i = 0; i < ev->contact_count; i++) {
+		job->keys[i].is_new = ev->contacts[i].reason != CN_REASON_NONE;
 		p = put(&job->keys[i].uri, &ev->contacts[i].uri, p);
 		p = put(&job->keys[i].instance, &ev->contacts[i].instance, p);
 	}
@@ -116,13 +134,18 @@ static void copy_strings(struct cn_job *job, const struct cn_event *ev,
 	p = put(&job->key, &ev->key, p);
 	p = put(&job->aor, &ev->aor, p);
 	p = put(&job->about, about, p);
-	p = put(&job->waiter.callback, callback, p);
+	p = put_name(&job->waiter.callback, callback, p);
 	put(&job->body, body, p);
+}
+
+static unsigned call_id_hash(const struct cn_event *ev)
+{
+	return get_hash1_raw(ev->call_id.s, ev->call_id.len);
 }
 
 static void init_waiter(struct cn_waiter *w, const struct cn_event *ev)
 {
-	w->call_id_hash = get_hash1_raw(ev->call_id.s, ev->call_id.len);
+	w->call_id_hash = call_id_hash(ev);
 	w->cseq = ev->cseq;
 	w->parked_us = cn_now_us();
 }
@@ -204,12 +227,12 @@ void cn_job_release(struct cn_job *job)
 
 struct cn_waiter *cn_waiter_new(const struct cn_event *ev, const str *callback)
 {
-	struct cn_waiter *w = shm_malloc(sizeof(*w) + callback->len);
+	struct cn_waiter *w = shm_malloc(sizeof(*w) + callback->len + 1);
 
 	if(w == NULL)
 		return NULL;
 	memset(w, 0, sizeof(*w));
-	put(&w->callback, callback, (char *)(w + 1));
+	put_name(&w->callback, callback, (char *)(w + 1));
 	init_waiter(w, ev);
 	return w;
 }
@@ -380,33 +403,42 @@ unsigned cn_job_hash(const struct cn_job *job)
 	return job->hash;
 }
 
-static bool has_contact(const struct cn_job *job, const struct cn_contact *c)
+static bool is_key(const struct key *k, const struct cn_contact *c)
+{
+	if(cn_conf.identity == CN_IDENTITY_INSTANCE && c->instance.len > 0
+			&& k->instance.len > 0)
+		return cn_contact_same_instance(&c->instance, &k->instance);
+	return c->uri.len == k->uri.len
+		   && memcmp(c->uri.s, k->uri.s, k->uri.len) == 0;
+}
+
+static bool has_contact(
+		const struct cn_job *job, const struct cn_contact *c, bool only_new)
 {
 	int i;
 
 	for(i = 0; i < job->key_count; i++) {
-		const struct key *k = &job->keys[i];
-
-		if(cn_conf.identity == CN_IDENTITY_INSTANCE && c->instance.len > 0
-				&& k->instance.len > 0) {
-			if(cn_contact_same_instance(&c->instance, &k->instance))
-				return true;
-		} else if(c->uri.len == k->uri.len
-				  && memcmp(c->uri.s, k->uri.s, k->uri.len) == 0) {
+		if((job->keys[i].is_new || !only_new) && is_key(&job->keys[i], c))
 			return true;
-		}
 	}
 	return false;
 }
 
-/* What is new in the event must all be on its way already; where nothing is
- * new (the device leaves, or refreshes) one common contact is enough. */
+bool cn_job_same_aor(const struct cn_job *job, const struct cn_event *ev)
+{
+	return job->key.len == ev->key.len
+		   && memcmp(job->key.s, ev->key.s, ev->key.len) == 0;
+}
+
+/* What is new in the event must all be on its way already. Where nothing is new
+ * (the device leaves, or refreshes) one common contact is enough: a new one, or
+ * in the same dialog any, which must be saved in the order of the CSeqs. */
 bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev)
 {
+	bool same_dialog = call_id_hash(ev) == job->waiter.call_id_hash;
 	int i;
 
-	if(job->key.len != ev->key.len
-			|| memcmp(job->key.s, ev->key.s, ev->key.len) != 0)
+	if(!cn_job_same_aor(job, ev))
 		return false;
 	if(ev->star)
 		return true;
@@ -416,9 +448,9 @@ bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev)
 		const struct cn_contact *c = &ev->contacts[i];
 
 		if(ev->reason == CN_REASON_NONE) {
-			if(has_contact(job, c))
+			if(has_contact(job, c, !same_dialog))
 				return true;
-		} else if(c->reason != CN_REASON_NONE && !has_contact(job, c)) {
+		} else if(c->reason != CN_REASON_NONE && !has_contact(job, c, true)) {
 			return false;
 		}
 	}

@@ -26,7 +26,7 @@ struct cn_waiter
 	unsigned call_id_hash;
 	unsigned cseq;
 	int route;	  /* index of the verdict route, -1: see callback */
-	str callback; /* name of the KEMI function */
+	str callback; /* name of the KEMI function, NUL-terminated */
 	int64_t parked_us;
 };
 
@@ -52,6 +52,9 @@ enum cn_deferral
 /* Process: main, before any fork. */
 int cn_job_init(unsigned capacity) CN_MUST;
 void cn_job_destroy(void);
+
+/* How many there are. */
+int cn_job_count(void);
 
 /* Is there room for one more event? */
 bool cn_job_room(void);
@@ -128,6 +131,7 @@ struct cn_job **cn_job_next(struct cn_job *job);
 struct cn_waiter **cn_job_waiters(struct cn_job *job);
 int *cn_job_waiter_count(struct cn_job *job);
 unsigned cn_job_hash(const struct cn_job *job);
+bool cn_job_same_aor(const struct cn_job *job, const struct cn_event *ev);
 /* Is the device of the event the device of the job? */
 bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev);
 

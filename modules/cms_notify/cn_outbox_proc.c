@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../core/cfg/cfg_struct.h"
 #include "../../core/dprint.h"
@@ -17,6 +18,7 @@
 #include "cn_backoff.h"
 #include "cn_conf.h"
 #include "cn_device.h"
+#include "cn_drain.h"
 #include "cn_http_proc.h"
 #include "cn_outbox.h"
 #include "cn_outbox_db.h"
@@ -27,6 +29,9 @@
 #define CN_PAGE 100
 #define CN_STATEMENT_MS 10000
 #define CN_TICK_US 1000000
+#define CN_DRAIN_LOOK_US 20000
+/* The HTTP processes end what is under way by the end of the time. */
+#define CN_DRAIN_AFTER_HTTP_US 200000
 #define CN_DB_RETRY_US 1000000
 /* A device with a registration under way is looked at again after this. */
 #define CN_QUIET_US 50000
@@ -607,35 +612,60 @@ static int64_t next_us(void)
 	return next;
 }
 
-static void sleep_until_woken(void)
+static void sleep_until(int64_t until_us)
 {
 	struct cn_ring *rings[] = {cn_outbox_notes(), cn_http_proc_ended()};
 	struct pollfd fds[] = {{.fd = cn_ring_fd(rings[0]), .events = POLLIN},
-			{.fd = cn_ring_fd(rings[1]), .events = POLLIN}};
-	int64_t left = next_us() - cn_now_us();
+			{.fd = cn_ring_fd(rings[1]), .events = POLLIN},
+			{.fd = cn_drain_fd(), .events = POLLIN}};
+	int64_t left = until_us - cn_now_us();
 
 	if(left <= 0 || !cn_ring_sleep(rings[0]))
 		return;
 	if(cn_ring_sleep(rings[1])) {
-		if(poll(fds, 2, (int)((left + 999) / 1000)) < 0 && errno != EINTR)
+		if(poll(fds, 3, (int)((left + 999) / 1000)) < 0 && errno != EINTR)
 			LM_ERR("poll: %s\n", strerror(errno));
 		cn_ring_wake(rings[1]);
 	}
 	cn_ring_wake(rings[0]);
 }
 
+static bool any_flight(void)
+{
+	int i;
+
+	for(i = 0; i < flight_count && flights[i].state == FLIGHT_FREE; i++)
+		;
+	return i < flight_count;
+}
+
+/* The server stops: what the HTTP processes still bring to an end is noted, so
+ * that it is not sent again after the start. The rest is in the table. */
+static void drain(void)
+{
+	db_due_us = 0;
+	while(any_flight() && cn_drain_left_us() > -CN_DRAIN_AFTER_HTTP_US) {
+		take_ended();
+		write_ends();
+		if(any_flight())
+			sleep_until(cn_now_us() + CN_DRAIN_LOOK_US);
+	}
+	cn_outbox_db_close();
+}
+
 static void run(void)
 {
 	cn_outbox_db_open(CN_STATEMENT_MS);
-	for(;;) {
+	while(!cn_drain_asked()) {
 		cfg_update();
 		take_notes();
 		take_ended();
 		write_ends();
 		tick();
 		send_some();
-		sleep_until_woken();
+		sleep_until(next_us());
 	}
+	drain();
 }
 
 int cn_outbox_proc_init(void)
@@ -665,9 +695,10 @@ int cn_outbox_proc_fork(void)
 	/* no child_init of any module: a connection of its own, no script */
 	pid = fork_process(PROC_NOCHLDINIT, "cms_notify outbox", 0);
 	if(pid == 0) {
-		if(cfg_child_init())
+		if(cfg_child_init() || cn_drain_init() < 0)
 			exit(-1);
 		run();
+		_exit(0);
 	}
 	return pid < 0 ? -1 : 0;
 }

@@ -44,6 +44,16 @@ int cn_park_fr_timer_ms(void)
 	return (int)TICKS_TO_MS((ticks_t)*fr_timer);
 }
 
+/* Or is it the transaction of an earlier copy of the message, which the script
+ * has looked up? See below for 1 and 2. */
+static bool is_of(const tm_cell_t *t, const struct sip_msg *msg)
+{
+	const struct sip_msg *request = t->uas.request;
+
+	return request && request->pid == msg->pid
+		   && (request->id == msg->id || (request->id == 2 && msg->id == 1));
+}
+
 enum cn_parked cn_park(struct sip_msg *msg, struct cn_waiter *waiter)
 {
 	tm_cell_t *t = tm.t_gett();
@@ -56,6 +66,8 @@ enum cn_parked cn_park(struct sip_msg *msg, struct cn_waiter *waiter)
 		if(err < 0)
 			return CN_NOT_PARKED;
 		t = tm.t_gett();
+	} else if(!is_of(t, msg)) {
+		return CN_ABSORBED;
 	}
 	/* 1 is "already cancelled": not parked either, and nothing is set */
 	if(tm.t_suspend(msg, &waiter->tm_index, &waiter->tm_label) != 0)
@@ -93,5 +105,7 @@ int cn_park_find_route(const char *name)
 {
 	int route = route_lookup(&main_rt, (char *)name);
 
-	return route >= 0 && main_rt.rlist[route] != NULL ? route : -1;
+	/* the request route has number 0 and a name like the others, but a request
+	 * must not go through it twice */
+	return route > DEFAULT_RT && main_rt.rlist[route] != NULL ? route : -1;
 }

@@ -10,7 +10,6 @@
 #include "../../core/pvar.h"
 #include "../../core/sr_module.h"
 #include "../../core/xavp.h"
-#include "../registrar/registrar.h"
 
 #include "cn_registrar.h"
 
@@ -34,10 +33,8 @@ static const void *param(const char *name, modparam_t type)
 	const void *p;
 
 	p = mod ? find_param_export(mod, (char *)name, type, &found) : NULL;
-	if(p == NULL)
-		LM_ERR("registrar has no parameter %s: load registrar.so before "
-			   "cms_notify.so\n",
-				name);
+	if(mod && p == NULL)
+		LM_ERR("this version of registrar has no parameter %s\n", name);
 	return p;
 }
 
@@ -58,6 +55,11 @@ static int bind_received_avp(void)
 
 int cn_registrar_init(void)
 {
+	if(find_module_by_name("registrar") == NULL) {
+		LM_ERR("cannot use registrar: load registrar.so before "
+			   "cms_notify.so\n");
+		return -1;
+	}
 	reg.use_path = param("use_path", PARAM_INT);
 	reg.path_use_received = param("path_use_received", PARAM_INT);
 	reg.outbound_mode = param("outbound_mode", PARAM_INT);
@@ -133,7 +135,7 @@ str cn_registrar_received(struct sip_msg *msg)
 
 	if(received_avp_spec == NULL
 			|| pv_get_spec_value(msg, received_avp_spec, &value) < 0
-			|| !(value.flags & PV_VAL_STR) || value.rs.len > RECEIVED_MAX_SIZE)
+			|| !(value.flags & PV_VAL_STR))
 		return none;
 	return value.rs;
 }

@@ -22,8 +22,8 @@ struct cn_registrar
 	const int *contact_max_size;
 	/* these can change at run time */
 	int default_expires;
-	int min_expires;
-	int max_expires;
+	unsigned min_expires;
+	unsigned max_expires;
 	int max_contacts;
 	int case_sensitive;
 	str realm_prefix;

@@ -2,16 +2,22 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../../core/mem/mem.h"
 #include "../../core/parser/contact/parse_contact.h"
 #include "../../core/parser/digest/digest.h"
 #include "../../core/parser/parse_expires.h"
+#include "../../core/parser/parse_methods.h"
+#include "../../core/parser/parse_require.h"
 #include "../../core/parser/parse_rr.h"
+#include "../../core/parser/parse_supported.h"
 #include "../../core/parser/parse_to.h"
 #include "../../core/parser/parse_uri.h"
+#include "../../core/qvalue.h"
 #include "../../core/socket_info.h"
 #include "../../core/strutils.h"
 #include "../../core/trim.h"
@@ -54,6 +60,19 @@ static void lower(char *s, int len)
 	strlower(&t);
 }
 
+static const char *scheme_of(const struct sip_uri *uri)
+{
+	switch(uri->type) {
+		case SIPS_URI_T:
+			return "sips";
+		case TEL_URI_T:
+		case TELS_URI_T:
+			return "tel";
+		default:
+			return "sip";
+	}
+}
+
 /* The AOR as registrar computes it for usrloc, and as a URI for people. */
 static bool read_aor(struct sip_msg *msg, bool use_domain, struct cn_event *ev)
 {
@@ -89,8 +108,9 @@ static bool read_aor(struct sip_msg *msg, bool use_domain, struct cn_event *ev)
 	ev->key.s = scratch.key;
 	ev->key.len = n;
 	n = snprintf(scratch.aor, sizeof(scratch.aor), "%s:%.*s%s%.*s",
-			uri.type == SIPS_URI_T ? "sips" : "sip", uri.user.len, uri.user.s,
-			uri.user.len > 0 ? "@" : "", uri.host.len, uri.host.s);
+			scheme_of(&uri), uri.user.len, uri.user.s,
+			uri.user.len > 0 && uri.host.len > 0 ? "@" : "", uri.host.len,
+			uri.host.s);
 	ev->aor.s = scratch.aor;
 	ev->aor.len = n;
 	ev->domain.s = scratch.aor + n - uri.host.len;
@@ -140,29 +160,39 @@ static void read_source(struct sip_msg *msg, struct cn_event *ev)
 	}
 }
 
-/* Seconds that registrar will grant, without its random spread. */
+/* What the Expires header field says, as registrar understands it: a number
+ * above 2^31 is none. */
+static int header_expires(struct sip_msg *msg, int otherwise)
+{
+	const exp_body_t *body;
+
+	if(msg->expires == NULL)
+		return otherwise;
+	body = msg->expires->parsed;
+	return body->valid && (int)body->val >= 0 ? (int)body->val : otherwise;
+}
+
+/* Seconds that registrar will grant, without its random spread. Its limits are
+ * unsigned, and so is the comparison. @return -1: too short for it */
 static int contact_expires(struct sip_msg *msg, const contact_t *c)
 {
 	const struct cn_registrar *reg = cn_registrar();
-	int expires = cn_registrar_override("expires", -1);
-	unsigned u;
+	int override = cn_registrar_override("expires", -1);
+	unsigned expires;
 
-	if(expires < 0) {
-		if(c->expires && c->expires->body.len > 0)
-			expires = str2int(&c->expires->body, &u) < 0 ? reg->default_expires
-														 : (int)u;
-		else if(msg->expires && ((exp_body_t *)msg->expires->parsed)->valid)
-			expires = ((exp_body_t *)msg->expires->parsed)->val;
-		else
-			expires = reg->default_expires;
-	}
+	if(override >= 0)
+		expires = override;
+	else if(c->expires == NULL || c->expires->body.len == 0)
+		expires = header_expires(msg, reg->default_expires);
+	else if(str2int(&c->expires->body, &expires) < 0)
+		expires = reg->default_expires;
 	if(expires == 0)
 		return 0;
 	if(expires < reg->min_expires)
-		return *reg->min_expires_mode ? -1 : reg->min_expires;
+		return *reg->min_expires_mode ? -1 : (int)reg->min_expires;
 	if(reg->max_expires && expires > reg->max_expires)
-		return reg->max_expires;
-	return expires;
+		return (int)reg->max_expires;
+	return expires < INT_MAX ? (int)expires : INT_MAX;
 }
 
 /* Is the reg-id to be looked at? registrar ignores it where the edge in between
@@ -195,15 +225,34 @@ static bool uses_reg_id(struct sip_msg *msg)
 	return ob;
 }
 
-/* All Path headers as usrloc stores them: one string, comma between. */
+/* Where the first Path says that the request came from. */
+static void read_path_received(const struct sip_uri *uri, str *received)
+{
+	str parameters = uri->params;
+	param_t *params = NULL;
+	param_hooks_t hooks;
+
+	if(parse_params(&parameters, CLASS_CONTACT, &hooks, &params) < 0)
+		return;
+	if(hooks.contact.received
+			&& hooks.contact.received->body.len < MAX_URI_SIZE) {
+		received->s = scratch.path_received;
+		received->len = MAX_URI_SIZE;
+		if(unescape_user(&hooks.contact.received->body, received) < 0)
+			received->len = 0;
+	}
+	free_params(params);
+}
+
+/* All Path headers as usrloc stores them: one string, comma between. The first
+ * must be a loose router. @return false: save() is going to refuse it */
 static bool read_path(struct sip_msg *msg, str *path, str *received)
 {
 	const struct cn_registrar *reg = cn_registrar();
 	struct hdr_field *h;
 	rr_t *route = NULL;
 	struct sip_uri uri;
-	param_hooks_t hooks;
-	param_t *params = NULL;
+	bool fine;
 	int n = 0;
 
 	path->len = received->len = 0;
@@ -219,23 +268,16 @@ static bool read_path(struct sip_msg *msg, str *path, str *received)
 	}
 	path->s = scratch.path;
 	path->len = n;
-	if(n == 0 || !*reg->path_use_received)
+	if(n == 0)
 		return true;
 	if(parse_rr_body(path->s, path->len, &route) < 0)
 		return false;
-	if(parse_uri(route->nameaddr.uri.s, route->nameaddr.uri.len, &uri) == 0
-			&& parse_params(&uri.params, CLASS_CONTACT, &hooks, &params) == 0) {
-		if(hooks.contact.received
-				&& hooks.contact.received->body.len < MAX_URI_SIZE) {
-			received->s = scratch.path_received;
-			received->len = MAX_URI_SIZE;
-			if(unescape_user(&hooks.contact.received->body, received) < 0)
-				received->len = 0;
-		}
-		free_params(params);
-	}
+	fine = parse_uri(route->nameaddr.uri.s, route->nameaddr.uri.len, &uri) == 0
+		   && uri.lr.s != NULL;
+	if(fine && *reg->path_use_received)
+		read_path_received(&uri, received);
 	free_rr(&route);
-	return true;
+	return fine;
 }
 
 static struct cn_contact *add_contact(struct cn_event *ev)
@@ -256,17 +298,56 @@ static struct cn_contact *add_contact(struct cn_event *ev)
 	return &ev->contacts[ev->contact_count++];
 }
 
+/* RFC 5626, as far as registrar takes or wants it. */
+static bool outbound_fits(struct sip_msg *msg)
+{
+	const int mode = *cn_registrar()->outbound_mode;
+
+	if(parse_supported(msg) == 0
+			&& !(get_supported(msg) & F_OPTION_TAG_OUTBOUND)
+			&& mode == REG_OUTBOUND_REQUIRE)
+		return false;
+	return parse_require(msg) != 0
+		   || !(get_require(msg) & F_OPTION_TAG_OUTBOUND)
+		   || mode != REG_OUTBOUND_NONE;
+}
+
+/* What registrar wants to be able to read of a Contact. */
+static bool is_fine(const contact_t *c)
+{
+	unsigned methods;
+	qvalue_t q;
+
+	return c->uri.len <= *cn_registrar()->contact_max_size
+		   && (c->q == NULL || c->q->body.len == 0
+				   || str2q(&q, c->q->body.s, c->q->body.len) == 0)
+		   && (c->methods == NULL
+				   || parse_methods(&c->methods->body, &methods) == 0)
+		   && (c->received == NULL
+				   || c->received->body.len <= RECEIVED_MAX_SIZE);
+}
+
+/* All point into the message. */
+static int by_place(const void *a, const void *b)
+{
+	const char *p = ((const struct cn_contact *)a)->uri.s;
+	const char *q = ((const struct cn_contact *)b)->uri.s;
+
+	return p < q ? -1 : p > q;
+}
+
 /* @return 1: fine; 0: save() is going to refuse the request; -1: no memory */
 static int read_contacts(struct sip_msg *msg, struct cn_event *ev)
 {
-	const struct cn_registrar *reg = cn_registrar();
 	str path, path_received, avp;
 	bool reg_id = uses_reg_id(msg);
 	contact_t *from;
 
-	if(!read_path(msg, &path, &path_received))
+	if(!outbound_fits(msg) || !read_path(msg, &path, &path_received))
 		return 0;
 	avp = cn_registrar_received(msg);
+	if(avp.len > RECEIVED_MAX_SIZE)
+		return 0;
 	for(from = NULL; contact_iterator(&from, msg, from) == 0 && from;) {
 		struct cn_contact *c = add_contact(ev);
 
@@ -275,7 +356,7 @@ static int read_contacts(struct sip_msg *msg, struct cn_event *ev)
 		c->uri = from->uri;
 		c->path = path;
 		c->expires = contact_expires(msg, from);
-		if(c->expires < 0 || c->uri.len > *reg->contact_max_size)
+		if(c->expires < 0 || !is_fine(from))
 			return 0;
 		if(from->instance)
 			c->instance = from->instance->body;
@@ -292,6 +373,8 @@ static int read_contacts(struct sip_msg *msg, struct cn_event *ev)
 		else
 			c->received = avp;
 	}
+	/* the parser has those of one header field in reverse */
+	qsort(ev->contacts, ev->contact_count, sizeof(*ev->contacts), by_place);
 	return 1;
 }
 

@@ -191,7 +191,7 @@ static int ki_notify(sip_msg_t *msg, str *table_name, str *callback)
 	if(!is_register(msg))
 		return fail(msg, &none, CN_CAUSE_none);
 	if(table == NULL || callback->len == 0) {
-		LM_ERR("no table \"%.*s\" or no callback\n", table_name->len,
+		LM_ERR("usrloc has no table \"%.*s\" or no callback\n", table_name->len,
 				table_name->s);
 		return fail(msg, &none, CN_CAUSE_none);
 	}
@@ -250,7 +250,7 @@ struct route_param
 
 static int fix_table(void **param)
 {
-	struct udomain *table = cn_detect_table((char *)*param);
+	struct udomain *table = cn_detect_add_table((char *)*param);
 
 	if(table == NULL) {
 		LM_ERR("cannot use the table \"%s\"\n", (char *)*param);

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../core/cfg/cfg_struct.h"
 #include "../../core/dprint.h"
@@ -15,6 +16,7 @@
 
 #include "cn_conf.h"
 #include "cn_device.h"
+#include "cn_drain.h"
 #include "cn_outbox.h"
 #include "cn_park.h"
 #include "cn_ring.h"
@@ -25,6 +27,11 @@
  * HTTP process itself. */
 #define CN_WATCHDOG_EVERY_MS 62 /* one tick of Kamailio's timer */
 #define CN_WATCHDOG_GRACE_US 100000
+
+/* How long the last verdicts may take after the HTTP processes have ended, and
+ * how often a process looks whether another one has answered the last. */
+#define CN_DRAIN_AFTER_HTTP_US 1000000
+#define CN_DRAIN_LOOK_MS 50
 
 static struct cn_ring *ring;
 static cn_verdict_show_f show_verdict;
@@ -125,22 +132,48 @@ static void resume(struct cn_job *job)
 	cn_job_release(job);
 }
 
-static void run(void)
+static void resume_all(void)
 {
-	struct pollfd fd = {.fd = cn_ring_fd(ring), .events = POLLIN};
 	struct cn_job *job;
 
-	for(;;) {
-		while((job = cn_ring_take(ring)) != NULL) {
-			cfg_update();
-			resume(job);
-		}
-		if(!cn_ring_sleep(ring))
-			continue;
-		if(poll(&fd, 1, -1) < 0 && errno != EINTR)
-			LM_ERR("poll: %s\n", strerror(errno));
-		cn_ring_wake(ring);
+	while((job = cn_ring_take(ring)) != NULL) {
+		cfg_update();
+		resume(job);
 	}
+}
+
+/* Until there is a new verdict, SIGTERM, or the time is over; -1: no limit. */
+static void wait_for_verdict(int timeout_ms)
+{
+	struct pollfd fds[2] = {
+			{.fd = cn_ring_fd(ring), .events = POLLIN},
+			{.fd = cn_drain_fd(), .events = POLLIN},
+	};
+
+	if(!cn_ring_sleep(ring))
+		return;
+	if(poll(fds, 2, timeout_ms) < 0 && errno != EINTR)
+		LM_ERR("poll: %s\n", strerror(errno));
+	cn_ring_wake(ring);
+}
+
+/* The server stops: the HTTP processes end every job by the end of the time,
+ * and each is answered. */
+static void drain(void)
+{
+	while(cn_job_count() > 0 && cn_drain_left_us() > -CN_DRAIN_AFTER_HTTP_US) {
+		resume_all();
+		wait_for_verdict(CN_DRAIN_LOOK_MS);
+	}
+}
+
+static void run(void)
+{
+	while(!cn_drain_asked()) {
+		resume_all();
+		wait_for_verdict(-1);
+	}
+	drain();
 }
 
 int cn_verdict_proc_fork(void)
@@ -154,10 +187,10 @@ int cn_verdict_proc_fork(void)
 		if(pid < 0)
 			return -1;
 		if(pid == 0) {
-			if(cfg_child_init())
+			if(cfg_child_init() || cn_drain_init() < 0)
 				exit(-1);
 			run();
-			exit(0);
+			_exit(0);
 		}
 	}
 	return 0;

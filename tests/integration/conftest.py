@@ -81,6 +81,8 @@ def _watched(request):
     if shared is not None:
         shared.clear()
     for server in _servers:
+        if not server.running:  # an earlier test has reported that
+            server.start()
         server.begin_test()
     yield
     if shared is not None:

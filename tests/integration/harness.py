@@ -499,13 +499,14 @@ class Kamailio:
         return int(self.rpc("core.shmmem")["used"])
 
     def settle(self, timeout=10.0):
-        """Wait until nothing is queued, under way or parked: what the CMS has
-        got by now is all it gets. Returns the status."""
+        """Wait until nothing is queued, under way, parked or about to be
+        answered: what the CMS has got by now is all it gets. Returns the
+        status."""
         deadline = time.monotonic() + timeout
         while True:
             status = self.status()
             left = {name: status[name] for name in GAUGES if status[name]}
-            if not left:
+            if not left and not self.rpc("cms_notify.parked", 1):
                 return status
             if time.monotonic() > deadline:
                 raise TimeoutError(f"still {left} after {timeout} s")
@@ -534,11 +535,12 @@ class Kamailio:
 
     def device(self, user=None, **kw):
         """A Ua with a name of its own, known to the database; closed at the
-        end of the test."""
+        end of the test. Its `server` is this one."""
         user = user or f"cam{next(self._users)}"
         if self.shipped:
             self.add_subscribers([kw.get("auth_user") or user])
         ua = Ua(self.address, user, DOMAIN, PASSWORD, **kw)
+        ua.server = self
         self._uas.append(ua)
         return ua
 

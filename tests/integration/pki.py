@@ -7,11 +7,11 @@ import subprocess
 class Authority:
     """A CA in a folder. Its certificates are valid for a day."""
 
-    def __init__(self, folder, name="ca"):
-        self._folder = str(folder)
-        self.certificate = self._path(name + ".pem")
-        self._key = self._path(name + ".key")
-        self._openssl("req", "-x509", *self._new_key(self._key), "-days", "1",
+    def __init__(self, folder, name="ca", file=None):
+        self.folder = str(folder)
+        self.certificate = self._path((file or name) + ".pem")
+        self.key = self._path((file or name) + ".key")
+        self._openssl("req", "-x509", *self._new_key(self.key), "-days", "1",
                       "-subj", f"/CN={name}", "-out", self.certificate)
 
     def issue(self, name, san=None, expired=False):
@@ -24,12 +24,12 @@ class Authority:
             "-out", request)
         self._openssl(
             "x509", "-req", "-in", request, "-copy_extensions", "copy",
-            "-CA", self.certificate, "-CAkey", self._key,
+            "-CA", self.certificate, "-CAkey", self.key,
             "-days", "-1" if expired else "1", "-out", certificate)
         return certificate, key
 
     def _path(self, name):
-        return os.path.join(self._folder, name)
+        return os.path.join(self.folder, name)
 
     @staticmethod
     def _new_key(path):

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sanitizer/common_interface_defs.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -15,6 +16,21 @@
 #include "../../core/rand/cryptorand.h"
 
 #include "stubs.h"
+
+/* -------- sanitizers -------- */
+
+/* A crash is theirs to explain, not cmocka's to hide, and never looks like an
+ * ordinary exit. */
+const char *__asan_default_options(void)
+{
+	return "handle_segv=2:handle_sigbus=2:handle_sigfpe=2:handle_sigill=2:"
+		   "handle_abort=2:exitcode=99:detect_stack_use_after_return=1";
+}
+
+const char *__ubsan_default_options(void)
+{
+	return "print_stacktrace=1:exitcode=99";
+}
 
 /* -------- memory -------- */
 
@@ -46,6 +62,8 @@ static bool must_fail(void)
 	if(memory.fail_in == 0 || --memory.fail_in > 0)
 		return false;
 	memory.failed = true;
+	if(getenv("STUBS_TRACE"))
+		__sanitizer_print_stack_trace();
 	return true;
 }
 
@@ -136,10 +154,11 @@ static void *take(enum pool pool, size_t size)
 
 static void give_back(bool shm, void *p)
 {
-	struct block *b = (struct block *)p - 1;
+	struct block *b;
 
 	if(p == NULL)
 		return;
+	b = (struct block *)p - 1;
 	if(shm ? b->pool != POOL_SHM && b->pool != POOL_SHM_SHARED
 		   : b->pool != POOL_PKG) {
 		fprintf(stderr, "%s_free() of memory that is not from there\n",
@@ -181,11 +200,12 @@ static void pkg_give_back(void *unused, void *p WHERE)
 
 static void *pkg_resize(void *unused, void *p, size_t size WHERE)
 {
-	struct block *b = (struct block *)p - 1;
 	void *more = take(POOL_PKG, size);
+	const struct block *b;
 
 	if(p == NULL || more == NULL)
 		return more;
+	b = (const struct block *)p - 1;
 	memcpy(more, p, b->size < size ? b->size : size);
 	give_back(false, p);
 	return more;
@@ -316,7 +336,8 @@ void dprint_color_reset(void)
 
 /* -------- the rest of the core -------- */
 
-void *core_cfg;
+static struct cfg_group_core core = {.pv_cache_limit = 2048};
+void *core_cfg = &core;
 int route_type;
 char ut_buf_int2str[INT2STR_MAX_LEN];
 

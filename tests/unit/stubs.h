@@ -34,7 +34,8 @@ int stub_pkg_blocks(void);
  * ordinary memory, whose borders are watched to the byte. */
 void stub_share_shm(bool shared);
 
-/* Let the n-th allocation from now on fail, and none after it; 0: none. */
+/* Let the n-th allocation from now on fail, and none after it; 0: none. With
+ * STUBS_TRACE in the environment it is shown where that is. */
 void stub_fail_at(int n);
 /* Has it come to that? */
 bool stub_has_failed(void);
@@ -89,6 +90,7 @@ void stub_meet(struct barrier *barrier);
 /* -------- strings and dice -------- */
 
 #define STR(literal) ((str){(char *)(literal), sizeof(literal) - 1})
+#define NO_STR ((str){NULL, 0})
 str stub_str(const char *s);
 /* A copy without anything after its last byte, for ASan; freed by free(). */
 str stub_exact(const char *s, int len);

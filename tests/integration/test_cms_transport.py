@@ -1,0 +1,357 @@
+"""The way to the CMS: names, TLS, HTTP/2."""
+
+import contextlib
+import os
+import random
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+
+import harness
+from harness import HOST, Port, ReferenceCms, registrar, shown
+from pki import Authority
+
+pytest.register_assert_rewrite("verdicts")
+from verdicts import check, register  # noqa: E402
+
+pytestmark = pytest.mark.contract
+
+TIMEOUT = 2500
+
+
+@pytest.fixture
+def start(kamailio):
+    """start(url, tls_ca=..., ...): the two servers of verdicts.check()."""
+    def start(url, **params):
+        params.setdefault("timeout", TIMEOUT)
+        settings = {f"CMS_{name.upper()}": value
+                    for name, value in params.items()}
+        return (kamailio(url, config=lambda s, u: registrar(
+                    s, u, params=[("cms_notify", name, value)
+                                  for name, value in params.items()])),
+                kamailio(url, settings={"USRLOC_DB_MODE": 0, **settings}))
+
+    return start
+
+
+# -- TLS ---------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="module")
+def pairs(ca):
+    """Certificates of the CMS: {what is wrong with it: (file, key)}"""
+    name = f"IP:{HOST}"
+    other = Authority(ca.folder, "other-ca")
+    return {
+        "nothing": ca.issue("good", name),
+        "wrong name": ca.issue("wrong-name", "DNS:cms.example,IP:192.0.2.1"),
+        "no name": ca.issue("nameless"),
+        "expired": ca.issue("expired", name, expired=True),
+        "unknown CA": other.issue("unknown", name),
+        "unknown CA of the same name": Authority(
+            ca.folder, "ca", file="impostor-ca").issue("impostor", name),
+        "self-signed": (other.certificate, other.key),
+    }
+
+
+def tls_cms(pair, **kw):
+    return ReferenceCms(tls_cert=pair[0], tls_key=pair[1], **kw)
+
+
+def test_a_cms_with_a_certificate_of_the_given_ca_is_trusted(
+        start, ca, pairs):
+    with tls_cms(pairs["nothing"]) as cms:
+        check(start(cms.url, tls_ca=ca.certificate), "accepted", "none", 200)
+        assert cms.count == 2
+
+
+@pytest.mark.parametrize("fault", [
+    "wrong name", "no name", "expired", "unknown CA",
+    "unknown CA of the same name", "self-signed"])
+def test_a_certificate_with_a_fault_is_no_cms(start, ca, pairs, fault):
+    with tls_cms(pairs[fault]) as cms:
+        check(start(cms.url, tls_ca=ca.certificate), "unavailable", "tls", 0)
+        assert cms.count == 0
+
+
+def test_without_tls_ca_the_systems_authorities_are_asked(start, pairs):
+    with tls_cms(pairs["nothing"]) as cms:
+        check(start(cms.url), "unavailable", "tls", 0)
+        assert cms.count == 0
+
+
+def test_a_server_that_speaks_no_tls_is_no_cms(start, ca):
+    def refuse():
+        with contextlib.suppress(OSError):
+            while True:
+                with listener.accept()[0] as connection:
+                    connection.recv(65536)
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with socket.create_server((HOST, 0)) as listener:
+        threading.Thread(target=refuse, daemon=True).start()
+        check(start(f"https://{HOST}:{listener.getsockname()[1]}/",
+                    tls_ca=ca.certificate), "unavailable", "tls", 0)
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_tls_handshake_that_hangs_is_no_connection(start, ca):
+    with socket.create_server((HOST, 0)) as silent:
+        check(start(f"https://{HOST}:{silent.getsockname()[1]}/",
+                    tls_ca=ca.certificate, connect_timeout=300),
+              "unavailable", "connect", 0)
+
+
+@pytest.fixture
+def strict_cms(ca, pairs):
+    """It wants a certificate of its own CA from the client."""
+    clients = Authority(ca.folder, "clients-ca")
+    with tls_cms(pairs["nothing"], tls_client_ca=clients.certificate) as cms:
+        cms.clients = clients
+        yield cms
+
+
+def test_the_cms_may_demand_a_client_certificate(start, strict_cms, ca):
+    certificate, key = strict_cms.clients.issue("sip1")
+    check(start(strict_cms.url, tls_ca=ca.certificate, tls_cert=certificate,
+                tls_key=key), "accepted", "none", 200)
+
+
+def test_without_the_demanded_client_certificate_there_is_no_cms(
+        start, strict_cms, ca):
+    check(start(strict_cms.url, tls_ca=ca.certificate),
+          "unavailable", "tls", 0)
+    assert strict_cms.count == 0
+
+
+def test_a_client_certificate_that_the_cms_does_not_trust_is_no_use(
+        start, strict_cms, ca):
+    certificate, key = ca.issue("stranger")
+    check(start(strict_cms.url, tls_ca=ca.certificate, tls_cert=certificate,
+                tls_key=key), "unavailable", "tls", 0)
+    assert strict_cms.count == 0
+
+
+def test_tls_sessions_are_resumed(kamailio, ca, pairs):
+    with tls_cms(pairs["nothing"]) as cms:
+        server = kamailio(cms, settings={
+            "CMS_TLS_CA": ca.certificate, "USRLOC_DB_MODE": 0})
+        cms.rule(headers=[("Connection", "close")])
+        for _ in range(5):
+            assert server.device().register().status == 200
+        assert cms.connections == 5
+        assert cms.tls_resumed == 4
+
+
+# -- HTTP/2 ------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def http2_server(backend, pair=None):
+    """A real HTTP/2 server in front of a CMS; its URL. It adds
+    "Via: 2 nghttpx" to what came by HTTP/2."""
+    binary = shutil.which("nghttpx", path="/usr/sbin:/usr/bin")
+    if binary is None:
+        pytest.skip("nghttpx is missing (package nghttp2-proxy)")
+    port = Port()
+    process = subprocess.Popen(
+        [binary, "--conf=/dev/null", "--no-ocsp", "--workers=1",
+         f"--frontend={HOST},{port.number}{'' if pair else ';no-tls'}",
+         f"--backend={HOST},{backend.port}", "--errorlog-file=/dev/null",
+         "--accesslog-file=/dev/null", *reversed(pair or ())],
+        stdin=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection((HOST, port.number)).close()
+                break
+            except ConnectionRefusedError:
+                assert process.poll() is None, "nghttpx has ended"
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        yield f"{'https' if pair else 'http'}://{HOST}:{port.number}/register"
+    finally:
+        process.terminate()
+        process.wait()
+        port.close()
+
+
+def connections_to(url):
+    """Established TCP connections at that server's port."""
+    port = f":{int(url.split(':')[2].split('/')[0]):04X}"
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        rows = [line.split() for line in table]
+    return sum(row[1].endswith(port) and row[3] == "01" for row in rows)
+
+
+def test_http_2_over_tls(start, cms, ca, pairs):
+    with http2_server(cms, pairs["nothing"]) as url:
+        check(start(url, tls_ca=ca.certificate, http_version="2"),
+              "accepted", "none", 200)
+    assert [r.get("Via") for r in cms.requests] == ["2 nghttpx"] * 2
+    assert not [r for r in cms.requests if r.errors]
+
+
+def test_http_2_is_not_used_unless_it_is_asked_for(start, cms, ca, pairs):
+    with http2_server(cms, pairs["nothing"]) as url:
+        check(start(url, tls_ca=ca.certificate), "accepted", "none", 200)
+    assert [r.get("Via") for r in cms.requests] == ["1.1 nghttpx"] * 2
+
+
+def test_http_2_falls_back_to_what_the_cms_speaks(start, ca, pairs):
+    with tls_cms(pairs["nothing"]) as cms:
+        check(start(cms.url, tls_ca=ca.certificate, http_version="2"),
+              "accepted", "none", 200)
+
+
+def test_http_2_without_tls(start, cms):
+    with http2_server(cms) as url:
+        check(start(url, http_version="2-prior-knowledge"),
+              "accepted", "none", 200)
+    assert [r.get("Via") for r in cms.requests] == ["2 nghttpx"] * 2
+
+
+def test_a_cms_that_does_not_speak_the_known_http_2_is_unavailable(
+        start, cms):
+    servers = start(cms.url, http_version="2-prior-knowledge", timeout=1000)
+    assert shown(register(servers[0]))["verdict"] == "unavailable"
+    assert register(servers[1]).status == 503
+
+
+@pytest.fixture(params=["2", "2-prior-knowledge"])
+def http2(request, kamailio, cms, ca, pairs):
+    """(a server that reports by HTTP/2, where to)"""
+    pair = pairs["nothing"] if request.param == "2" else None
+    with http2_server(cms, pair) as url:
+        yield kamailio(url, settings={
+            "CMS_HTTP_VERSION": request.param, "CMS_MAX_CONNECTIONS": 4,
+            "CMS_TLS_CA": ca.certificate, "USRLOC_DB_MODE": 0}), url
+
+
+def test_http_2_each_stream_has_its_own_answer(http2, cms):
+    server, _url = http2
+    uas = server.devices(60)
+    for ua in uas[::2]:
+        cms.refuse(ua.user)
+    registrations = [ua.start_register() for ua in uas]
+    assert [r.wait().status for r in registrations] == [403, 200] * 30
+
+
+@pytest.mark.parametrize("http2", ["2"], indirect=True)
+def test_http_2_carries_many_posts_over_few_connections(http2, cms):
+    server, url = http2
+    rule = cms.rule(hold=True)
+    registrations = [ua.start_register() for ua in server.devices(80)]
+    cms.wait_until(lambda: cms.held == 80)
+    assert 1 <= connections_to(url) <= 4, "max_connections"
+    cms.remove_rule(rule)
+    cms.release()
+    assert {r.wait().status for r in registrations} == {200}
+
+
+# -- names -------------------------------------------------------------------------
+
+NXDOMAIN = 3
+
+
+class NameServer:
+    """Answers every question with this code, or never (None)."""
+
+    def __init__(self, code):
+        self._code = code
+        self.questions = 0
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.address = "127." + ".".join(
+            str(random.randrange(1, 255)) for _ in range(3))
+        self._socket.bind((self.address, 53))
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        while True:
+            data, peer = self._socket.recvfrom(4096)
+            if not data:
+                return
+            self.questions += 1
+            if self._code is not None:
+                head = struct.pack("!HHHHH", 0x8180 | self._code, 1, 0, 0, 0)
+                end = data.index(b"\0", 12) + 5
+                self._socket.sendto(data[:2] + head + data[12:end], peer)
+
+    def close(self):
+        self._socket.sendto(b"", self._socket.getsockname())
+        self._thread.join()
+        self._socket.close()
+
+
+@pytest.fixture
+def name_server(tmp_path, monkeypatch):
+    """name_server(code): Kamailios started from now on ask a NameServer. They
+    run in a mount namespace with a resolv.conf of their own; the machine's
+    resolver is not touched."""
+    unshare = ["unshare", "--mount"] + (
+        [] if os.geteuid() == 0 else ["--map-root-user"])
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("no mount namespaces here (unshare --mount fails)")
+    servers = []
+
+    def start(code):
+        try:
+            server = NameServer(code)
+        except PermissionError:
+            pytest.skip("port 53 of the loopback needs root")
+        servers.append(server)
+        (tmp_path / "resolv.conf").write_text(f"nameserver {server.address}\n")
+        (tmp_path / "nsswitch.conf").write_text("hosts: files dns\n")
+        wrapper = tmp_path / "kamailio"
+        binary = harness.environment()["KAMAILIO"]
+        wrapper.write_text(
+            "#!/bin/sh\n"
+            f"exec {' '.join(unshare)} sh -c '\n"
+            f"mount --bind {tmp_path}/resolv.conf /etc/resolv.conf &&\n"
+            f"mount --bind {tmp_path}/nsswitch.conf /etc/nsswitch.conf &&\n"
+            f"exec {binary} \"$@\"' kamailio \"$@\"\n")
+        wrapper.chmod(0o755)
+        monkeypatch.setitem(harness.environment(), "KAMAILIO", str(wrapper))
+        return server
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def test_a_name_that_does_not_resolve_is_no_connection(start, name_server):
+    names = name_server(NXDOMAIN)
+    check(start("http://cms.invalid:25999/"), "unavailable", "connect", 0)
+    assert names.questions
+
+
+def test_a_name_server_that_never_answers_ends_at_the_deadline(
+        start, name_server):
+    names = name_server(None)
+    servers = start("http://cms.invalid:25999/", timeout=800)
+    begin = time.monotonic()
+    check(servers, "unavailable", "connect", 0)
+    assert names.questions
+    assert time.monotonic() - begin < 4, "two registrations, 0.8 s each"
+
+
+def test_a_name_that_does_not_resolve_delays_nothing_else(
+        kamailio, cms, name_server):
+    """The next endpoint gets its turn, and so do other events."""
+    name_server(None)
+    server = kamailio("http://cms.invalid:25999/", settings={
+        "CMS_URL_2": cms.url, "USRLOC_DB_MODE": 0,
+        "CMS_CONNECT_TIMEOUT": 300, "CMS_ATTEMPT_TIMEOUT": 300})
+    registrations = [ua.start_register() for ua in server.devices(20)]
+    assert {r.wait(3).status for r in registrations} == {200}
+    assert cms.count == 20

@@ -1,0 +1,72 @@
+"""Few connections to the CMS, used again and again."""
+
+import pytest
+
+from sip_ua import register_all
+
+pytestmark = pytest.mark.contract
+
+
+@pytest.mark.parametrize("processes, most", [(1, 8), (3, 24)])
+def test_never_more_connections_than_max_connections(
+        kamailio, cms, processes, most):
+    server = kamailio(cms, settings={
+        "CMS_MAX_CONNECTIONS": 8, "CMS_HTTP_PROCESSES": processes,
+        "USRLOC_DB_MODE": 0})
+    cms.rule(delay=0.02)
+    uas = server.devices(500)
+    registrations = register_all(uas, window=500)
+    assert {r.result.status for r in registrations} == {200}
+    assert cms.max_open_connections <= most
+    # What was possible has been used, too.
+    assert cms.max_in_flight >= 8
+    assert len(server.posts()) == 500
+
+
+def test_connections_are_kept_and_used_again(kamailio, cms):
+    server = kamailio(cms, settings={"USRLOC_DB_MODE": 0})
+    registrations = register_all(server.devices(1000), window=50)
+    assert {r.result.status for r in registrations} == {200}
+    assert len(server.posts()) == 1000
+    assert cms.connections <= 32
+
+
+def test_one_after_the_other_goes_over_one_connection(kamailio, cms):
+    server = kamailio(cms)
+    for ua in server.devices(20):
+        assert ua.register().status == 200
+    assert cms.connections == 1
+
+
+def test_an_answer_that_was_not_read_to_its_end_spoils_no_other(
+        kamailio, cms):
+    """The rest of a big answer is not taken for the next one."""
+    server = kamailio(cms)
+    big, *others = server.devices(5)
+    cms.rule(match={"username": big.user}, body_size=200_000)
+    assert big.register().status == 503
+    assert [ua.register().status for ua in others] == [200] * 4
+
+
+@pytest.mark.parametrize("rule", [
+    {"status": 403, "text": "no"}, {"status": 500}, {"status": 302}], ids=str)
+def test_a_failure_by_status_keeps_the_connection(kamailio, cms, rule):
+    server = kamailio(cms)
+    cms.rule(**rule)
+    for ua in server.devices(5):
+        ua.register()
+    assert (len(server.posts()), cms.connections) == (5, 1)
+
+
+def test_two_posts_at_once_are_not_sent_on_one_connection(kamailio, cms):
+    """HTTP/1.1 without pipelining: an answer belongs to what was asked."""
+    server = kamailio(cms, settings={"CMS_MAX_CONNECTIONS": 2})
+    cms.rule(hold=True)
+    registrations = [ua.start_register() for ua in server.devices(6)]
+    cms.wait_until(lambda: cms.held == 2)
+    assert server.status()["queued"] == 4
+    for held in (2, 2, 2):
+        cms.wait_until(lambda: cms.held == held)
+        cms.release()
+    assert {r.wait().status for r in registrations} == {200}
+    assert cms.max_in_flight == 2

@@ -1,0 +1,428 @@
+"""Every event has one deadline, and nobody waits for the CMS but the device
+that is new."""
+
+import os
+import signal
+import statistics
+import time
+
+import pytest
+
+from harness import ReferenceCms, registrar, shown
+from sip_ua import Transport
+
+pytestmark = pytest.mark.contract
+
+LATE = 0.250
+
+
+def park(server, uas):
+    """Start a registration each, in portions, so that no datagram gets lost:
+    a repeated one would be parked later than it was sent. All are parked."""
+    registrations = []
+    before = server.status()["parked"]
+    for start in range(0, len(uas), 40):
+        portion = [ua.start_register() for ua in uas[start:start + 40]]
+        registrations += portion
+        while server.status()["parked"] < before + len(registrations):
+            assert not any(r.result for r in registrations)
+    return registrations
+
+
+# -- a hanging CMS and a crowd -------------------------------------------------------
+
+CROWD = 2000
+CROWD_TIMEOUT = 9.0
+
+
+class Crowd:
+    """2,000 new devices at a CMS that hangs.
+
+    quiet, busy    seconds of {"OPTIONS", "refresh"} without and with them
+    parked         how many waited while `busy` was measured
+    connections    to the CMS at that time
+    registrations  of the new devices, at their end
+    shm            bytes in use before and after
+    """
+
+    def __init__(self, server, cms, refreshers):
+        self.server = server
+        self._refreshers = refreshers
+        uas = server.devices(CROWD)
+        rule = cms.rule(hang=True)
+        self.quiet = self.measure()
+        self._wait_no_transaction()
+        self.shm = [server.shm_used()]
+        self._park(uas)
+        self.busy = self.measure()
+        self.parked = server.status()["parked"]
+        self.connections = cms.open_connections
+        for registration in self.registrations:
+            registration.wait(CROWD_TIMEOUT + 5)
+        cms.remove_rule(rule)
+        self.left = server.settle()
+        self._wait_no_transaction()
+        self.shm.append(server.shm_used())
+
+    def measure(self):
+        """What SIP workers answer by themselves."""
+        ways = {"OPTIONS": [], "refresh": []}
+        for ua in self._refreshers:
+            ways["OPTIONS"].append(ua.options()[1])
+            refresh = ua.start_register(preemptive=True)
+            assert refresh.wait().status == 200
+            ways["refresh"].append(refresh.seconds)
+        return ways
+
+    def _park(self, uas):
+        self.registrations = park(self.server, uas)
+
+    def _wait_no_transaction(self):
+        """tm keeps an answered one for some seconds."""
+        deadline = time.monotonic() + 15
+        while self.server.rpc("tm.stats")["current"]:
+            assert time.monotonic() < deadline, "transactions are left"
+            time.sleep(0.05)
+
+    def lateness(self):
+        """Seconds after (before: negative) the deadline, of each answer."""
+        return [r.steps[-1].latency - CROWD_TIMEOUT
+                for r in self.registrations]
+
+
+@pytest.fixture(scope="module")
+def crowded(module_kamailio, module_cms):
+    """crowded() -> Crowd, a new one each time."""
+    server = module_kamailio(module_cms, settings={
+        "CMS_TIMEOUT": int(1000 * CROWD_TIMEOUT), "USRLOC_DB_MODE": 0})
+    way = Transport(server.address)
+    refreshers = server.devices(200, transport=way)
+    for ua in refreshers:
+        assert ua.register().status == 200
+    yield lambda: Crowd(server, module_cms, refreshers)
+    way.close()
+
+
+@pytest.fixture(scope="module")
+def crowd(crowded):
+    return crowded()
+
+
+def test_a_crowd_waits_while_the_others_are_measured(crowd):
+    """Without this the next two tests would mean nothing."""
+    assert crowd.parked == CROWD
+
+
+@pytest.mark.parametrize("what", ["OPTIONS", "refresh"])
+def test_with_a_hanging_cms_and_a_crowd_the_others_are_as_fast(crowd, what):
+    quiet, busy = crowd.quiet[what], crowd.busy[what]
+    assert statistics.median(busy) < 2 * statistics.median(quiet) + 0.005
+    assert percentile(busy, 99) < 2 * percentile(quiet, 99) + 0.050
+
+
+def percentile(values, percent):
+    return statistics.quantiles(values, n=100)[percent - 1]
+
+
+def test_each_of_the_crowd_is_told_to_come_back(crowd):
+    assert {r.result.status for r in crowd.registrations} == {503}
+    assert all(1 <= int(r.result.get("Retry-After")) <= 3600
+               for r in crowd.registrations)
+    assert {len(r.steps[-1].finals) for r in crowd.registrations} == {1}
+
+
+def test_the_crowd_is_spread_when_it_comes_back(crowd):
+    """And over more time than the seconds of an idle server."""
+    values = {int(r.result.get("Retry-After")) for r in crowd.registrations}
+    assert len(values) >= 4
+
+
+def test_each_of_the_crowd_is_told_when_its_deadline_passes(crowd, crowded):
+    for attempt in range(3):
+        late = (crowded() if attempt else crowd).lateness()
+        if -LATE < min(late) and max(late) < LATE:
+            break
+    assert max(late) < LATE
+    assert min(late) > -LATE
+
+
+def test_nothing_of_the_crowd_is_left(crowd):
+    assert [crowd.left[name] for name in ("parked", "queued", "in_flight")] \
+        == [0, 0, 0]
+    before, after = crowd.shm
+    assert after - before < 10_000, "bytes, of several million"
+
+
+def test_a_crowd_takes_no_more_connections_than_allowed(crowd):
+    assert crowd.connections == 32
+
+
+# -- one deadline for everything ----------------------------------------------------
+
+def seconds(ua):
+    """(seconds until the answer, what the script saw)"""
+    registration = ua.start_register()
+    response = registration.wait(20)
+    return registration.steps[-1].latency, shown(response)
+
+
+def measured(function, expected):
+    """function() until its first value is `expected` seconds, three times at
+    most: the machine may have been busy. Returns the rest."""
+    for _attempt in range(3):
+        value, rest = function()
+        if abs(value - expected) < LATE:
+            break
+    assert abs(value - expected) < LATE
+    return rest
+
+
+def small(timeout, **params):
+    return lambda s, url: registrar(s, url, params=[
+        ("cms_notify", name, value)
+        for name, value in {"timeout": timeout, **params}.items()])
+
+
+@pytest.mark.parametrize("timeout", [300, 1000, 2500])
+@pytest.mark.parametrize("rule", [
+    {"hang": True}, {"drip": 0.1, "body": "x" * 1000},
+    {"body": "x" * 16000, "drip": 0.001}],
+    ids=["hangs", "drips", "sends without an end"])
+def test_the_answer_comes_when_the_deadline_passes(
+        kamailio, cms, timeout, rule):
+    server = kamailio(cms, config=small(timeout))
+    cms.rule(**rule)
+    seen = measured(lambda: seconds(server.device()), timeout / 1000)
+    assert (seen["verdict"], seen["cause"]) == ("unavailable", "timeout")
+    assert abs(int(seen["elapsed_ms"]) - timeout) < 1000 * LATE
+
+
+def test_the_deadline_counts_from_the_request_and_not_from_the_post(
+        kamailio, cms):
+    """One connection, taken; those behind it wait in the queue."""
+    server = kamailio(cms, config=small(1000, max_connections=1))
+    cms.rule(hang=True)
+
+    def queued():
+        first = server.device().start_register()
+        cms.wait_until(lambda: cms.in_flight == 1)
+        result = seconds(server.device())
+        first.wait()
+        return result
+
+    seen = measured(queued, 1.0)
+    assert (seen["verdict"], seen["cause"]) == ("unavailable", "timeout")
+
+
+def test_an_answer_just_in_time_is_good(kamailio, cms):
+    server = kamailio(cms, config=small(3000))
+    cms.rule(delay=2.0)
+    taken, seen = seconds(server.device())
+    assert seen["verdict"] == "accepted" and taken >= 2.0
+
+
+def test_a_connection_that_is_not_accepted_ends_after_connect_timeout(
+        kamailio, cms):
+    """Its backlog is full: the kernel drops what comes."""
+    import socket
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        waiting = []
+        for _ in range(3):
+            waiting.append(socket.socket())
+            waiting[-1].setblocking(False)
+            waiting[-1].connect_ex(address)
+        server = kamailio(f"http://127.0.0.1:{address[1]}/", config=small(
+            4000, connect_timeout=500))
+        seen = measured(lambda: seconds(server.device()), 0.5)
+        for sock in waiting:
+            sock.close()
+    assert (seen["verdict"], seen["cause"]) == ("unavailable", "connect")
+
+
+# -- the HTTP process does not run -----------------------------------------------------
+
+@pytest.fixture
+def stopped(kamailio, cms):
+    """A server whose HTTP process stands still until resume(pid)."""
+    server = kamailio(cms, settings={
+        "CMS_TIMEOUT": 1500, "USRLOC_DB_MODE": 0})
+    assert server.device().register().status == 200
+    pids = server.pids("cms_notify http")
+    assert len(pids) == 1
+    os.kill(pids[0], signal.SIGSTOP)
+    yield server, pids[0]
+    os.kill(pids[0], signal.SIGCONT)
+
+
+def test_a_stopped_http_process_stops_nobody_else(stopped):
+    """No worker blocks on the way to it, however many are new."""
+    server, _pid = stopped
+    registrations = park(server, server.devices(600))
+    with server.device() as ua:
+        assert [ua.options(timeout=1)[0].status for _ in range(20)] \
+            == [200] * 20
+    assert {r.wait().status for r in registrations} == {503}
+    assert all(int(r.result.get("Retry-After")) >= 1 for r in registrations)
+    assert server.stats()["timeout"] == len(registrations)
+
+
+def test_with_a_stopped_http_process_the_deadline_holds(stopped):
+    server, _pid = stopped
+
+    def late():
+        registration = server.device().start_register()
+        response = registration.wait()
+        return registration.steps[-1].latency, response
+
+    assert measured(late, 1.5).status == 503
+
+
+def test_a_stopped_http_process_works_again_when_it_goes_on(stopped, cms):
+    server, pid = stopped
+    lost = [ua.start_register() for ua in server.devices(30)]
+    assert {r.wait().status for r in lost} == {503}
+    cms.clear()
+    os.kill(pid, signal.SIGCONT)
+    ua = server.device()
+    assert ua.register().status == 200
+    assert [r.json["aor"] for r in server.posts()] == [ua.aor], \
+        "those that were told 503 are no news any more"
+
+
+# -- several endpoints --------------------------------------------------------------
+
+ATTEMPT = 600
+
+
+@pytest.fixture(scope="module")
+def second_cms():
+    with ReferenceCms() as cms:
+        yield cms
+
+
+@pytest.fixture(scope="module")
+def two(module_kamailio, module_cms, second_cms):
+    """A server with two endpoints."""
+    return module_kamailio(module_cms, config=small(
+        3000, attempt_timeout=ATTEMPT, cms_url=second_cms.url))
+
+
+@pytest.fixture(autouse=True)
+def _second_is_clear(second_cms):
+    second_cms.clear()
+    yield
+    second_cms.clear_rules()
+
+
+def both(module_cms, second_cms):
+    """The one request that each of them got, for the same event."""
+    first, = module_cms.requests
+    second, = second_cms.requests
+    assert first.get("Idempotency-Key") == second.get("Idempotency-Key")
+    assert first.body == second.body
+    return first, second
+
+
+def test_the_first_endpoint_is_preferred(two, module_cms, second_cms):
+    for _ in range(5):
+        assert seconds(two.device())[1]["verdict"] == "accepted"
+    assert (module_cms.count, second_cms.count) == (5, 0)
+
+
+def test_when_the_first_hangs_the_second_is_asked_after_attempt_timeout(
+        two, module_cms, second_cms):
+    module_cms.rule(hang=True)
+
+    def once():
+        module_cms.clear()
+        second_cms.clear()
+        return seconds(two.device())
+
+    seen = measured(once, ATTEMPT / 1000)
+    assert (seen["verdict"], seen["status"]) == ("accepted", "200")
+    both(module_cms, second_cms)
+
+
+def test_when_the_first_refuses_connections_the_second_is_asked_at_once(
+        two, module_cms, second_cms):
+    module_cms.stop()
+    try:
+        seen = measured(lambda: seconds(two.device()), 0)
+    finally:
+        module_cms.start()
+    assert seen["verdict"] == "accepted"
+
+
+@pytest.mark.parametrize("rule", [
+    {"status": 302, "headers": [("Location", "/elsewhere")]},
+    {"status": 408}, {"status": 425}, {"status": 429}, {"status": 500},
+    {"status": 503, "headers": [("Retry-After", "60")]},
+    {"close": "request"}, {"close": "request", "reset": True}], ids=str)
+def test_a_failure_of_the_first_moves_on_to_the_second_at_once(
+        two, module_cms, second_cms, rule):
+    module_cms.stop()  # no kept connection: its end would be a race
+    module_cms.start()
+    module_cms.rule(**rule)
+
+    def once():
+        module_cms.clear()
+        second_cms.clear()
+        return seconds(two.device())
+
+    seen = measured(once, 0)
+    assert (seen["verdict"], seen["cause"]) == ("accepted", "none")
+    both(module_cms, second_cms)
+
+
+@pytest.mark.parametrize("status, verdict", [
+    (200, "accepted"), (204, "accepted"), (409, "unavailable"),
+    (400, "rejected"), (403, "rejected"), (404, "rejected")])
+def test_an_answer_of_the_first_is_not_asked_for_again(
+        two, module_cms, second_cms, status, verdict):
+    module_cms.rule(status=status)
+    seen = seconds(two.device())[1]
+    assert (seen["verdict"], seen["status"]) == (verdict, str(status))
+    assert (len(two.posts()), second_cms.count) == (1, 0)
+
+
+def test_when_both_fail_the_device_is_told_so_at_once(
+        two, module_cms, second_cms):
+    module_cms.rule(status=500)
+    second_cms.rule(status=503)
+    seen = measured(lambda: seconds(two.device()), 0)
+    assert (seen["verdict"], seen["cause"]) == ("unavailable", "http")
+
+
+def test_the_last_endpoint_has_all_the_time_that_is_left(
+        two, module_cms, second_cms):
+    module_cms.rule(status=500)
+    second_cms.rule(delay=2.5 * ATTEMPT / 1000)
+    assert seconds(two.device())[1]["verdict"] == "accepted"
+
+
+def test_a_single_endpoint_has_all_the_time_there_is(kamailio, cms):
+    server = kamailio(cms, config=small(3000, attempt_timeout=300))
+    cms.rule(delay=1.0)
+    assert seconds(server.device())[1]["verdict"] == "accepted"
+
+
+def test_all_endpoints_together_have_one_deadline(
+        two, module_cms, second_cms):
+    module_cms.rule(hang=True)
+    second_cms.rule(hang=True)
+    seen = measured(lambda: seconds(two.device()), 3.0)
+    assert (seen["verdict"], seen["cause"]) == ("unavailable", "timeout")
+
+
+def test_the_endpoints_tell_what_they_have_been_through(kamailio, cms):
+    with ReferenceCms() as second:
+        server = kamailio(cms, settings={
+            "CMS_URL_2": second.url, "USRLOC_DB_MODE": 0})
+        cms.rule(status=503)
+        assert server.device().register().status == 200
+        one, two = server.rpc("cms_notify.endpoints")
+    assert (one["attempts"], one["failures"], one["last_status"],
+            one["last_cause"]) == (1, 1, 503, "http")
+    assert (two["attempts"], two["failures"], two["last_status"],
+            two["last_cause"]) == (1, 0, 200, "none")

@@ -1,0 +1,215 @@
+"""When more is new than can wait."""
+
+import time
+
+import pytest
+
+from harness import registrar, shown
+from sip_ua import register_all
+
+pytestmark = pytest.mark.contract
+
+AT_ONCE = 0.250
+QUEUE, CONNECTIONS = 6, 2
+CAPACITY = QUEUE + CONNECTIONS
+WAITERS = 64
+
+
+def config(**params):
+    params = {"timeout": 20000, "queue_size": QUEUE,
+              "max_connections": CONNECTIONS, **params}
+    return lambda s, url: registrar(s, url, params=[
+        ("cms_notify", name, value) for name, value in params.items()])
+
+
+class Full:
+    """A server whose queue is full of devices that the CMS lets wait."""
+
+    def __init__(self, server, cms):
+        self.server = server
+        self.cms = cms
+        self._rule = cms.rule(hold=True)
+        self.waiting = [ua.start_register()
+                        for ua in server.devices(CAPACITY)]
+        cms.wait_until(lambda: cms.held == CONNECTIONS)
+        while server.status()["parked"] < CAPACITY:
+            assert not any(r.result for r in self.waiting)
+
+    def drain(self):
+        """All who waited; they have been accepted."""
+        self.cms.remove_rule(self._rule)
+        self.cms.release()
+        assert {r.wait().status for r in self.waiting} == {200}
+
+
+@pytest.fixture
+def full(kamailio, cms):
+    return Full(kamailio(cms, config=config()), cms)
+
+
+@pytest.fixture
+def full_shipped(kamailio, cms):
+    return Full(kamailio(cms, settings={
+        "CMS_TIMEOUT": 20000, "CMS_QUEUE_SIZE": QUEUE,
+        "CMS_MAX_CONNECTIONS": CONNECTIONS, "USRLOC_DB_MODE": 0}), cms)
+
+
+def test_who_finds_the_queue_full_is_told_so_at_once(full):
+    registration = full.server.device().start_register()
+    seen = shown(registration.wait())
+    assert registration.seconds < AT_ONCE
+    assert (seen["route"], seen["verdict"], seen["cause"], seen["status"]) \
+        == ("busy", "unavailable", "busy", "0")
+    assert seen["text"].strip() and seen["reason"] == "new"
+    assert int(seen["retry_after"]) >= 1
+
+
+def test_who_finds_the_queue_full_is_told_when_to_come_back(full_shipped):
+    registration = full_shipped.server.device().start_register()
+    response = registration.wait()
+    assert registration.seconds < AT_ONCE
+    assert response.status == 503
+    assert 1 <= int(response.get("Retry-After")) <= 3600
+    full_shipped.server.device().options()
+    assert len(registration.steps[-1].finals) == 1
+
+
+def test_the_fuller_the_queue_the_longer_the_devices_wait(kamailio, cms):
+    server = kamailio(cms, config=config(timeout=500))
+    cms.rule(hang=True)
+    idle = [int(shown(server.device().register())["retry_after"])
+            for _ in range(5)]
+    cms.clear_rules()
+    full = Full(server, cms)
+    busy = [int(shown(server.device().register())["retry_after"])
+            for _ in range(20)]
+    for registration in full.waiting:
+        registration.wait()
+    assert sum(busy) / len(busy) > sum(idle) / len(idle)
+    assert len(set(busy)) > 1
+
+
+def test_a_full_queue_costs_no_memory(full):
+    server = full.server
+    parked = server.rpc("tm.stats")["current"]
+    assert parked == CAPACITY
+    before = server.shm_used()
+    for ua in server.devices(300):
+        assert ua.register().get("X-Route") == "busy"
+    deadline = time.monotonic() + 10
+    while server.rpc("tm.stats")["current"] > parked:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert server.shm_used() - before < 4096
+    assert server.stats()["busy"] == 300
+    assert server.stats()["parked"] == CAPACITY
+
+
+def test_when_the_queue_has_drained_the_next_one_goes_through(full_shipped):
+    ua = full_shipped.server.device()
+    assert ua.register().status == 503
+    full_shipped.drain()
+    assert ua.register().status == 200
+    assert len(full_shipped.server.posts(ua)) == 1
+
+
+def test_each_place_that_becomes_free_is_used(full):
+    full.cms.release(1)
+    full.cms.wait_until(lambda: full.cms.count == CONNECTIONS + 1)
+    second = full.server.device().start_register()
+    third = full.server.device().register()
+    assert third.get("X-Route") == "busy"
+    full.drain()
+    assert second.wait().get("X-Route") == "verdict"
+
+
+def test_those_in_a_full_queue_are_all_served(full):
+    full.drain()
+    assert len(full.server.posts()) == CAPACITY
+
+
+def test_a_refresh_does_not_mind_a_full_queue(kamailio, cms):
+    server = kamailio(cms, config=config())
+    old = server.device()
+    assert old.register().status == 200
+    full = Full(server, cms)
+    response = old.register()
+    assert (response.status, response.get("X-Route")) == (200, "main")
+    assert old.unregister().status == 200
+    full.drain()
+
+
+def test_who_joins_an_event_needs_no_place_in_the_queue(full):
+    registration = full.waiting[-1]
+    again = registration.ua.start_register()
+    while full.server.status()["parked"] == CAPACITY:
+        assert again.result is None
+    full.drain()
+    assert again.wait().status == 200
+
+
+# -- many requests of one device ------------------------------------------------------
+
+def test_more_than_can_wait_for_one_event_are_turned_away(kamailio, cms):
+    server = kamailio(cms, config=config())
+    ua = server.device()
+    cms.rule(hold=True)
+    registrations = [ua.start_register() for _ in range(WAITERS + 36)]
+    cms.wait_until(lambda: cms.held == 1)
+    hub = ua.transport.hub
+    assert hub.wait(lambda: sum(r.result is not None
+                                for r in registrations) >= 36, 5)
+    assert server.status()["parked"] == WAITERS
+    cms.release()
+    results = [shown(r.wait()) | {"status": r.wait().status}
+               for r in registrations]
+    busy = [r for r in results if r["route"] == "busy"]
+    assert len(busy) == 36
+    assert {(r["status"], r["cause"]) for r in busy} == {(503, "busy")}
+    assert {r["status"] for r in results if r["route"] == "verdict"} == {200}
+    assert len(server.posts(ua)) == 1
+    ua.options()
+    assert {len(r.steps[-1].finals) for r in registrations} == {1}
+    assert len(server.contacts(ua)) == 1
+
+
+def test_one_user_does_not_fill_the_queue(kamailio, cms):
+    """With a stolen password somebody might register any number of contacts."""
+    server = kamailio(cms, config=config(queue_size=1000))
+    thief = server.device()
+    cms.rule(hold=True)
+    registrations = [
+        thief.start_register(contacts=f"<sip:thief@192.0.2.1:{5000 + n}>")
+        for n in range(WAITERS + 36)]
+    hub = thief.transport.hub
+    assert hub.wait(lambda: sum(r.result is not None
+                                for r in registrations) >= 36, 5)
+    honest = server.device().start_register()
+    cms.clear_rules()
+    cms.release()
+    assert honest.wait().status == 200
+    results = [r.wait() for r in registrations]
+    assert [r.get("X-Route") for r in results].count("busy") == 36
+
+
+# -- no memory ---------------------------------------------------------------------------
+
+def test_without_memory_devices_are_turned_away_and_nothing_breaks(
+        kamailio, cms):
+    server = kamailio(cms, options=["-m", "12"], config=config(
+        timeout=4000, queue_size=8192))
+    # Kamailio itself complains in many words.
+    server.allow_errors(".")
+    rule = cms.rule(hang=True)
+    registrations = register_all(server.devices(1500), window=1500)
+    statuses = [r.result and r.result.status for r in registrations]
+    assert set(statuses) <= {503, 500}
+    assert statuses.count(503) > 100
+    assert server.stats()["memory"] > 0
+    server.settle()
+    cms.remove_rule(rule)
+    deadline = time.monotonic() + 15
+    while server.rpc("tm.stats")["current"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert server.device().register().status == 200

@@ -1,0 +1,23 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* A fuzz test is a function that takes any bytes and aborts when a claim does
+ * not hold. fuzz.c calls it with bytes of its own making, the same for the same
+ * seed; libFuzzer can as well (make libfuzzer-...). */
+
+#ifndef FUZZ_H
+#define FUZZ_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FUZZ_SIZE 4096
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* What it begins with, and what it mixes in; each list ends with NULL. */
+extern const char *const fuzz_seeds[];
+extern const char *const fuzz_words[];
+
+#endif
