@@ -280,3 +280,26 @@ def test_bad_settings(params, said):
     """Kamailio does not start with settings that make no sense."""
     lines = harness.fails_to_start(config=deferring(*params))
     assert any(said in line for line in lines)
+
+
+def test_shipped_configuration(cms, kamailio):
+    """The shipped kamailio.cfg refuses new devices while the CMS is away, or
+    serves them: one setting says which."""
+    server = kamailio(cms, settings={"CMS_TIMEOUT": 500})
+    cms.stop()
+    answer = server.device().register()
+    assert answer.status == 503 and int(answer.get("Retry-After")) > 0
+    assert not server.pids("cms_notify outbox")
+    server.configure(settings={
+        "CMS_TIMEOUT": 500, "WITH_DEFER": 1,
+        "CMS_OUTBOX_DB_URL": url(server), "CMS_OUTBOX_MAX": 1})
+    server.restart()
+    server.allow_errors("the outbox is full")
+    first = server.device()
+    assert first.register().status == 200 and server.contacts(first)
+    assert len(rows(server)) == 1
+    second = server.device().register()
+    assert second.status == 503 and int(second.get("Retry-After")) > 0
+    cms.start()
+    drained(server)
+    assert [r.json["aor"] for r in cms.requests] == [first.aor]
