@@ -11,6 +11,7 @@
 #include "../../core/pt.h"
 #include "../../core/cfg/cfg_struct.h"
 
+#include "cn_binding.h"
 #include "cn_body.h"
 #include "cn_breaker.h"
 #include "cn_conf.h"
@@ -57,6 +58,7 @@ static param_export_t params[] = {
 		{"drain_timeout", PARAM_INT, &cn_conf.drain_timeout_ms},
 		{"outbox_db_url", PARAM_STRING, &cn_conf.outbox_db_url},
 		{"outbox_table", PARAM_STRING, &cn_conf.outbox_table},
+		{"events", PARAM_STRING, &cn_conf.events_list},
 		{"outbox_max", PARAM_INT, &cn_conf.outbox_max},
 		{"outbox_max_age", PARAM_INT, &cn_conf.outbox_max_age_s},
 		{0, 0, 0}};
@@ -67,6 +69,7 @@ static int mod_init(void)
 
 	if(cn_conf_check() < 0 || cn_body_init(cn_conf.body) < 0)
 		return -1;
+	cn_body_own_values(cn_pv_exports[0].getf);
 	capacity = cn_conf_capacity();
 	if(cn_park_init() < 0 || cn_expired_init() < 0 || cn_detect_init() < 0
 			|| cn_stats_init(cn_conf.endpoints) < 0
@@ -76,7 +79,7 @@ static int mod_init(void)
 					   < 0
 			|| cn_job_init(capacity) < 0 || cn_device_init(capacity) < 0
 			|| cn_outbox_init() < 0 || cn_http_proc_init() < 0
-			|| cn_outbox_proc_init() < 0
+			|| cn_outbox_proc_init(cn_pv_set_event) < 0 || cn_binding_init() < 0
 			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
 		return -1;
 	if(rpc_register_array(cn_rpc_commands) != 0) {

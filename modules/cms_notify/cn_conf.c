@@ -37,6 +37,7 @@ struct cn_conf cn_conf = {
 		.outbox_table = "cms_outbox",
 		.outbox_max = 100000,
 		.outbox_max_age_s = 86400,
+		.events_list = "register",
 		.drain_timeout_ms = 3000,
 };
 
@@ -260,6 +261,60 @@ static int check_outbox(void)
 	return err;
 }
 
+static int check_event(const char *name, size_t len, bool *registers)
+{
+	static const struct
+	{
+		const char *name;
+		bool *wanted;
+	} leaving[] = {{"unregister", &cn_conf.events_unregister},
+			{"expire", &cn_conf.events_expire}};
+	size_t i;
+
+	if(len == strlen("register") && strncmp(name, "register", len) == 0) {
+		*registers = true;
+		return 0;
+	}
+	for(i = 0; i < sizeof(leaving) / sizeof(leaving[0]); i++) {
+		if(len == strlen(leaving[i].name)
+				&& strncmp(name, leaving[i].name, len) == 0) {
+			*leaving[i].wanted = true;
+			return 0;
+		}
+	}
+	LM_ERR("events has \"%.*s\", there are register, unregister and expire\n",
+			(int)len, name);
+	return -1;
+}
+
+static int check_events(void)
+{
+	const char *p = cn_conf.events_list;
+	bool registers = false;
+	int err = 0;
+
+	while(*p) {
+		size_t len = strcspn(p, ", ");
+
+		if(len > 0 && check_event(p, len, &registers) < 0)
+			err = -1;
+		p += len + strspn(p + len, ", ");
+	}
+	if(!registers) {
+		LM_ERR("events is \"%s\", it must have register\n",
+				cn_conf.events_list);
+		err = -1;
+	}
+	if((cn_conf.events_unregister || cn_conf.events_expire)
+			&& cn_conf.outbox_db_url == NULL) {
+		LM_ERR("events is \"%s\", all but register go through the outbox: set "
+			   "outbox_db_url\n",
+				cn_conf.events_list);
+		err = -1;
+	}
+	return err;
+}
+
 int cn_conf_check(void)
 {
 	int err = 0, i;
@@ -274,6 +329,7 @@ int cn_conf_check(void)
 	err |= check_files();
 	err |= find_node();
 	err |= check_outbox();
+	err |= check_events();
 	for(i = 0; i < cn_conf.http_headers; i++)
 		err |= check_header(cn_conf.http_header[i], i + 1);
 	return err ? -1 : 0;

@@ -59,6 +59,9 @@ struct cn_conf
 	char *outbox_table;
 	int outbox_max;
 	int outbox_max_age_s;
+	char *events_list;
+	bool events_unregister;
+	bool events_expire;
 	int drain_timeout_ms;
 };
 

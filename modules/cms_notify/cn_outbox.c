@@ -152,6 +152,56 @@ static void copy(char *to, const str *from, int size)
 	to[len] = '\0';
 }
 
+static void set_waiting(unsigned hash, bool waits)
+{
+	if(waits) {
+		atomic_inc(&shared->storing);
+		atomic_inc(&shared->stores);
+		cn_outbox_found(hash);
+		cn_stats_gauge(CN_GAUGE_outbox, 1);
+	} else {
+		cn_outbox_left(hash);
+		atomic_dec(&shared->storing);
+	}
+}
+
+void cn_outbox_leave(const struct cn_event *ev)
+{
+	struct cn_note *note;
+	size_t size = sizeof(*note) + ev->key.len + 1, place;
+
+	place = (size + 15) & ~(size_t)15;
+	note = shm_malloc(place + cn_event_size(ev));
+	if(note == NULL) {
+		LM_ERR("no shared memory: the CMS is not told that %.*s has left\n",
+				ev->aor.len, ev->aor.s);
+		return;
+	}
+	memset(note, 0, size);
+	note->type = CN_NOTE_LEFT;
+	note->hash = ev->hash;
+	note->at_us = cn_outbox_now_us();
+	strcpy(note->id, ev->id);
+	cn_about_write(ev, note->about);
+	memcpy(note->device, ev->key.s, ev->key.len);
+	note->event = cn_event_copy(ev, (char *)note + place);
+	set_waiting(ev->hash, true);
+	if(cn_ring_push(notes, (void **)&note) == 0)
+		return;
+	set_waiting(ev->hash, false);
+	LM_ERR("too much at once: the CMS is not told that %.*s has left\n",
+			ev->aor.len, ev->aor.s);
+	cn_note_free(note);
+}
+
+void cn_outbox_left_done(const struct cn_note *note, bool stored)
+{
+	if(stored)
+		atomic_dec(&shared->storing);
+	else
+		set_waiting(note->hash, false);
+}
+
 /* What is not told to the outbox process is done here and now. */
 static void tell(enum cn_note_type type, const struct cn_job *job)
 {
@@ -250,9 +300,9 @@ static bool take_turn(int64_t *moment, int64_t every_us)
 	return mine;
 }
 
-static bool is_full(void)
+static bool is_full(int by)
 {
-	int waiting = cn_stats_gauge_value(CN_GAUGE_outbox);
+	int waiting = cn_stats_gauge_value(CN_GAUGE_outbox) + by;
 	int dead = atomic_get(&shared->dead);
 
 	if(waiting + dead < cn_conf.outbox_max)
@@ -303,6 +353,29 @@ static int insert(const struct cn_job *job)
 	return err;
 }
 
+int cn_outbox_store_left(const struct cn_note *note, const str *body)
+{
+	const struct cn_event *ev = note->event;
+	struct cn_row row;
+
+	memset(&row, 0, sizeof(row));
+	/* one of those that wait is this one */
+	if(strlen(note->device) > CN_ROW_KEY_MAX || is_full(-1)) {
+		cn_stats_count(CN_COUNTER_not_deferred);
+		return 1;
+	}
+	strcpy(row.event_id, note->id);
+	strcpy(row.device, note->device);
+	strcpy(row.about, note->about);
+	strcpy(row.event, cn_kind_name(ev->kind));
+	strcpy(row.reason, cn_reason_name(ev->reason));
+	row.created_us = note->at_us;
+	if(cn_outbox_db_insert(&row, body) < 0)
+		return -1;
+	cn_stats_count(CN_COUNTER_deferred);
+	return 0;
+}
+
 static int store(const struct cn_job *job)
 {
 	int err;
@@ -312,20 +385,17 @@ static int store(const struct cn_job *job)
 			LM_ERR("cms_defer(): there is no outbox, set outbox_db_url\n");
 		return -1;
 	}
-	if(is_full() || !db_may_work())
+	if(is_full(0) || !db_may_work())
 		return -1;
-	atomic_inc(&shared->stores);
-	atomic_inc(&shared->storing);
 	/* before the row is there: nobody must accept a newer event of the device
 	 * unnoticed */
-	cn_outbox_found(cn_job_hash(job));
-	cn_stats_gauge(CN_GAUGE_outbox, 1);
+	set_waiting(cn_job_hash(job), true);
 	err = insert(job);
-	if(err < 0)
-		cn_outbox_left(cn_job_hash(job));
-	atomic_dec(&shared->storing);
-	if(err < 0)
+	if(err < 0) {
+		set_waiting(cn_job_hash(job), false);
 		return -1;
+	}
+	atomic_dec(&shared->storing);
 	cn_stats_count(CN_COUNTER_deferred);
 	tell(CN_NOTE_STORED, job);
 	return 0;

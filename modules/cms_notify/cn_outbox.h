@@ -41,12 +41,16 @@ int cn_outbox_defer(struct cn_job *job) CN_MUST;
  * called while the job is in the device index. Process: verdict. */
 void cn_outbox_accepted(const struct cn_job *job);
 
+/* A contact has gone. Copies and returns, in whatever process. */
+void cn_outbox_leave(const struct cn_event *ev);
+
 /* -------- for the outbox process -------- */
 
 enum cn_note_type
 {
 	CN_NOTE_STORED,	  /* an event of the device, in the table */
 	CN_NOTE_ACCEPTED, /* one that was not */
+	CN_NOTE_LEFT,	  /* a contact has gone: an event to be stored */
 	CN_NOTE_LOOK	  /* something else has changed */
 };
 
@@ -58,11 +62,23 @@ struct cn_note
 	int64_t at_us; /* what is older is outdated */
 	char id[CN_ID_LEN + 1];
 	char about[CN_ABOUT_MAX + 1];
-	char device[]; /* with a zero at its end */
+	struct cn_event *event; /* LEFT */
+	char device[];			/* with a zero at its end */
 };
 
 struct cn_ring *cn_outbox_notes(void);
 void cn_note_free(struct cn_note *note);
+
+/**
+ * Store what a note LEFT tells.
+ *
+ * @return 0: stored; 1: there is no room, it is lost; -1: the database failed,
+ *         try again
+ */
+int cn_outbox_store_left(const struct cn_note *note, const str *body) CN_MUST;
+
+/* A note LEFT has been dealt with. */
+void cn_outbox_left_done(const struct cn_note *note, bool stored);
 
 /* Let the outbox process look at the table again. */
 void cn_outbox_look(void);

@@ -10,12 +10,15 @@
 
 #include "../../core/cfg/cfg_struct.h"
 #include "../../core/dprint.h"
+#include "../../core/fmsg.h"
 #include "../../core/hashes.h"
 #include "../../core/pt.h"
 #include "../../core/rand/kam_rand.h"
 #include "../../core/sr_module.h"
 
 #include "cn_backoff.h"
+#include "cn_binding.h"
+#include "cn_body.h"
 #include "cn_conf.h"
 #include "cn_device.h"
 #include "cn_drain.h"
@@ -93,6 +96,7 @@ static struct
 
 static int64_t db_due_us; /* the database has failed: not before */
 static int64_t tick_us;
+static cn_event_show_f show_event;
 static bool rows_known;			 /* whose rows wait */
 static bool rows_counted = true; /* how many */
 
@@ -325,18 +329,66 @@ static void take_ended(void)
 
 /* -------- notes -------- */
 
-static void take_notes(void)
+/* The body of an event that no request made. */
+static int render(const struct cn_event *ev, str *body)
 {
-	struct cn_note *note;
+	int err;
 
-	while((note = cn_ring_take(cn_outbox_notes())) != NULL) {
-		if(note->type != CN_NOTE_LOOK
-				&& cn_outbox_outdate(note, is_under_way) < 0)
-			LM_WARN("event %s: what waits of %s may be delivered after it\n",
-					note->id, note->device);
+	show_event(ev);
+	err = cn_body_render(faked_msg_next(), ev, body);
+	show_event(NULL);
+	if(err < 0)
+		LM_ERR("event %s of %.*s: no memory for its body\n", ev->id,
+				ev->aor.len, ev->aor.s);
+	return err;
+}
+
+/* A contact has gone. That it is back already is told by the event that brought
+ * it back. */
+static int take_left(const struct cn_note *note)
+{
+	int err = 1;
+	str body;
+
+	if(!cn_binding_is_live(note->device, note->about)
+			&& render(note->event, &body) == 0)
+		err = cn_outbox_store_left(note, &body);
+	if(err >= 0)
+		cn_outbox_left_done(note, err == 0);
+	return err;
+}
+
+static int heed(const struct cn_note *note)
+{
+	switch(note->type) {
+		case CN_NOTE_STORED:
+		case CN_NOTE_ACCEPTED:
+			return cn_outbox_outdate(note, is_under_way);
+		case CN_NOTE_LEFT:
+			return take_left(note);
+		case CN_NOTE_LOOK:
+			break;
+	}
+	return 0;
+}
+
+/* @return false: the database has failed, there is more to be heeded */
+static bool take_notes(void)
+{
+	static struct cn_note *note;
+
+	if(cn_now_us() < db_due_us)
+		return note == NULL;
+	while(note || (note = cn_ring_take(cn_outbox_notes())) != NULL) {
+		if(heed(note) < 0) {
+			db_failed();
+			return false;
+		}
 		cn_note_free(note);
+		note = NULL;
 		look_at(cn_now_us());
 	}
+	return true;
 }
 
 /* -------- sending -------- */
@@ -406,6 +458,23 @@ static bool is_due(const struct cn_row *row, unsigned hash, unsigned generation,
 	return true;
 }
 
+/* Does the row tell of a contact's leaving that is there again? */
+static bool has_come_back(const struct cn_row *row)
+{
+	return strcmp(row->event, cn_kind_name(CN_KIND_REGISTER)) != 0
+		   && cn_binding_is_live(row->device, row->about);
+}
+
+static int drop(const struct cn_row *row, unsigned hash)
+{
+	if(cn_outbox_db_delete(&row->id, 1) < 0)
+		return -1;
+	cn_backoff_forget(row->device, hash);
+	cn_outbox_left(hash);
+	not_before(cn_now_us());
+	return 0;
+}
+
 static int post(
 		struct flight *f, struct cn_row *row, unsigned hash, unsigned generation)
 {
@@ -448,7 +517,10 @@ static int offer(struct flight *f, struct cn_row *row, int64_t now)
 	}
 	/* After is_due(): if the device's registration has ended in between, what
 	 * it makes outdated is known now. */
-	take_notes();
+	if(!take_notes())
+		return -1;
+	if(has_come_back(row))
+		return drop(row, hash);
 	return post(f, row, hash, generation);
 }
 
@@ -658,7 +730,7 @@ static void run(void)
 	cn_outbox_db_open(CN_STATEMENT_MS);
 	while(!cn_drain_asked()) {
 		cfg_update();
-		take_notes();
+		(void)take_notes();
 		take_ended();
 		write_ends();
 		tick();
@@ -668,10 +740,15 @@ static void run(void)
 	drain();
 }
 
-int cn_outbox_proc_init(void)
+int cn_outbox_proc_init(cn_event_show_f show)
 {
 	if(!cn_outbox_exists())
 		return 0;
+	show_event = show;
+	if(faked_msg_init() < 0) {
+		LM_ERR("cannot make a message\n");
+		return -1;
+	}
 	flight_count = cn_http_proc_spare();
 	flights = calloc(flight_count, sizeof(*flights));
 	if(flights == NULL) {

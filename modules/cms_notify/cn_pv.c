@@ -91,6 +91,14 @@ static int get_name(struct sip_msg *msg, pv_param_t *param, pv_value_t *res,
 	return pv_get_strzval(msg, param, res, (char *)name);
 }
 
+static int get_name_or_null(struct sip_msg *msg, pv_param_t *param,
+		pv_value_t *res, const char *name)
+{
+	if(name == NULL || name[0] == '\0')
+		return pv_get_null(msg, param, res);
+	return get_name(msg, param, res, name);
+}
+
 static int get_str_or_null(struct sip_msg *msg, pv_param_t *param,
 		pv_value_t *res, const str *value)
 {
@@ -148,7 +156,8 @@ static int show_id(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 static int show_reason(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 {
 	if(now.event)
-		return get_name(msg, param, res, cn_reason_name(now.event->reason));
+		return get_name_or_null(
+				msg, param, res, cn_reason_name(now.event->reason));
 	if(outcome_for(msg) == NULL)
 		return pv_get_null(msg, param, res);
 	return get_name(msg, param, res, cn_reason_name(now.reason));
@@ -174,9 +183,11 @@ GET_EVENT(username, pv_get_strval(msg, param, res, (str *)&ev->username))
 GET_EVENT(domain, get_str_or_null(msg, param, res, &ev->domain))
 GET_EVENT(auth_user, get_str_or_null(msg, param, res, &ev->auth_user))
 GET_EVENT(realm, get_str_or_null(msg, param, res, &ev->realm))
-GET_EVENT(source_ip, pv_get_strval(msg, param, res, (str *)&ev->source_ip))
-GET_EVENT(source_port, pv_get_uintval(msg, param, res, ev->source_port))
-GET_EVENT(transport, get_name(msg, param, res, ev->transport))
+GET_EVENT(source_ip, get_str_or_null(msg, param, res, &ev->source_ip))
+GET_EVENT(source_port,
+		ev->source_port ? pv_get_uintval(msg, param, res, ev->source_port)
+						: pv_get_null(msg, param, res))
+GET_EVENT(transport, get_name_or_null(msg, param, res, ev->transport))
 GET_EVENT(call_id, pv_get_strval(msg, param, res, (str *)&ev->call_id))
 GET_EVENT(cseq_number, pv_get_uintval(msg, param, res, ev->cseq))
 GET_EVENT(user_agent, get_str_or_null(msg, param, res, &ev->user_agent))

@@ -43,14 +43,14 @@ def url(server):
     return f"sqlite:///{table(server)}"
 
 
-def deferring(*params, db=url, **kw):
+def deferring(*params, db=url, more=(), **kw):
     """A configuration that defers; breakers that do not hold a test up."""
     return lambda server, cms: registrar(
         server, cms, verdict=DEFER, params=[
             ("cms_notify", "outbox_db_url", db(server)),
             ("cms_notify", "timeout", 500),
             ("cms_notify", "breaker_cooldown", 100),
-            *[("cms_notify", *p) for p in params]], **kw)
+            *[("cms_notify", *p) for p in params], *more], **kw)
 
 
 def rows(server, where="state < 2"):
@@ -303,3 +303,153 @@ def test_shipped_configuration(cms, kamailio):
     cms.start()
     drained(server)
     assert [r.json["aor"] for r in cms.requests] == [first.aor]
+
+
+# -- leaving -----------------------------------------------------------------
+
+LEAVING = ("events", "register,unregister,expire")
+
+
+def events(cms, ua=None):
+    """What the CMS has accepted, in the order in which it came."""
+    return [r.json["event"] for r in cms.requests if r.outcome == 200
+            and (ua is None or r.json["aor"] == ua.aor)]
+
+
+def wait_event(cms, event, timeout=10):
+    cms.wait_until(lambda: event in events(cms), timeout)
+    return next(r for r in cms.requests if r.json["event"] == event)
+
+
+@pytest.mark.parametrize("db_mode", [0, 2])
+def test_unregister(cms, kamailio, db_mode):
+    """A device that leaves is told to the CMS, once, after the fact."""
+    server = kamailio(cms, config=deferring(
+        LEAVING, before="\tfix_nated_register();",
+        more=[("usrloc", "db_mode", db_mode)]))
+    ua = server.device(user_agent="leaver/1")
+    assert ua.register().status == 200
+    if db_mode:
+        time.sleep(1.5)  # until it is written, so that it is only marked
+    assert ua.unregister().status == 200
+    post = wait_event(cms, "unregister")
+    assert not post.errors
+    body = post.json
+    assert body["aor"] == ua.aor and body["username"] == ua.user
+    contact, = body["contacts"]
+    assert f"<{contact['uri']}>" == ua.contact and contact["expires"] == 0
+    assert body["reason"] is None and contact["reason"] is None
+    assert body["call_id"] == ua.call_id
+    assert body["user_agent"] == "leaver/1"
+    assert body["source"] == {"ip": "127.0.0.1", "port": ua.transport.local[1],
+                              "transport": "udp"}
+    time.sleep(2.5)  # usrloc's timer has purged what was only marked
+    drained(server)
+    assert events(cms) == ["register", "unregister"]
+
+
+def test_expire(cms, kamailio):
+    """A registration that runs out is told to the CMS."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    assert ua.register(expires=1).status == 200
+    assert wait_event(cms, "expire").json["aor"] == ua.aor
+    drained(server)
+    assert events(cms) == ["register", "expire"]
+
+
+def test_leaving_in_order(cms, kamailio):
+    """What a device did while the CMS was away is told in order."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    cms.stop()
+    ua = server.device()
+    defer(server, ua)
+    assert ua.unregister().status == 200
+    deadline = time.monotonic() + 5
+    while len(rows(server)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [r["event"] for r in rows(server)] == ["register", "unregister"]
+    cms.start()
+    drained(server)
+    assert events(cms) == ["register", "unregister"]
+
+
+def test_back_before_it_was_told(cms, kamailio):
+    """That a device has left is not told after it is back."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    assert ua.register().status == 200
+    cms.stop()
+    assert ua.unregister().status == 200
+    defer(server, ua)
+    cms.start()
+    drained(server)
+    assert events(cms) == ["register", "register"]
+
+
+def test_back_directly(cms, kamailio):
+    """The same, when the CMS is asked at once as it comes back."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    assert ua.register().status == 200
+    rule = cms.rule(match={"event": "unregister"}, status=503)
+    assert ua.unregister().status == 200
+    cms.wait(2)
+    assert ua.register().status == 200
+    cms.remove_rule(rule)
+    drained(server)
+    assert events(cms) == ["register", "register"]
+
+
+def test_leaving_by_rpc(cms, kamailio):
+    """Whom the operator removes has left."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    assert ua.register().status == 200
+    server.rpc("ul.rm", "location", ua.aor.removeprefix("sip:"))
+    assert wait_event(cms, "unregister").json["aor"] == ua.aor
+
+
+def test_leaving_survives_a_kill(cms, kamailio):
+    """Who has left is on disk."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    assert ua.register().status == 200
+    cms.stop()
+    assert ua.unregister().status == 200
+    deadline = time.monotonic() + 5
+    while not rows(server) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    server.kill()
+    cms.start()
+    server.start()
+    assert wait_event(cms, "unregister").json["aor"] == ua.aor
+
+
+def test_own_template(cms, kamailio):
+    """In a template of the operator, what only a request has is null."""
+    body = ('{"what": "$cms(event)", "who": "$cms(aor)", "from": "$si",'
+            ' "text": "port $sp of $cms(username)", "old": "$cms(reason)"}')
+    with harness.ReferenceCms(validate=False) as own:
+        server = kamailio(own, config=deferring(LEAVING, ("body", body)))
+        ua = server.device()
+        assert ua.register().status == 200
+        assert ua.unregister().status == 200
+        own.wait(2)
+        first, second = [r.json for r in own.requests]
+        assert first["from"] == "127.0.0.1" and first["old"] == "new"
+        assert second == {"what": "unregister", "who": ua.aor, "from": None,
+                          "text": f"port  of {ua.user}", "old": None}
+        drained(server)
+
+
+@pytest.mark.parametrize("events_, db_, said", [
+    ("register,leave", url, 'events has "leave"'),
+    ("unregister", url, "it must have register"),
+    ("register,expire", lambda _server: "", "go through the outbox"),
+])
+def test_bad_events(events_, db_, said):
+    """Events that do not exist, or that need an outbox."""
+    lines = harness.fails_to_start(
+        config=deferring(("events", events_), db=db_))
+    assert any(said in line for line in lines)
