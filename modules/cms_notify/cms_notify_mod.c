@@ -25,6 +25,7 @@
 #include "cn_outbox_proc.h"
 #include "cn_park.h"
 #include "cn_pv.h"
+#include "cn_resync.h"
 #include "cn_rpc.h"
 #include "cn_script.h"
 #include "cn_stats.h"
@@ -58,6 +59,7 @@ static param_export_t params[] = {
 		{"drain_timeout", PARAM_INT, &cn_conf.drain_timeout_ms},
 		{"outbox_db_url", PARAM_STRING, &cn_conf.outbox_db_url},
 		{"outbox_table", PARAM_STRING, &cn_conf.outbox_table},
+		{"resync_rate", PARAM_INT, &cn_conf.resync_rate},
 		{"events", PARAM_STRING, &cn_conf.events_list},
 		{"outbox_max", PARAM_INT, &cn_conf.outbox_max},
 		{"outbox_max_age", PARAM_INT, &cn_conf.outbox_max_age_s},
@@ -78,7 +80,7 @@ static int mod_init(void)
 					   cn_conf.http_processes * cn_conf_posts_per_process())
 					   < 0
 			|| cn_job_init(capacity) < 0 || cn_device_init(capacity) < 0
-			|| cn_outbox_init() < 0 || cn_http_proc_init() < 0
+			|| cn_outbox_init() < 0 || cn_resync_init() < 0 || cn_http_proc_init() < 0
 			|| cn_outbox_proc_init(cn_pv_set_event) < 0 || cn_binding_init() < 0
 			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
 		return -1;
@@ -110,6 +112,7 @@ static void destroy(void)
 {
 	cn_verdict_proc_destroy();
 	cn_http_proc_destroy();
+	cn_resync_destroy();
 	cn_outbox_destroy();
 	cn_device_destroy();
 	cn_expired_destroy();

@@ -3,6 +3,7 @@
  */
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../../core/dprint.h"
@@ -177,6 +178,11 @@ int cn_binding_init(void)
 
 /* -------- being there -------- */
 
+bool cn_binding_in_memory(void)
+{
+	return usrloc.db_mode != DB_ONLY;
+}
+
 static bool has_live(const urecord_t *record, const char *about)
 {
 	char one[CN_ABOUT_MAX + 1];
@@ -203,7 +209,7 @@ bool cn_binding_is_live(const char *key, const char *about)
 	bool live = false;
 	int i, n;
 
-	if(usrloc.db_mode == DB_ONLY)
+	if(!cn_binding_in_memory())
 		return false;
 	n = cn_detect_tables(tables, CN_TABLES_MAX);
 	for(i = 0; i < n && !live; i++) {
@@ -215,4 +221,134 @@ bool cn_binding_is_live(const char *key, const char *about)
 		usrloc.unlock_udomain(tables[i], &aor);
 	}
 	return live;
+}
+
+/* -------- one after the other -------- */
+
+/* What usrloc's get_all_ucontacts() puts down for a binding; lengths are ints,
+ * nothing is aligned. */
+static const char *read_str(const char *p, str *s)
+{
+	memcpy(&s->len, p, sizeof(s->len));
+	s->s = (char *)p + sizeof(s->len);
+	return s->s + s->len;
+}
+
+static void read_list(const char *p, cn_binding_f each)
+{
+	str contact, received, path, ruid;
+	unsigned hash;
+
+	for(;;) {
+		p = read_str(p, &contact);
+		if(contact.len == 0)
+			return;
+		p = read_str(p, &received);
+		p += sizeof(struct socket_info *) + sizeof(unsigned); /* flags */
+		p = read_str(p, &path);
+		p = read_str(p, &ruid);
+		memcpy(&hash, p, sizeof(hash));
+		p += sizeof(hash);
+		each(hash, &ruid);
+	}
+}
+
+int cn_binding_each(int part, cn_binding_f each)
+{
+	static char *list;
+	static int size;
+	char *bigger;
+	int more = size ? 0 : 65536;
+
+	do {
+		if(more > 0) {
+			/* some may come in while nothing is locked */
+			bigger = realloc(list, size + more + more / 4);
+			if(bigger == NULL) {
+				LM_ERR("no memory for a list of bindings\n");
+				return -1;
+			}
+			list = bigger;
+			size += more + more / 4;
+		}
+		more = usrloc.get_all_ucontacts(
+				list, size, 0, part, CN_BINDING_PARTS, 0);
+		if(more < 0)
+			return -1;
+	} while(more > 0);
+	read_list(list, each);
+	return 0;
+}
+
+static str key_of(const char *aor)
+{
+	str key = {(char *)aor, strlen(aor)};
+	char *at;
+
+	if(strncasecmp(aor, "sip:", 4) == 0) {
+		key.s += 4;
+		key.len -= 4;
+	}
+	at = usrloc.use_domain ? NULL : memchr(key.s, '@', key.len);
+	if(at)
+		key.len = at - key.s;
+	return key;
+}
+
+void cn_binding_each_of(const char *aor, cn_binding_f each)
+{
+	struct udomain *tables[CN_TABLES_MAX];
+	str key = key_of(aor);
+	urecord_t *record;
+	ucontact_t *b;
+	int i, n = cn_detect_tables(tables, CN_TABLES_MAX);
+
+	for(i = 0; i < n; i++) {
+		usrloc.lock_udomain(tables[i], &key);
+		if(usrloc.get_urecord(tables[i], &key, &record) == 0) {
+			for(b = record->contacts; b; b = b->next)
+				each(record->aorhash, &b->ruid);
+			usrloc.release_urecord(record);
+		}
+		usrloc.unlock_udomain(tables[i], &key);
+	}
+}
+
+static struct cn_event *copy_event(const struct cn_event *ev)
+{
+	static void *place;
+
+	free(place);
+	place = malloc(cn_event_size(ev));
+	if(place == NULL) {
+		LM_ERR("no memory for a binding\n");
+		return NULL;
+	}
+	return cn_event_copy(ev, place);
+}
+
+struct cn_event *cn_binding_snapshot(unsigned hash, const char *ruid)
+{
+	struct udomain *tables[CN_TABLES_MAX];
+	str id = {(char *)ruid, strlen(ruid)};
+	struct cn_event *ev = NULL;
+	time_t now = time(NULL);
+	urecord_t *record;
+	ucontact_t *b;
+	struct view view;
+	int i, n = cn_detect_tables(tables, CN_TABLES_MAX);
+
+	for(i = 0; i < n && ev == NULL; i++) {
+		/* leaves its slot locked when it has found something */
+		if(usrloc.get_urecord_by_ruid(tables[i], hash, &id, &record, &b) != 0)
+			continue;
+		if(VALID_CONTACT(b, now) && is_ours(b)) {
+			read_binding(&view, b, CN_KIND_SNAPSHOT);
+			view.contact.expires = b->expires ? (int)(b->expires - now) : 0;
+			cn_event_stamp(&view.ev);
+			ev = copy_event(&view.ev);
+		}
+		usrloc.unlock_udomain(tables[i], &record->aor);
+	}
+	return ev;
 }

@@ -37,6 +37,7 @@ struct cn_conf cn_conf = {
 		.outbox_table = "cms_outbox",
 		.outbox_max = 100000,
 		.outbox_max_age_s = 86400,
+		.resync_rate = 100,
 		.events_list = "register",
 		.drain_timeout_ms = 3000,
 };
@@ -90,6 +91,7 @@ static int check_ranges(void)
 			{"breaker_failures", &cn_conf.breaker_failures, 1, 1000000},
 			{"breaker_cooldown", &cn_conf.breaker_cooldown_ms, 10, 600000},
 			{"outbox_max", &cn_conf.outbox_max, 1, 10000000},
+			{"resync_rate", &cn_conf.resync_rate, 1, 100000},
 			{"outbox_max_age", &cn_conf.outbox_max_age_s, 1, 31536000},
 			{"drain_timeout", &cn_conf.drain_timeout_ms, 0, CN_TIMEOUT_MAX_MS},
 	};

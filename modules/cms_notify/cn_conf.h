@@ -59,6 +59,7 @@ struct cn_conf
 	char *outbox_table;
 	int outbox_max;
 	int outbox_max_age_s;
+	int resync_rate; /* events a second */
 	char *events_list;
 	bool events_unregister;
 	bool events_expire;

@@ -222,16 +222,29 @@ static void tell(enum cn_note_type type, const struct cn_job *job)
 	cn_note_free(note);
 }
 
-void cn_outbox_look(void)
+static void give_hint(enum cn_note_type type)
 {
 	str nobody = STR_NULL;
 	struct cn_note *note;
 
 	if(notes == NULL)
 		return;
-	note = new_note(CN_NOTE_LOOK, 0, &nobody);
+	note = new_note(type, 0, &nobody);
+	/* else it has plenty to look at, and counts now and then by itself */
 	if(note && cn_ring_push(notes, (void **)&note) < 0)
-		cn_note_free(note); /* it has plenty to look at */
+		cn_note_free(note);
+}
+
+void cn_outbox_look(void)
+{
+	give_hint(CN_NOTE_LOOK);
+}
+
+void cn_outbox_recount(void)
+{
+	/* until then anything may wait */
+	atomic_set(&shared->loaded, 0);
+	give_hint(CN_NOTE_COUNT);
 }
 
 /* -------- what waits -------- */
@@ -253,6 +266,15 @@ void cn_outbox_left(unsigned hash)
 	if(atomic_get(slot(hash)) > 0)
 		atomic_dec(slot(hash));
 	cn_stats_gauge(CN_GAUGE_outbox, -1);
+}
+
+void cn_outbox_none_found(void)
+{
+	int i;
+
+	atomic_set(&shared->loaded, 0);
+	for(i = 0; i < CN_SLOTS; i++)
+		atomic_set(&shared->waiting[i], 0);
 }
 
 void cn_outbox_all_found(void)
@@ -280,7 +302,7 @@ void cn_outbox_died(void)
 	atomic_inc(&shared->dead);
 }
 
-static bool may_wait(unsigned hash)
+bool cn_outbox_may_wait(unsigned hash)
 {
 	return atomic_get(&shared->loaded) == 0 || atomic_get(slot(hash)) > 0;
 }
@@ -416,7 +438,7 @@ int cn_outbox_defer(struct cn_job *job)
 
 void cn_outbox_accepted(const struct cn_job *job)
 {
-	if(cn_outbox_exists() && may_wait(cn_job_hash(job)))
+	if(cn_outbox_exists() && cn_outbox_may_wait(cn_job_hash(job)))
 		tell(CN_NOTE_ACCEPTED, job);
 }
 

@@ -51,7 +51,8 @@ enum cn_note_type
 	CN_NOTE_STORED,	  /* an event of the device, in the table */
 	CN_NOTE_ACCEPTED, /* one that was not */
 	CN_NOTE_LEFT,	  /* a contact has gone: an event to be stored */
-	CN_NOTE_LOOK	  /* something else has changed */
+	CN_NOTE_LOOK,	  /* something else has changed */
+	CN_NOTE_COUNT	  /* the rows that wait have changed */
 };
 
 /* What the outbox process is told. */
@@ -80,8 +81,9 @@ int cn_outbox_store_left(const struct cn_note *note, const str *body) CN_MUST;
 /* A note LEFT has been dealt with. */
 void cn_outbox_left_done(const struct cn_note *note, bool stored);
 
-/* Let the outbox process look at the table again. */
+/* Let the outbox process look again at all that it does; count what waits. */
 void cn_outbox_look(void);
+void cn_outbox_recount(void);
 
 /**
  * Delete what is outdated by a newer event of the device.
@@ -96,8 +98,12 @@ int cn_outbox_outdate(
 void cn_outbox_left(unsigned hash);
 /* A row has been found that waits. */
 void cn_outbox_found(unsigned hash);
-/* Everything that waits has been found. */
+/* Begin to find them; everything that waits has been found. */
+void cn_outbox_none_found(void);
 void cn_outbox_all_found(void);
+
+/* May something of the device wait? */
+bool cn_outbox_may_wait(unsigned hash);
 
 void cn_outbox_died(void); /* a row has become a dead letter */
 

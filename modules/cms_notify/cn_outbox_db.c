@@ -342,7 +342,7 @@ static int enter_server(void)
 
 int cn_outbox_db_init(int64_t *newest_us)
 {
-	char sql[160];
+	char sql[200];
 
 	url.s = cn_conf.outbox_db_url;
 	url.len = strlen(url.s);
@@ -366,7 +366,9 @@ int cn_outbox_db_init(int64_t *newest_us)
 		cn_outbox_db_close();
 		return -1;
 	}
-	snprintf(sql, sizeof(sql), "SELECT MAX(created) FROM %s", table.s);
+	snprintf(sql, sizeof(sql),
+			"SELECT created FROM %s WHERE state <> %d ORDER BY id DESC LIMIT 1",
+			table.s, CN_ROW_SERVER);
 	if(dbf.use_table(my.con, &table) < 0 || enter_server() < 0
 			|| ask_number(newest_us, sql) < 0) {
 		LM_ERR("outbox_table %s cannot be written\n", table.s);
@@ -446,14 +448,13 @@ int cn_outbox_db_heads(int64_t after, struct cn_row *rows, int max)
 			rows, max);
 }
 
-int cn_outbox_db_waiting(
-		int64_t after, int64_t before_us, struct cn_row *rows, int max)
+int cn_outbox_db_waiting(int64_t after, struct cn_row *rows, int max)
 {
 	return read_rows(
 			ask("SELECT " ROW_SQL " FROM %s a WHERE a.claimed_by = %" PRId64
 				" AND a.state = %d AND a.id > %" PRId64
-				" AND a.created < %" PRId64 " ORDER BY a.id LIMIT %d",
-					table.s, server_id, CN_ROW_WAITING, after, before_us, max),
+				" ORDER BY a.id LIMIT %d",
+					table.s, server_id, CN_ROW_WAITING, after, max),
 			rows, max);
 }
 
@@ -489,8 +490,8 @@ int cn_outbox_db_of_device(
 int cn_outbox_db_count(struct cn_row_counts *counts)
 {
 	db1_res_t *result =
-			ask("SELECT state, COUNT(*), MIN(created) FROM %s WHERE "
-				"claimed_by = %" PRId64 " AND state IN (%d, %d) GROUP BY state",
+			ask("SELECT state, COUNT(*) FROM %s WHERE claimed_by = %" PRId64
+				" AND state IN (%d, %d) GROUP BY state",
 					table.s, server_id, CN_ROW_WAITING, CN_ROW_DEAD);
 	int i;
 
@@ -500,15 +501,22 @@ int cn_outbox_db_count(struct cn_row_counts *counts)
 	for(i = 0; i < RES_ROW_N(result); i++) {
 		const db_val_t *v = ROW_VALUES(&RES_ROWS(result)[i]);
 
-		if(number(&v[0]) == CN_ROW_DEAD) {
+		if(number(&v[0]) == CN_ROW_DEAD)
 			counts->dead = (int)number(&v[1]);
-		} else {
+		else
 			counts->waiting = (int)number(&v[1]);
-			counts->oldest_us = number(&v[2]);
-		}
 	}
 	free_result(result);
 	return 0;
+}
+
+int cn_outbox_db_oldest(int64_t *created_us)
+{
+	struct cn_row row;
+	int n = cn_outbox_db_waiting(0, &row, 1);
+
+	*created_us = n > 0 ? row.created_us : 0;
+	return n < 0 ? -1 : 0;
 }
 
 int cn_outbox_db_delete(const int64_t *ids, int count)
@@ -538,10 +546,15 @@ int cn_outbox_db_update(const struct cn_row *row, enum cn_row_state state)
 	return ended(dbf.update(my.con, keys, NULL, &id, columns, values, 1, 4));
 }
 
-int cn_outbox_db_replay(void)
+int cn_outbox_db_replay(int64_t now_us)
 {
-	return run("UPDATE %s SET state = %d, attempts = 0 WHERE state = %d",
-			table.s, CN_ROW_WAITING, CN_ROW_DEAD);
+	/* from now on its age counts */
+	if(run("UPDATE %s SET state = %d, attempts = 0, created = %" PRId64
+		   " WHERE state = %d",
+			   table.s, CN_ROW_WAITING, now_us, CN_ROW_DEAD)
+			< 0)
+		return -1;
+	return affected();
 }
 
 /* -------- servers -------- */

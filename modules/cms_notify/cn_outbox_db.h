@@ -47,7 +47,6 @@ struct cn_row_counts
 {
 	int waiting;
 	int dead;
-	int64_t oldest_us; /* created_us of the oldest that waits, 0: none */
 };
 
 /**
@@ -81,9 +80,8 @@ int cn_outbox_db_body(int64_t id, str *body) CN_MUST;
 /* What waits at this server and is the first of its device in the table. */
 int cn_outbox_db_heads(int64_t after, struct cn_row *rows, int max) CN_MUST;
 
-/* What waits at this server; created before that moment. */
-int cn_outbox_db_waiting(int64_t after, int64_t before_us, struct cn_row *rows,
-		int max) CN_MUST;
+/* What waits at this server. */
+int cn_outbox_db_waiting(int64_t after, struct cn_row *rows, int max) CN_MUST;
 
 /* What waits at this server of one device. */
 int cn_outbox_db_of_device(const char *device, int64_t after,
@@ -94,6 +92,8 @@ int cn_outbox_db_dead(int64_t after, struct cn_row *rows, int max) CN_MUST;
 
 /* Of this server's events. */
 int cn_outbox_db_count(struct cn_row_counts *counts) CN_MUST;
+/* When the first of those that wait was created, 0: there is none. */
+int cn_outbox_db_oldest(int64_t *created_us) CN_MUST;
 
 /* -------- changing -------- */
 
@@ -104,8 +104,9 @@ int cn_outbox_db_delete(const int64_t *ids, int count) CN_MUST;
 int cn_outbox_db_update(
 		const struct cn_row *row, enum cn_row_state state) CN_MUST;
 
-/* All dead letters wait again, with their servers. */
-int cn_outbox_db_replay(void) CN_MUST;
+/* All dead letters wait again, at their servers, as if created now. @return how
+ * many; -1: the database failed */
+int cn_outbox_db_replay(int64_t now_us) CN_MUST;
 
 /* -------- the servers that share the table -------- */
 

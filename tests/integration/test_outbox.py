@@ -453,3 +453,157 @@ def test_bad_events(events_, db_, said):
     lines = harness.fails_to_start(
         config=deferring(("events", events_), db=db_))
     assert any(said in line for line in lines)
+
+
+# -- the operator ------------------------------------------------------------
+
+def test_outbox_shown(cms, kamailio):
+    """cms_notify.outbox says what waits, since when, and what is dead."""
+    server = kamailio(cms, config=deferring())
+    state = server.rpc("cms_notify.outbox")
+    assert (state["state"], state["waiting"], state["dead"],
+            state["dead_letters"]) == ("running", 0, 0, [])
+    cms.stop()
+    bad = [server.device() for _ in range(3)]
+    ids = [defer(server, ua) for ua in bad]
+    defer(server, server.device())
+    state = server.rpc("cms_notify.outbox")
+    assert (state["waiting"], state["dead"]) == (4, 0)
+    assert 0 <= state["oldest_s"] < 10 and 0 <= state["next_try_ms"] <= 10000
+    for ua in bad:
+        cms.refuse(ua.aor)
+    cms.start()
+    drained(server)
+    state = server.rpc("cms_notify.outbox", 2)
+    assert (state["waiting"], state["dead"]) == (0, 3)
+    assert len(state["dead_letters"]) == 2
+    letter = next(d for d in server.rpc("cms_notify.outbox")["dead_letters"]
+                  if d["id"] == ids[0])
+    assert (letter["event"], letter["reason"], letter["status"],
+            letter["why"]) == ("register", "new", 403, "refused")
+    assert letter["device"] == bad[0].aor.removeprefix("sip:")
+    assert ids[0] in server.kamcmd("cms_notify.outbox")
+
+
+def test_replay(cms, kamailio):
+    """Dead letters are delivered when the operator says so."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    ua = server.device()
+    event = defer(server, ua)
+    rule = cms.refuse(ua.aor)
+    cms.start()
+    drained(server)
+    assert len(rows(server, "state = 1")) == 1
+    cms.remove_rule(rule)
+    cms.clear()
+    assert server.rpc("cms_notify.replay") == {"replayed": 1}
+    post, = cms.wait(1)
+    drained(server)
+    assert post.json["id"] == event and not rows(server)
+    assert server.rpc("cms_notify.outbox")["dead"] == 0
+
+
+def test_pause(cms, kamailio):
+    """While it is paused nothing leaves the outbox; registrations go on."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    event = defer(server, server.device())
+    assert server.rpc("cms_notify.pause") == {"state": "paused"}
+    cms.start()
+    deadline = time.monotonic() + 5
+    while (answer := server.device().register()).get("X-Deferred"):
+        assert time.monotonic() < deadline
+    assert answer.status == 200
+    time.sleep(1)  # longer than any back-off by now
+    assert event not in [r.json["id"] for r in cms.requests]
+    assert server.rpc("cms_notify.outbox")["state"] == "paused"
+    waiting = server.status()["outbox"]
+    assert waiting == len(rows(server)) >= 1
+    server.rpc("cms_notify.resume")
+    drained(server)
+    assert event in [r.json["id"] for r in cms.requests]
+
+
+@pytest.mark.parametrize("command", [
+    "outbox", "replay", "pause", "resume", "resync"])
+def test_commands_without_outbox(cms, kamailio, command):
+    """Without an outbox its commands say so."""
+    server = kamailio(cms, config=lambda s, u: registrar(s, u))
+    with pytest.raises(harness.RpcError, match="no outbox"):
+        server.rpc("cms_notify." + command)
+
+
+def resynced(server, timeout=30):
+    deadline = time.monotonic() + timeout
+    while (progress := server.status()["resync"])["state"] != "idle":
+        assert time.monotonic() < deadline, progress
+        time.sleep(0.02)
+    return progress
+
+
+def snapshots(cms):
+    return [r for r in cms.requests
+            if r.json["event"] == "snapshot" and r.outcome == 200]
+
+
+def test_resync(cms, kamailio):
+    """Every live binding is told again, at the rate that is set."""
+    server = kamailio(cms, config=deferring(("resync_rate", 50)))
+    uas = [server.device() for _ in range(30)]
+    for ua in uas:
+        assert ua.register().status == 200
+    gone = server.device()
+    assert gone.register().status == 200
+    assert gone.unregister().status == 200
+    server.settle()
+    cms.clear()
+    began = time.monotonic()
+    assert server.rpc("cms_notify.resync")["state"] == "started"
+    assert server.rpc("cms_notify.resync")["state"] in ("running", "idle")
+    progress = resynced(server)
+    assert 0.4 < time.monotonic() - began < 5
+    assert (progress["percent"], progress["sent"], progress["waiting"],
+            progress["refused"], progress["failed"]) == (100, 30, 0, 0, 0)
+    told = snapshots(cms)
+    assert sorted(r.json["aor"] for r in told) == sorted(u.aor for u in uas)
+    assert not any(r.errors for r in told)
+    body = told[0].json
+    assert body["reason"] is None and 0 < body["contacts"][0]["expires"] <= 3600
+
+
+def test_resync_of_one(cms, kamailio):
+    """The contacts of one address alone."""
+    server = kamailio(cms, config=deferring())
+    ua, other = server.device(), server.device()
+    for port in (7001, 7002):
+        assert ua.register(
+            contacts=[f"<sip:x@127.0.0.1:{port}>"]).status == 200
+    assert other.register().status == 200
+    server.settle()
+    server.rpc("cms_notify.resync", ua.aor)
+    assert resynced(server)["sent"] == 2
+    assert {r.json["contacts"][0]["uri"] for r in snapshots(cms)} == {
+        "sip:x@127.0.0.1:7001", "sip:x@127.0.0.1:7002"}
+    server.rpc("cms_notify.resync", "nobody@nowhere")
+    assert resynced(server)["sent"] == 0
+
+
+def test_resync_with_a_cms_that_comes_and_goes(cms, kamailio):
+    """A binding that could not be told is told later; one that is refused is
+    counted."""
+    server = kamailio(cms, config=deferring(("resync_rate", 1000)))
+    uas = [server.device() for _ in range(20)]
+    for ua in uas:
+        assert ua.register().status == 200
+    server.settle()
+    cms.clear()
+    cms.refuse(uas[0].aor)
+    cms.stop()
+    server.rpc("cms_notify.resync")
+    server.wait_log("the outbox waits for the CMS")
+    cms.start()
+    progress = resynced(server)
+    assert (progress["sent"], progress["refused"], progress["failed"]) == \
+        (19, 1, 0)
+    assert len({r.json["aor"] for r in snapshots(cms)}) == 19
