@@ -62,8 +62,7 @@ static param_export_t params[] = {
 		{"resync_rate", PARAM_INT, &cn_conf.resync_rate},
 		{"events", PARAM_STRING, &cn_conf.events_list},
 		{"outbox_max", PARAM_INT, &cn_conf.outbox_max},
-		{"outbox_max_age", PARAM_INT, &cn_conf.outbox_max_age_s},
-		{0, 0, 0}};
+		{"outbox_max_age", PARAM_INT, &cn_conf.outbox_max_age_s}, {0, 0, 0}};
 
 static int mod_init(void)
 {
@@ -80,7 +79,8 @@ static int mod_init(void)
 					   cn_conf.http_processes * cn_conf_posts_per_process())
 					   < 0
 			|| cn_job_init(capacity) < 0 || cn_device_init(capacity) < 0
-			|| cn_outbox_init() < 0 || cn_resync_init() < 0 || cn_http_proc_init() < 0
+			|| cn_outbox_init() < 0 || cn_resync_init() < 0
+			|| cn_http_proc_init() < 0
 			|| cn_outbox_proc_init(cn_pv_set_event) < 0 || cn_binding_init() < 0
 			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
 		return -1;

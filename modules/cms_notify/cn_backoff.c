@@ -43,8 +43,7 @@ void cn_backoff_hold(
 			return;
 		memcpy((*p)->device, device, len);
 	}
-	ms = cn_policy_backoff_ms(
-			++(*p)->failures, CN_FIRST_MS, CN_CAP_MS, dice);
+	ms = cn_policy_backoff_ms(++(*p)->failures, CN_FIRST_MS, CN_CAP_MS, dice);
 	(*p)->due_us = now_us + (int64_t)ms * 1000;
 }
 

@@ -168,8 +168,7 @@ static int append_contact(const struct cn_contact *c)
 			|| append_literal(",\"path\":") < 0
 			|| append_string_or_null(&c->path) < 0
 			|| append_literal(",\"reason\":") < 0
-			|| append_string_or_null(&reason) < 0
-			|| append_literal("}") < 0)
+			|| append_string_or_null(&reason) < 0 || append_literal("}") < 0)
 		return -1;
 	return 0;
 }

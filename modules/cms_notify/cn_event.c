@@ -119,8 +119,8 @@ struct cn_event *cn_event_copy(const struct cn_event *ev, void *place)
 	p = copy_strings(copy, event_strings, COUNT(event_strings), p);
 	for(i = 0; i < ev->contact_count; i++) {
 		copy->contacts[i] = ev->contacts[i];
-		p = copy_strings(&copy->contacts[i], contact_strings,
-				COUNT(contact_strings), p);
+		p = copy_strings(
+				&copy->contacts[i], contact_strings, COUNT(contact_strings), p);
 	}
 	return copy;
 }

@@ -43,7 +43,7 @@ struct cn_event
 	str user_agent;		   /* empty: none */
 	str call_id;
 	unsigned cseq;
-	bool star;			   /* Contact: * */
+	bool star; /* Contact: * */
 	enum cn_kind kind;
 	enum cn_reason reason; /* of the first new contact; NONE: nothing new */
 	struct cn_contact *contacts;

@@ -175,8 +175,8 @@ static bool keep_pace(const struct flight *f, const struct cn_outcome *outcome)
 	if(outcome->verdict != CN_UNAVAILABLE)
 		cn_pace_succeeded();
 	else
-		single = cn_pace_failed(f->began_us, outcome->retry_after, cn_now_us(),
-				kam_rand());
+		single = cn_pace_failed(
+				f->began_us, outcome->retry_after, cn_now_us(), kam_rand());
 	log_edge(was_probing, outcome);
 	return single;
 }

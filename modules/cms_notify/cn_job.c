@@ -41,7 +41,7 @@ struct cn_job
 	str key;
 	str aor;
 	str about;
-	str body; /* last in the block: its place is reused for the answer */
+	str body;		 /* last in the block: its place is reused for the answer */
 	int64_t row;	 /* in the outbox, 0: a registration */
 	unsigned change; /* of the device, when the row was taken */
 	enum cn_deferral deferral;

@@ -97,7 +97,8 @@ const str *cn_job_id(const struct cn_job *job);
 const str *cn_job_aor(const struct cn_job *job);
 const str *cn_job_device(const struct cn_job *job);
 const str *cn_job_about(const struct cn_job *job); /* see cn_about.h */
-const str *cn_job_body(const struct cn_job *job); /* gone once the CMS decided */
+const str *cn_job_body(
+		const struct cn_job *job);			  /* gone once the CMS decided */
 int64_t cn_job_row(const struct cn_job *job); /* 0: of a registration */
 unsigned cn_job_change(const struct cn_job *job);
 enum cn_reason cn_job_reason(const struct cn_job *job);

@@ -28,18 +28,18 @@
 
 static struct shared
 {
-	gen_lock_t lock; /* of the moments below */
-	int64_t db_retry_us;	/* 0: the database works */
+	gen_lock_t lock;	 /* of the moments below */
+	int64_t db_retry_us; /* 0: the database works */
 	int64_t full_logged_us;
 	int64_t next_us;
 	atomic_t paused;
 	atomic_t dead;
 	atomic_t told_off; /* that there is no outbox */
 	atomic_t loaded;
-	atomic_t storing; /* under way now */
-	atomic_t stores;  /* ever begun */
+	atomic_t storing;	/* under way now */
+	atomic_t stores;	/* ever begun */
 	atomic_t waiting[]; /* rows by device */
-} *shared;
+} * shared;
 
 static struct cn_ring *notes;
 static int64_t epoch_us; /* of cn_now_us() */
@@ -205,8 +205,7 @@ void cn_outbox_left_done(const struct cn_note *note, bool stored)
 /* What is not told to the outbox process is done here and now. */
 static void tell(enum cn_note_type type, const struct cn_job *job)
 {
-	struct cn_note *note =
-			new_note(type, cn_job_hash(job), cn_job_device(job));
+	struct cn_note *note = new_note(type, cn_job_hash(job), cn_job_device(job));
 
 	if(note == NULL) {
 		SHM_MEM_ERROR;

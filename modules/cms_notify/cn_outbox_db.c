@@ -55,7 +55,7 @@ static const db_key_t row_columns[] = {&col_id, &col_event_id, &col_device,
 		&col_contacts, &col_event, &col_reason, &col_created, &col_attempts,
 		&col_cause, &col_status};
 #define ROW_COLUMNS (int)(sizeof(row_columns) / sizeof(row_columns[0]))
-#define ROW_SQL                                                               \
+#define ROW_SQL                                                              \
 	"a.id, a.event_id, a.device, a.contacts, a.event, a.reason, a.created, " \
 	"a.attempts, a.cause, a.status"
 
@@ -78,8 +78,8 @@ static int limit_statements(void)
 	if(is_engine("postgres"))
 		return run("SET statement_timeout = %d", ms);
 	if(is_engine("mysql"))
-		return run("SET SESSION innodb_lock_wait_timeout = %d",
-				(ms + 999) / 1000);
+		return run(
+				"SET SESSION innodb_lock_wait_timeout = %d", (ms + 999) / 1000);
 	return 0;
 }
 
@@ -394,8 +394,8 @@ int cn_outbox_db_insert(const struct cn_row *row, const str *body)
 
 	if(connect_db() < 0)
 		return -1;
-	return ended(dbf.insert(
-			my.con, keys, values, sizeof(keys) / sizeof(keys[0])));
+	return ended(
+			dbf.insert(my.con, keys, values, sizeof(keys) / sizeof(keys[0])));
 }
 
 static int keep_body(const db_val_t *v, str *body)
@@ -421,17 +421,15 @@ static int keep_body(const db_val_t *v, str *body)
 
 int cn_outbox_db_body(int64_t id, str *body)
 {
-	db1_res_t *result =
-			ask("SELECT body FROM %s WHERE id = %" PRId64
-				" AND state = %d AND claimed_by = %" PRId64,
-					table.s, id, CN_ROW_WAITING, server_id);
+	db1_res_t *result = ask("SELECT body FROM %s WHERE id = %" PRId64
+							" AND state = %d AND claimed_by = %" PRId64,
+			table.s, id, CN_ROW_WAITING, server_id);
 	int err;
 
 	if(result == NULL)
 		return -1;
-	err = RES_ROW_N(result) == 1
-				  ? keep_body(ROW_VALUES(RES_ROWS(result)), body)
-				  : 1;
+	err = RES_ROW_N(result) == 1 ? keep_body(ROW_VALUES(RES_ROWS(result)), body)
+								 : 1;
 	free_result(result);
 	return err;
 }
@@ -460,10 +458,9 @@ int cn_outbox_db_waiting(int64_t after, struct cn_row *rows, int max)
 
 int cn_outbox_db_dead(int64_t after, struct cn_row *rows, int max)
 {
-	return read_rows(
-			ask("SELECT " ROW_SQL " FROM %s a WHERE a.state = %d"
-				" AND a.id > %" PRId64 " ORDER BY a.id LIMIT %d",
-					table.s, CN_ROW_DEAD, after, max),
+	return read_rows(ask("SELECT " ROW_SQL " FROM %s a WHERE a.state = %d"
+						 " AND a.id > %" PRId64 " ORDER BY a.id LIMIT %d",
+							 table.s, CN_ROW_DEAD, after, max),
 			rows, max);
 }
 
@@ -527,8 +524,8 @@ int cn_outbox_db_delete(const int64_t *ids, int count)
 	if(count <= 0)
 		return 0;
 	for(i = 0; i < count && i < CN_OUTBOX_DB_MANY; i++)
-		n += snprintf(list + n, sizeof(list) - n, "%s%" PRId64, i ? "," : "",
-				ids[i]);
+		n += snprintf(
+				list + n, sizeof(list) - n, "%s%" PRId64, i ? "," : "", ids[i]);
 	return run("DELETE FROM %s WHERE id IN (%s)", table.s, list);
 }
 
@@ -573,10 +570,10 @@ int cn_outbox_db_beat(void)
 
 int cn_outbox_db_servers(struct cn_server *servers, int max)
 {
-	db1_res_t *result =
-			ask("SELECT id, attempts FROM %s WHERE state = %d AND id <> %" PRId64
-				" ORDER BY id LIMIT %d",
-					table.s, CN_ROW_SERVER, server_id, max);
+	db1_res_t *result = ask(
+			"SELECT id, attempts FROM %s WHERE state = %d AND id <> %" PRId64
+			" ORDER BY id LIMIT %d",
+			table.s, CN_ROW_SERVER, server_id, max);
 	int i;
 
 	if(result == NULL)

@@ -26,8 +26,8 @@ struct cn_row
 {
 	int64_t id; /* in the order of being stored */
 	char event_id[CN_ID_LEN + 1];
-	char device[CN_ROW_KEY_MAX + 1];   /* the AOR */
-	char about[CN_ABOUT_MAX + 1];	   /* which contacts */
+	char device[CN_ROW_KEY_MAX + 1]; /* the AOR */
+	char about[CN_ABOUT_MAX + 1];	 /* which contacts */
 	char event[16];
 	char reason[16];
 	int64_t created_us; /* cn_outbox_now_us() */

@@ -35,7 +35,7 @@ static struct shared
 	gen_lock_t lock;
 	bool asked;
 	struct cn_resync_progress progress;
-} *shared;
+} * shared;
 
 /* of the outbox process */
 static struct

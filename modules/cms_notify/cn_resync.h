@@ -45,8 +45,8 @@ enum cn_told
 {
 	CN_TOLD,
 	CN_TOLD_REFUSED,
-	CN_TOLD_FAILED,	 /* other events did not */
-	CN_TOLD_NOT_NOW	 /* to be tried again, for reasons that are not its own */
+	CN_TOLD_FAILED, /* other events did not */
+	CN_TOLD_NOT_NOW /* to be tried again, for reasons that are not its own */
 };
 
 /**

@@ -63,8 +63,9 @@ static void add_progress(rpc_t *rpc, void *reply, const char *state)
 	cn_resync_progress(&p);
 	if(state == NULL)
 		state = p.running ? "running" : "idle";
-	rpc->struct_add(reply, "ssddddd", "state", state, "aor", p.aor, "percent", p.percent, "waiting", p.waiting, "sent",
-			p.sent, "refused", p.refused, "failed", p.failed);
+	rpc->struct_add(reply, "ssddddd", "state", state, "aor", p.aor, "percent",
+			p.percent, "waiting", p.waiting, "sent", p.sent, "refused",
+			p.refused, "failed", p.failed);
 }
 
 static const char *const status_doc[] = {
@@ -82,7 +83,8 @@ static void rpc_status(rpc_t *rpc, void *ctx)
 			"capacity", cn_conf_capacity());
 	add_counters(rpc, reply);
 	add_latencies(rpc, reply);
-	if(cn_outbox_exists() && rpc->struct_add(reply, "{", "resync", &resync) >= 0)
+	if(cn_outbox_exists()
+			&& rpc->struct_add(reply, "{", "resync", &resync) >= 0)
 		add_progress(rpc, resync, NULL);
 }
 
@@ -236,8 +238,8 @@ static void rpc_outbox(rpc_t *rpc, void *ctx)
 		return;
 	rpc->struct_add(reply, "sdddd", "state",
 			cn_outbox_paused() ? "paused" : "running", "waiting",
-			counts.waiting, "oldest_s", seconds_since(oldest),
-			"next_try_ms", next_try_ms(), "dead", counts.dead);
+			counts.waiting, "oldest_s", seconds_since(oldest), "next_try_ms",
+			next_try_ms(), "dead", counts.dead);
 	if(rpc->struct_add(reply, "[", "dead_letters", &list) < 0
 			|| add_all_dead(rpc, list, max) < 0)
 		rpc->fault(ctx, 500, "Internal error");
@@ -269,8 +271,7 @@ static void switch_outbox(rpc_t *rpc, void *ctx, bool paused)
 		return;
 	cn_outbox_pause(paused);
 	if(rpc->add(ctx, "{", &reply) >= 0)
-		rpc->struct_add(
-				reply, "s", "state", paused ? "paused" : "running");
+		rpc->struct_add(reply, "s", "state", paused ? "paused" : "running");
 }
 
 static const char *const pause_doc[] = {
@@ -283,8 +284,7 @@ static void rpc_pause(rpc_t *rpc, void *ctx)
 	switch_outbox(rpc, ctx, true);
 }
 
-static const char *const resume_doc[] = {
-		"The outbox is delivered again", NULL};
+static const char *const resume_doc[] = {"The outbox is delivered again", NULL};
 
 static void rpc_resume(rpc_t *rpc, void *ctx)
 {
@@ -292,7 +292,8 @@ static void rpc_resume(rpc_t *rpc, void *ctx)
 }
 
 static const char *const resync_doc[] = {
-		"Tell the CMS again who is registered. Optional: of one AOR only. While "
+		"Tell the CMS again who is registered. Optional: of one AOR only. "
+		"While "
 		"it goes on: how far it is",
 		NULL};
 

@@ -117,9 +117,9 @@ void cn_stats_count(enum cn_counter counter)
 void cn_stats_cause(enum cn_cause cause)
 {
 	switch(cause) {
-#define CN_X(name, counted, text) \
-	case CN_CAUSE_##name:         \
-		if(counted)               \
+#define CN_X(name, counted, text)       \
+	case CN_CAUSE_##name:               \
+		if(counted)                     \
 			counter_inc(causes[cause]); \
 		break;
 		CN_CAUSES(CN_X)

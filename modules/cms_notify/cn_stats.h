@@ -24,9 +24,9 @@
 	X(delivered, "events delivered from the outbox")              \
 	X(dead, "events that became dead letters")
 
-#define CN_GAUGES(X)                                  \
-	X(queued, "events waiting for a free connection") \
-	X(in_flight, "POSTs under way")                   \
+#define CN_GAUGES(X)                                     \
+	X(queued, "events waiting for a free connection")    \
+	X(in_flight, "POSTs under way")                      \
 	X(parked, "REGISTER requests waiting for a verdict") \
 	X(outbox, "events waiting in the outbox")
 
