@@ -11,15 +11,21 @@
 #include "../../core/pt.h"
 #include "../../core/cfg/cfg_struct.h"
 
+#include "cn_binding.h"
 #include "cn_body.h"
+#include "cn_breaker.h"
 #include "cn_conf.h"
 #include "cn_detect.h"
 #include "cn_device.h"
 #include "cn_expired.h"
 #include "cn_http_proc.h"
 #include "cn_job.h"
+#include "cn_load.h"
+#include "cn_outbox.h"
+#include "cn_outbox_proc.h"
 #include "cn_park.h"
 #include "cn_pv.h"
+#include "cn_resync.h"
 #include "cn_rpc.h"
 #include "cn_script.h"
 #include "cn_stats.h"
@@ -48,7 +54,15 @@ static param_export_t params[] = {
 		{"tls_cert", PARAM_STRING, &cn_conf.tls_cert},
 		{"tls_key", PARAM_STRING, &cn_conf.tls_key},
 		{"node", PARAM_STRING, &cn_conf.node},
-		{"drain_timeout", PARAM_INT, &cn_conf.drain_timeout_ms}, {0, 0, 0}};
+		{"breaker_failures", PARAM_INT, &cn_conf.breaker_failures},
+		{"breaker_cooldown", PARAM_INT, &cn_conf.breaker_cooldown_ms},
+		{"drain_timeout", PARAM_INT, &cn_conf.drain_timeout_ms},
+		{"outbox_db_url", PARAM_STRING, &cn_conf.outbox_db_url},
+		{"outbox_table", PARAM_STRING, &cn_conf.outbox_table},
+		{"resync_rate", PARAM_INT, &cn_conf.resync_rate},
+		{"events", PARAM_STRING, &cn_conf.events_list},
+		{"outbox_max", PARAM_INT, &cn_conf.outbox_max},
+		{"outbox_max_age", PARAM_INT, &cn_conf.outbox_max_age_s}, {0, 0, 0}};
 
 static int mod_init(void)
 {
@@ -56,18 +70,28 @@ static int mod_init(void)
 
 	if(cn_conf_check() < 0 || cn_body_init(cn_conf.body) < 0)
 		return -1;
+	cn_body_own_values(cn_pv_exports[0].getf);
 	capacity = cn_conf_capacity();
 	if(cn_park_init() < 0 || cn_expired_init() < 0 || cn_detect_init() < 0
-			|| cn_stats_init(cn_conf.endpoints) < 0 || cn_job_init(capacity) < 0
-			|| cn_device_init(capacity) < 0 || cn_http_proc_init() < 0
+			|| cn_stats_init(cn_conf.endpoints) < 0
+			|| cn_breaker_init(cn_conf.endpoints) < 0
+			|| cn_load_init(
+					   cn_conf.http_processes * cn_conf_posts_per_process())
+					   < 0
+			|| cn_job_init(capacity) < 0 || cn_device_init(capacity) < 0
+			|| cn_outbox_init() < 0 || cn_resync_init() < 0
+			|| cn_http_proc_init() < 0
+			|| cn_outbox_proc_init(cn_pv_set_event) < 0 || cn_binding_init() < 0
 			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
 		return -1;
 	if(rpc_register_array(cn_rpc_commands) != 0) {
 		LM_ERR("cannot register the RPC commands\n");
 		return -1;
 	}
-	register_procs(cn_conf.http_processes + cn_conf.verdict_processes);
-	cfg_register_child(cn_conf.http_processes + cn_conf.verdict_processes);
+	register_procs(cn_conf.http_processes + cn_conf.verdict_processes
+				   + cn_outbox_proc_count());
+	cfg_register_child(cn_conf.http_processes + cn_conf.verdict_processes
+					   + cn_outbox_proc_count());
 	return 0;
 }
 
@@ -77,7 +101,8 @@ static int child_init(int rank)
 		return cn_conf_check_fr_timer(cn_park_fr_timer_ms());
 	if(rank != PROC_MAIN)
 		return 0;
-	if(cn_http_proc_fork() < 0 || cn_verdict_proc_fork() < 0) {
+	if(cn_http_proc_fork() < 0 || cn_verdict_proc_fork() < 0
+			|| cn_outbox_proc_fork() < 0) {
 		LM_ERR("cannot start the processes\n");
 		return -1;
 	}
@@ -88,9 +113,13 @@ static void destroy(void)
 {
 	cn_verdict_proc_destroy();
 	cn_http_proc_destroy();
+	cn_resync_destroy();
+	cn_outbox_destroy();
 	cn_device_destroy();
 	cn_expired_destroy();
 	cn_job_destroy();
+	cn_load_destroy();
+	cn_breaker_destroy();
 	cn_stats_destroy();
 }
 

@@ -60,6 +60,8 @@ struct buffer
 
 /* What is rendered; one string value, before it is escaped; the same as valid
  * UTF-8. */
+static pv_getf_t own_values;
+
 static struct buffer out = {.max = CN_BODY_MAX};
 static struct buffer joined = {.max = CN_BODY_MAX};
 static struct buffer clean = {.max = CN_BODY_MAX * CN_UTF8_WORST};
@@ -150,7 +152,7 @@ static int append_contact(const struct cn_contact *c)
 {
 	str reason;
 
-	reason.s = (char *)cn_reason_name(c->reason);
+	reason.s = (char *)cn_reason_name(c->reason); /* none: empty, thus null */
 	reason.len = strlen(reason.s);
 	if(append_literal("{\"uri\":") < 0 || append_string(&c->uri) < 0
 			|| append_literal(",\"expires\":") < 0
@@ -165,8 +167,8 @@ static int append_contact(const struct cn_contact *c)
 					   < 0
 			|| append_literal(",\"path\":") < 0
 			|| append_string_or_null(&c->path) < 0
-			|| append_literal(",\"reason\":") < 0 || append_string(&reason) < 0
-			|| append_literal("}") < 0)
+			|| append_literal(",\"reason\":") < 0
+			|| append_string_or_null(&reason) < 0 || append_literal("}") < 0)
 		return -1;
 	return 0;
 }
@@ -177,7 +179,8 @@ static int append_contacts(const struct cn_event *ev)
 	int i;
 
 	for(i = 0; i < ev->contact_count; i++) {
-		if(ev->contacts[i].reason == CN_REASON_NONE)
+		if(ev->kind == CN_KIND_REGISTER
+				&& ev->contacts[i].reason == CN_REASON_NONE)
 			continue;
 		if(append_literal(between) < 0 || append_contact(&ev->contacts[i]) < 0)
 			return -1;
@@ -213,19 +216,35 @@ static int append_integer(const pv_value_t *value)
 	return append(&out, value->rs.s, value->rs.len);
 }
 
-static int append_value(struct sip_msg *msg, pv_elem_t *format)
+void cn_body_own_values(pv_getf_t get)
+{
+	own_values = get;
+}
+
+/* @return false: null */
+static bool get_value(struct sip_msg *msg, const struct cn_event *ev,
+		pv_spec_p spec, pv_value_t *value)
+{
+	if(ev->kind != CN_KIND_REGISTER && spec->getf != own_values)
+		return false;
+	return pv_get_spec_value(msg, spec, value) >= 0
+		   && !(value->flags & PV_VAL_NULL);
+}
+
+static int append_value(
+		struct sip_msg *msg, const struct cn_event *ev, pv_elem_t *format)
 {
 	pv_value_t value;
 
-	if(pv_get_spec_value(msg, format->spec, &value) < 0
-			|| (value.flags & PV_VAL_NULL))
+	if(!get_value(msg, ev, format->spec, &value))
 		return append_literal("null");
 	if((value.flags & PV_VAL_INT) && (value.flags & PV_TYPE_INT))
 		return append_integer(&value);
 	return append_string(&value.rs);
 }
 
-static int append_format(struct sip_msg *msg, pv_elem_t *format)
+static int append_format(
+		struct sip_msg *msg, const struct cn_event *ev, pv_elem_t *format)
 {
 	pv_value_t value;
 	pv_elem_t *e;
@@ -236,8 +255,7 @@ static int append_format(struct sip_msg *msg, pv_elem_t *format)
 		if(e->text.len > 0 && append(&joined, e->text.s, e->text.len) < 0)
 			return -1;
 		if(e->spec == NULL || e->spec->getf == NULL
-				|| pv_get_spec_value(msg, e->spec, &value) < 0
-				|| (value.flags & PV_VAL_NULL))
+				|| !get_value(msg, ev, e->spec, &value))
 			continue;
 		if(append(&joined, value.rs.s, value.rs.len) < 0)
 			return -1;
@@ -260,10 +278,10 @@ int cn_body_render(struct sip_msg *msg, const struct cn_event *ev, str *body)
 				err = append(&out, p->text.s, p->text.len);
 				break;
 			case PIECE_VALUE:
-				err = append_value(msg, p->format);
+				err = append_value(msg, ev, p->format);
 				break;
 			case PIECE_STRING:
-				err = append_format(msg, p->format);
+				err = append_format(msg, ev, p->format);
 				break;
 			case PIECE_CONTACTS:
 				err = append_contacts(ev);

@@ -9,6 +9,8 @@
 #ifndef CN_BODY_H
 #define CN_BODY_H
 
+#include "../../core/pvar.h"
+
 #include "cn_event.h"
 
 struct sip_msg;
@@ -24,9 +26,14 @@ struct sip_msg;
  */
 int cn_body_init(const char *text) CN_MUST;
 
+/* The pseudo-variables that need no SIP message: those with this function. For
+ * an event without a request (of any other kind than register) the others are
+ * null. */
+void cn_body_own_values(pv_getf_t get);
+
 /**
  * Fill the template in.
- * Process: SIP worker.
+ * Process: SIP worker; outbox, with any message, for an event without a request.
  *
  * @param body in memory of this process that the next call overwrites
  * @return 0, or -1: out of memory, or longer than CN_BODY_MAX

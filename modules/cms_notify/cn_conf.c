@@ -32,6 +32,13 @@ struct cn_conf cn_conf = {
 		.max_answer_size = 16384,
 		.identity_name = "contact",
 		.http_version_name = "1.1",
+		.breaker_failures = 5,
+		.breaker_cooldown_ms = 2000,
+		.outbox_table = "cms_outbox",
+		.outbox_max = 100000,
+		.outbox_max_age_s = 86400,
+		.resync_rate = 100,
+		.events_list = "register",
 		.drain_timeout_ms = 3000,
 };
 
@@ -81,6 +88,11 @@ static int check_ranges(void)
 			{"queue_size", &cn_conf.queue_size, 1, 1000000},
 			{"max_answer_size", &cn_conf.max_answer_size, 256, 16777216},
 			{"detect_reboot", &cn_conf.detect_reboot, 0, 1},
+			{"breaker_failures", &cn_conf.breaker_failures, 1, 1000000},
+			{"breaker_cooldown", &cn_conf.breaker_cooldown_ms, 10, 600000},
+			{"outbox_max", &cn_conf.outbox_max, 1, 10000000},
+			{"resync_rate", &cn_conf.resync_rate, 1, 100000},
+			{"outbox_max_age", &cn_conf.outbox_max_age_s, 1, 31536000},
 			{"drain_timeout", &cn_conf.drain_timeout_ms, 0, CN_TIMEOUT_MAX_MS},
 	};
 	size_t i;
@@ -226,6 +238,85 @@ static int find_node(void)
 	return 0;
 }
 
+/* The table's name becomes a part of SQL statements. */
+static int check_outbox(void)
+{
+	static const char name[] = "abcdefghijklmnopqrstuvwxyz"
+							   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+	const char *table = cn_conf.outbox_table;
+	int err = 0;
+
+	if(cn_conf.outbox_db_url && cn_conf.outbox_db_url[0] == '\0')
+		cn_conf.outbox_db_url = NULL;
+	if(table[0] == '\0' || strspn(table, name) != strlen(table)) {
+		LM_ERR("outbox_table is \"%s\", must be letters, digits and _\n",
+				table);
+		err = -1;
+	}
+	if(cn_conf.outbox_db_url && cn_conf.node
+			&& strlen(cn_conf.node) > CN_NODE_MAX) {
+		LM_ERR("node has %zu characters, with an outbox it must have at most "
+			   "%d\n",
+				strlen(cn_conf.node), CN_NODE_MAX);
+		err = -1;
+	}
+	return err;
+}
+
+static int check_event(const char *name, size_t len, bool *registers)
+{
+	static const struct
+	{
+		const char *name;
+		bool *wanted;
+	} leaving[] = {{"unregister", &cn_conf.events_unregister},
+			{"expire", &cn_conf.events_expire}};
+	size_t i;
+
+	if(len == strlen("register") && strncmp(name, "register", len) == 0) {
+		*registers = true;
+		return 0;
+	}
+	for(i = 0; i < sizeof(leaving) / sizeof(leaving[0]); i++) {
+		if(len == strlen(leaving[i].name)
+				&& strncmp(name, leaving[i].name, len) == 0) {
+			*leaving[i].wanted = true;
+			return 0;
+		}
+	}
+	LM_ERR("events has \"%.*s\", there are register, unregister and expire\n",
+			(int)len, name);
+	return -1;
+}
+
+static int check_events(void)
+{
+	const char *p = cn_conf.events_list;
+	bool registers = false;
+	int err = 0;
+
+	while(*p) {
+		size_t len = strcspn(p, ", ");
+
+		if(len > 0 && check_event(p, len, &registers) < 0)
+			err = -1;
+		p += len + strspn(p + len, ", ");
+	}
+	if(!registers) {
+		LM_ERR("events is \"%s\", it must have register\n",
+				cn_conf.events_list);
+		err = -1;
+	}
+	if((cn_conf.events_unregister || cn_conf.events_expire)
+			&& cn_conf.outbox_db_url == NULL) {
+		LM_ERR("events is \"%s\", all but register go through the outbox: set "
+			   "outbox_db_url\n",
+				cn_conf.events_list);
+		err = -1;
+	}
+	return err;
+}
+
 int cn_conf_check(void)
 {
 	int err = 0, i;
@@ -239,6 +330,8 @@ int cn_conf_check(void)
 	err |= check_names();
 	err |= check_files();
 	err |= find_node();
+	err |= check_outbox();
+	err |= check_events();
 	for(i = 0; i < cn_conf.http_headers; i++)
 		err |= check_header(cn_conf.http_header[i], i + 1);
 	return err ? -1 : 0;

@@ -12,6 +12,7 @@
 
 #define CN_ENDPOINTS_MAX 8
 #define CN_HEADERS_MAX 32
+#define CN_NODE_MAX 64 /* with an outbox: a column's size */
 
 enum cn_identity
 {
@@ -52,6 +53,16 @@ struct cn_conf
 	char *tls_cert;
 	char *tls_key;
 	char *node;
+	int breaker_failures;
+	int breaker_cooldown_ms;
+	char *outbox_db_url; /* NULL: no outbox */
+	char *outbox_table;
+	int outbox_max;
+	int outbox_max_age_s;
+	int resync_rate; /* events a second */
+	char *events_list;
+	bool events_unregister;
+	bool events_expire;
 	int drain_timeout_ms;
 };
 

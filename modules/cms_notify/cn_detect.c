@@ -17,6 +17,13 @@
 
 static usrloc_api_t usrloc;
 
+/* The tables that the script names. */
+static struct
+{
+	struct udomain *tables[CN_TABLES_MAX];
+	int count;
+} added;
+
 /* Under usrloc's lock: copies and returns. A binding that was deleted while
  * usrloc writes back is purged like an expired one, but has a mark. */
 static void on_binding(ucontact_t *binding, int type, void *unused)
@@ -56,8 +63,28 @@ struct udomain *cn_detect_table(const char *name)
 struct udomain *cn_detect_add_table(const char *name)
 {
 	struct udomain *table;
+	int i;
 
-	return usrloc.register_udomain(name, &table) < 0 ? NULL : table;
+	if(usrloc.register_udomain(name, &table) < 0)
+		return NULL;
+	for(i = 0; i < added.count && added.tables[i] != table; i++)
+		;
+	if(i == added.count && i < CN_TABLES_MAX)
+		added.tables[added.count++] = table;
+	return table;
+}
+
+int cn_detect_tables(struct udomain **tables, int max)
+{
+	int i;
+
+	if(added.count == 0) {
+		tables[0] = cn_detect_table("location");
+		return tables[0] ? 1 : 0;
+	}
+	for(i = 0; i < added.count && i < max; i++)
+		tables[i] = added.tables[i];
+	return i;
 }
 
 int cn_detect_read(struct sip_msg *msg, struct cn_event *ev)

@@ -24,6 +24,10 @@ struct udomain *cn_detect_add_table(const char *name);
 /* The usrloc table of this name. @return NULL: there is none */
 struct udomain *cn_detect_table(const char *name);
 
+/* The tables of cn_detect_add_table(); where there are none, "location". @return how many, at most max */
+int cn_detect_tables(struct udomain **tables, int max);
+#define CN_TABLES_MAX 8
+
 /* Read a REGISTER: cn_request_read() in usrloc's terms. */
 int cn_detect_read(struct sip_msg *msg, struct cn_event *ev) CN_MUST;
 

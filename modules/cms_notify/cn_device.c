@@ -88,6 +88,24 @@ static struct cn_job *find(struct slot *slot, const struct cn_event *ev)
 	return NULL;
 }
 
+bool cn_device_quiet(const str *key, unsigned hash, unsigned generation)
+{
+	struct slot *slot = slot_of(hash);
+	struct cn_job *job;
+	bool quiet;
+
+	lock_get(&slot->lock);
+	quiet = slot->generation == generation;
+	for(job = slot->first; job && quiet; job = *cn_job_next(job)) {
+		const str *other = cn_job_device(job);
+
+		quiet = other->len != key->len
+				|| memcmp(other->s, key->s, key->len) != 0;
+	}
+	lock_release(&slot->lock);
+	return quiet;
+}
+
 bool cn_device_joinable(const struct cn_event *ev)
 {
 	struct slot *slot = slot_of(ev->hash);

@@ -26,6 +26,13 @@ void cn_device_destroy(void);
 /* Read it before looking at the bindings: what has changed since then shows. */
 unsigned cn_device_generation(unsigned hash);
 
+/**
+ * Is nothing of the device under way, and has nothing of its slot ended since?
+ *
+ * @param generation as it was read then
+ */
+bool cn_device_quiet(const str *key, unsigned hash, unsigned generation);
+
 /* Would the event join another one? May be outdated when it is read. */
 bool cn_device_joinable(const struct cn_event *ev);
 

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -48,6 +49,80 @@ void cn_event_stamp(struct cn_event *ev)
 	n = strftime(ev->time, sizeof(ev->time), "%Y-%m-%dT%H:%M:%S", &tm);
 	snprintf(ev->time + n, sizeof(ev->time) - n, ".%03uZ",
 			(unsigned)(tv.tv_usec / 1000) % 1000);
+}
+
+/* Where the strings of an event and of a contact are. */
+static const size_t event_strings[] = {offsetof(struct cn_event, key),
+		offsetof(struct cn_event, aor), offsetof(struct cn_event, username),
+		offsetof(struct cn_event, domain), offsetof(struct cn_event, auth_user),
+		offsetof(struct cn_event, realm), offsetof(struct cn_event, source_ip),
+		offsetof(struct cn_event, user_agent),
+		offsetof(struct cn_event, call_id)};
+static const size_t contact_strings[] = {offsetof(struct cn_contact, uri),
+		offsetof(struct cn_contact, instance),
+		offsetof(struct cn_contact, received),
+		offsetof(struct cn_contact, path)};
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static str *string_at(void *thing, size_t offset)
+{
+	return (str *)((char *)thing + offset);
+}
+
+static size_t strings_size(void *thing, const size_t *offsets, size_t count)
+{
+	size_t size = 0, i;
+
+	for(i = 0; i < count; i++)
+		size += string_at(thing, offsets[i])->len;
+	return size;
+}
+
+/* Let the strings of a copy point to copies. @return after the last one */
+static char *copy_strings(
+		void *thing, const size_t *offsets, size_t count, char *p)
+{
+	size_t i;
+
+	for(i = 0; i < count; i++) {
+		str *s = string_at(thing, offsets[i]);
+
+		if(s->len > 0)
+			memcpy(p, s->s, s->len);
+		s->s = p;
+		p += s->len;
+	}
+	return p;
+}
+
+size_t cn_event_size(const struct cn_event *ev)
+{
+	size_t size = sizeof(*ev) + ev->contact_count * sizeof(*ev->contacts);
+	int i;
+
+	size += strings_size((void *)ev, event_strings, COUNT(event_strings));
+	for(i = 0; i < ev->contact_count; i++)
+		size += strings_size(
+				&ev->contacts[i], contact_strings, COUNT(contact_strings));
+	return size;
+}
+
+struct cn_event *cn_event_copy(const struct cn_event *ev, void *place)
+{
+	struct cn_event *copy = place;
+	char *p;
+	int i;
+
+	*copy = *ev;
+	copy->contacts = (struct cn_contact *)(copy + 1);
+	p = (char *)(copy->contacts + ev->contact_count);
+	p = copy_strings(copy, event_strings, COUNT(event_strings), p);
+	for(i = 0; i < ev->contact_count; i++) {
+		copy->contacts[i] = ev->contacts[i];
+		p = copy_strings(
+				&copy->contacts[i], contact_strings, COUNT(contact_strings), p);
+	}
+	return copy;
 }
 
 static str bare_instance(const str *s)

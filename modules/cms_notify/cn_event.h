@@ -39,11 +39,12 @@ struct cn_event
 	str realm;	   /* empty: none */
 	str source_ip;
 	unsigned source_port;
-	const char *transport; /* udp, tcp, tls, ... */
+	const char *transport; /* udp, tcp, tls, ...; NULL: not known */
 	str user_agent;		   /* empty: none */
 	str call_id;
 	unsigned cseq;
-	bool star;			   /* Contact: * */
+	bool star; /* Contact: * */
+	enum cn_kind kind;
 	enum cn_reason reason; /* of the first new contact; NONE: nothing new */
 	struct cn_contact *contacts;
 	int contact_count;
@@ -52,6 +53,17 @@ struct cn_event
 /* Give the event its id, which no other event of any server has, and its time.
  * Process: any. */
 void cn_event_stamp(struct cn_event *ev);
+
+/* Room that a copy of an event takes. */
+size_t cn_event_size(const struct cn_event *ev);
+
+/**
+ * Copy an event with all that it points to.
+ *
+ * @param place cn_event_size() bytes, aligned for anything
+ * @return the copy, at the beginning of that
+ */
+struct cn_event *cn_event_copy(const struct cn_event *ev, void *place);
 
 /* Do two contacts mean the same device (identity: see cn_conf.h)? */
 bool cn_contact_same_instance(const str *a, const str *b);

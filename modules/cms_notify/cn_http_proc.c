@@ -11,10 +11,13 @@
 #include "../../core/sr_module.h"
 
 #include "cn_body.h"
+#include "cn_breaker.h"
 #include "cn_conf.h"
+#include "cn_device.h"
 #include "cn_drain.h"
 #include "cn_http.h"
 #include "cn_http_proc.h"
+#include "cn_load.h"
 #include "cn_ring.h"
 #include "cn_stats.h"
 #include "cn_verdict_proc.h"
@@ -28,17 +31,20 @@ struct post
 {
 	struct post *next; /* in the list of the free ones */
 	struct cn_job *job;
+	bool spare; /* of the outbox */
 	int endpoint;
 	int64_t began_us; /* this attempt */
 };
 
 static struct cn_ring *ring;
+static struct cn_ring *spare; /* events of the outbox; NULL: there is none */
+static struct cn_ring *ended; /* the same, back */
 
 /* of one HTTP process */
 static struct cn_http *http;
 static struct post *posts;
 static struct post *free_posts;
-static bool endpoint_down[CN_ENDPOINTS_MAX];
+static int spare_posts; /* under way for the outbox */
 
 int cn_http_proc_init(void)
 {
@@ -52,13 +58,30 @@ int cn_http_proc_init(void)
 		}
 	}
 	ring = cn_ring_new(cn_conf_capacity());
-	return ring ? 0 : -1;
+	if(ring == NULL)
+		return -1;
+	if(cn_conf.outbox_db_url == NULL)
+		return 0;
+	spare = cn_ring_new(cn_http_proc_spare());
+	ended = cn_ring_new(cn_http_proc_spare());
+	return spare && ended ? 0 : -1;
+}
+
+static void free_jobs(struct cn_ring *of)
+{
+	struct cn_job *job;
+
+	while(of && (job = cn_ring_take(of)) != NULL)
+		cn_job_free(job);
+	cn_ring_free(of);
 }
 
 void cn_http_proc_destroy(void)
 {
 	cn_ring_free(ring);
-	ring = NULL;
+	free_jobs(spare);
+	free_jobs(ended);
+	ring = spare = ended = NULL;
 }
 
 void cn_http_proc_give(struct cn_job *job)
@@ -71,28 +94,80 @@ void cn_http_proc_give(struct cn_job *job)
 				cn_job_id(job)->s);
 }
 
-/* The edge, not each request: an operator reads this. */
-static void note_endpoint(int endpoint, const struct cn_http_result *result)
+static int spare_most(void)
 {
-	bool down = result->cause != CN_CAUSE_none;
+	int most = cn_conf_posts_per_process() / 4;
 
-	if(down == endpoint_down[endpoint])
+	return most > 0 ? most : 1;
+}
+
+int cn_http_proc_spare(void)
+{
+	return cn_conf.http_processes * spare_most();
+}
+
+void cn_http_proc_give_spare(struct cn_job *job)
+{
+	void *item = job;
+
+	if(cn_ring_push(spare, &item) < 0)
+		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
+				cn_job_id(job)->s);
+}
+
+struct cn_job *cn_http_proc_take_ended(void)
+{
+	return cn_ring_take(ended);
+}
+
+struct cn_ring *cn_http_proc_ended(void)
+{
+	return ended;
+}
+
+static void give_back(struct cn_job *job)
+{
+	void *item = job;
+
+	if(cn_ring_push(ended, &item) < 0)
+		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
+				cn_job_id(job)->s);
+}
+
+/* A CMS that has the event in its hands (409) works; being out of memory is our
+ * own fault. The log shows the edge, not each request. */
+static void report(int endpoint, const struct cn_http_result *result)
+{
+	enum cn_cause cause = result->cause;
+
+	if(cause == CN_CAUSE_memory)
 		return;
-	endpoint_down[endpoint] = down;
-	if(down)
-		LM_NOTICE("the CMS at endpoint %d gives no usable answer: %s, HTTP "
-				  "status %ld (%s)\n",
-				endpoint + 1, cn_cause_name(result->cause), result->status,
-				result->detail);
-	else
-		LM_NOTICE("the CMS at endpoint %d answers again\n", endpoint + 1);
+	if(!cn_policy_moves_on(cause, result->status))
+		cause = CN_CAUSE_none;
+	switch(cn_breaker_report(endpoint, cause, cn_now_us())) {
+		case CN_BREAKER_SAME:
+			break;
+		case CN_BREAKER_WENT:
+			LM_NOTICE("the CMS at endpoint %d is away: %s, HTTP status %ld "
+					  "(%s)\n",
+					endpoint + 1, cn_cause_name(result->cause), result->status,
+					result->detail);
+			break;
+		case CN_BREAKER_BACK:
+			LM_NOTICE("the CMS at endpoint %d is back\n", endpoint + 1);
+			break;
+	}
 }
 
 static void pass_on(struct cn_job *job, const struct cn_outcome *outcome)
 {
 	/* lost: the watchdog has ended it */
-	if(cn_job_decide(job, outcome))
-		cn_verdict_proc_give(job);
+	if(cn_job_decide(job, outcome)) {
+		if(cn_job_row(job) != 0)
+			give_back(job);
+		else
+			cn_verdict_proc_give(job);
+	}
 	cn_job_release(job);
 }
 
@@ -124,29 +199,48 @@ static void end_post(struct post *post, const struct cn_http_result *result)
 
 static void free_post(struct post *post)
 {
+	spare_posts -= post->spare;
 	post->job = NULL;
 	post->next = free_posts;
 	free_posts = post;
 	cn_stats_gauge(CN_GAUGE_in_flight, -1);
 }
 
-static int attempt(struct post *post)
+/* Could another endpoint follow this one? */
+static bool is_last(int endpoint, int64_t now)
+{
+	while(++endpoint < cn_conf.endpoints) {
+		if(cn_breaker_would_pass(endpoint, now))
+			return false;
+	}
+	return true;
+}
+
+/* Send to the first endpoint from this one on that takes it.
+ * @return CN_CAUSE_none: under way */
+static enum cn_cause attempt(struct post *post, int endpoint)
 {
 	struct cn_http_request request;
 	int64_t now = cn_now_us();
 
-	request.endpoint = post->endpoint;
+	while(endpoint < cn_conf.endpoints && !cn_breaker_pass(endpoint, now))
+		endpoint++;
+	if(endpoint == cn_conf.endpoints)
+		return cn_breaker_cause(0);
+	request.endpoint = endpoint;
 	request.id = *cn_job_id(post->job);
 	request.body = *cn_job_body(post->job);
 	request.timeout_ms =
 			cn_policy_attempt_ms((cn_job_deadline_us(post->job) - now) / 1000,
-					cn_conf.attempt_timeout_ms,
-					post->endpoint == cn_conf.endpoints - 1);
+					cn_conf.attempt_timeout_ms, is_last(endpoint, now));
+	post->endpoint = endpoint;
 	post->began_us = now;
-	if(cn_http_post(http, &request, post) < 0)
-		return -1;
-	cn_stats_attempt_begin(post->endpoint);
-	return 0;
+	if(cn_http_post(http, &request, post) < 0) {
+		cn_breaker_report(endpoint, CN_CAUSE_memory, now);
+		return CN_CAUSE_memory;
+	}
+	cn_stats_attempt_begin(endpoint);
+	return CN_CAUSE_none;
 }
 
 static void on_done(void *user, const struct cn_http_result *result)
@@ -157,15 +251,13 @@ static void on_done(void *user, const struct cn_http_result *result)
 	cn_stats_attempt_end(post->endpoint, result->cause,
 			(unsigned)result->status, now - post->began_us);
 	cn_stats_latency(CN_LATENCY_HTTP, now - post->began_us);
-	note_endpoint(post->endpoint, result);
+	if(result->cause == CN_CAUSE_none)
+		cn_load_answered(now - post->began_us);
+	report(post->endpoint, result);
 	if(cn_policy_moves_on(result->cause, result->status)
-			&& post->endpoint + 1 < cn_conf.endpoints
-			&& now < cn_job_deadline_us(post->job)
-			&& !cn_job_decided(post->job)) {
-		post->endpoint++;
-		if(attempt(post) == 0)
-			return;
-	}
+			&& now < cn_job_deadline_us(post->job) && !cn_job_decided(post->job)
+			&& attempt(post, post->endpoint + 1) == CN_CAUSE_none)
+		return;
 	end_post(post, result);
 	free_post(post);
 }
@@ -175,10 +267,17 @@ static bool is_overdue(const void *job)
 	return cn_job_deadline_us(job) <= cn_now_us();
 }
 
+/* Nobody to send to, and nobody about to find out: waiting is no use. */
+static bool all_away(int64_t now)
+{
+	return is_last(-1, now);
+}
+
 static void begin(struct cn_job *job)
 {
 	struct post *post = free_posts;
 	int64_t now = cn_now_us();
+	enum cn_cause cause;
 
 	if(cn_job_decided(job)) {
 		cn_job_release(job);
@@ -188,48 +287,103 @@ static void begin(struct cn_job *job)
 		fail(job, CN_CAUSE_timeout);
 		return;
 	}
-	cn_stats_latency(CN_LATENCY_QUEUE, now - cn_job_parked_us(job));
+	if(cn_job_row(job) == 0)
+		cn_stats_latency(CN_LATENCY_QUEUE, now - cn_job_parked_us(job));
 	cn_job_set_sent(job, now);
 	post->job = job;
-	post->endpoint = 0;
-	if(attempt(post) < 0) {
+	post->spare = cn_job_row(job) != 0;
+	cause = attempt(post, 0);
+	if(cause != CN_CAUSE_none) {
 		post->job = NULL;
-		fail(job, CN_CAUSE_memory);
+		fail(job, cause);
 		return;
 	}
 	free_posts = post->next;
+	spare_posts += post->spare;
 	cn_stats_gauge(CN_GAUGE_in_flight, 1);
 }
 
-/* Begin as many posts as there is room for; end what waited too long. */
+/* The next job that something can be done with: where there is room for a post
+ * any job, otherwise one that waits in vain. */
+static struct cn_job *next_job(void)
+{
+	if(free_posts || all_away(cn_now_us()))
+		return cn_ring_take(ring);
+	return cn_ring_take_if(ring, is_overdue);
+}
+
 static void take_jobs(void)
 {
 	struct cn_job *job;
 
-	while((job = free_posts ? cn_ring_take(ring)
-							: cn_ring_take_if(ring, is_overdue))
-			!= NULL) {
+	while((job = next_job()) != NULL) {
 		cn_stats_gauge(CN_GAUGE_queued, -1);
 		if(free_posts)
 			begin(job);
 		else
-			fail(job, CN_CAUSE_timeout);
+			fail(job, is_overdue(job) ? CN_CAUSE_timeout : cn_breaker_cause(0));
+	}
+}
+
+static bool has_spare(void)
+{
+	return spare != NULL && free_posts != NULL && spare_posts < spare_most();
+}
+
+/* Something of the device has been or is under way since the event was taken
+ * out of the table: it may be outdated. */
+static bool is_late(struct cn_job *job)
+{
+	return !cn_device_quiet(
+			cn_job_device(job), cn_job_hash(job), cn_job_change(job));
+}
+
+static void take_spare(void)
+{
+	struct cn_job *job;
+
+	while(has_spare() && cn_ring_count(ring) == 0
+			&& (job = cn_ring_take(spare)) != NULL) {
+		if(is_late(job))
+			fail(job, CN_CAUSE_busy);
+		else
+			begin(job);
 	}
 }
 
 /* Who has no connection free must not be the one that a new job wakes: it
  * leaves the ring's descriptor to the other processes. */
-static void watch_ring(bool wanted)
+static void watch(struct cn_ring *of, bool wanted, bool *watched)
 {
-	static bool watched;
-
-	if(wanted == watched)
+	if(wanted == *watched)
 		return;
 	if(!wanted)
-		cn_http_unwatch(http, cn_ring_fd(ring));
-	else if(cn_http_watch(http, cn_ring_fd(ring)) < 0)
+		cn_http_unwatch(http, cn_ring_fd(of));
+	else if(cn_http_watch(http, cn_ring_fd(of)) < 0)
 		return;
-	watched = wanted;
+	*watched = wanted;
+}
+
+static void watch_rings(bool wanted, bool wants_spare)
+{
+	static bool ring_watched, spare_watched;
+
+	watch(ring, wanted, &ring_watched);
+	if(spare)
+		watch(spare, wants_spare, &spare_watched);
+}
+
+/* With nothing to do but to wait for answers. */
+static void sleep_until_woken(bool wants_spare)
+{
+	if(!cn_ring_sleep(ring))
+		return;
+	if(!wants_spare || cn_ring_sleep(spare)) {
+		cn_http_run(http, -1);
+		if(wants_spare)
+			cn_ring_wake(spare);
+	}
+	cn_ring_wake(ring);
 }
 
 static void fail_waiting(enum cn_cause cause)
@@ -240,6 +394,8 @@ static void fail_waiting(enum cn_cause cause)
 		cn_stats_gauge(CN_GAUGE_queued, -1);
 		fail(job, cause);
 	}
+	while(spare && (job = cn_ring_take(spare)) != NULL)
+		fail(job, CN_CAUSE_busy);
 }
 
 /* The server stops: what waits has waited in vain, what is under way gets its
@@ -248,7 +404,7 @@ static void drain(void)
 {
 	int most = cn_conf_posts_per_process(), i;
 
-	watch_ring(false);
+	watch_rings(false, false);
 	for(;;) {
 		bool busy = false;
 		int64_t left = cn_drain_left_us();
@@ -270,16 +426,18 @@ static void drain(void)
 
 static void run(void)
 {
+	bool wants_spare;
+
 	while(!cn_drain_asked()) {
 		cfg_update(); /* the log level, for one */
 		take_jobs();
-		watch_ring(free_posts != NULL);
-		if(free_posts == NULL) {
+		take_spare();
+		wants_spare = has_spare();
+		watch_rings(free_posts != NULL, wants_spare);
+		if(free_posts == NULL)
 			cn_http_run(http, CN_RING_LOOK_MS);
-		} else if(cn_ring_sleep(ring)) {
-			cn_http_run(http, -1);
-			cn_ring_wake(ring);
-		}
+		else
+			sleep_until_woken(wants_spare);
 	}
 	drain();
 }

@@ -9,6 +9,7 @@
 #include "../../core/dprint.h"
 #include "../../core/mem/shm_mem.h"
 
+#include "cn_about.h"
 #include "cn_conf.h"
 #include "cn_job.h"
 #include "cn_stats.h"
@@ -39,7 +40,11 @@ struct cn_job
 	str id;
 	str key;
 	str aor;
-	str body; /* last in the block: its place is reused for the answer */
+	str about;
+	str body;		 /* last in the block: its place is reused for the answer */
+	int64_t row;	 /* in the outbox, 0: a registration */
+	unsigned change; /* of the device, when the row was taken */
+	enum cn_deferral deferral;
 	int key_count;
 	struct key keys[];
 };
@@ -100,20 +105,20 @@ static char *put(str *to, const str *from, char *p)
 	return p + from->len;
 }
 
-static size_t strings_size(
-		const struct cn_event *ev, const str *body, const str *callback)
+static size_t strings_size(const struct cn_event *ev, const str *about,
+		const str *body, const str *callback)
 {
 	size_t size = CN_ID_LEN + ev->key.len + ev->aor.len + body->len;
 	int i;
 
-	size += callback->len + 1;
+	size += about->len + callback->len + 1;
 	for(i = 0; i < ev->contact_count; i++)
 		size += ev->contacts[i].uri.len + ev->contacts[i].instance.len;
 	return size;
 }
 
 static void copy_strings(struct cn_job *job, const struct cn_event *ev,
-		const str *body, const str *callback)
+		const str *about, const str *body, const str *callback)
 {
 	str id = {(char *)ev->id, CN_ID_LEN};
 	char *p = (char *)&job->keys[ev->contact_count];
@@ -128,6 +133,7 @@ static void copy_strings(struct cn_job *job, const struct cn_event *ev,
 	p = put(&job->id, &id, p);
 	p = put(&job->key, &ev->key, p);
 	p = put(&job->aor, &ev->aor, p);
+	p = put(&job->about, about, p);
 	p = put_name(&job->waiter.callback, callback, p);
 	put(&job->body, body, p);
 }
@@ -149,19 +155,23 @@ enum cn_cause cn_job_new(const struct cn_event *ev, const str *body,
 {
 	struct cn_job *job;
 	size_t fixed = sizeof(*job) + ev->contact_count * sizeof(struct key);
+	char text[CN_ABOUT_MAX + 1];
+	str about = {text, 0};
 
 	*out = NULL;
+	cn_about_write(ev, text);
+	about.len = strlen(text);
 	if(atomic_add(jobs.count, 1) > jobs.capacity) {
 		atomic_dec(jobs.count);
 		return CN_CAUSE_busy;
 	}
-	job = shm_malloc(fixed + strings_size(ev, body, callback));
+	job = shm_malloc(fixed + strings_size(ev, &about, body, callback));
 	if(job == NULL) {
 		atomic_dec(jobs.count);
 		return CN_CAUSE_memory;
 	}
 	memset(job, 0, fixed);
-	copy_strings(job, ev, body, callback);
+	copy_strings(job, ev, &about, body, callback);
 	init_waiter(&job->waiter, ev);
 	job->waiter.block = job;
 	atomic_set(&job->holders, 2);
@@ -174,14 +184,39 @@ enum cn_cause cn_job_new(const struct cn_event *ev, const str *body,
 	return CN_CAUSE_none;
 }
 
+struct cn_job *cn_job_new_delivery(int64_t row, const str *id,
+		const str *device, unsigned hash, unsigned change, const str *body)
+{
+	size_t size = sizeof(struct cn_job) + id->len + device->len + body->len;
+	struct cn_job *job = shm_malloc(size);
+	char *p;
+
+	if(job == NULL)
+		return NULL;
+	memset(job, 0, sizeof(*job));
+	p = put(&job->id, id, (char *)(job + 1));
+	p = put(&job->key, device, p);
+	job->aor = job->key;
+	put(&job->body, body, p);
+	atomic_set(&job->holders, 2);
+	atomic_set(&job->decided, 0);
+	job->row = row;
+	job->hash = hash;
+	job->change = change;
+	job->parked_us = cn_now_us();
+	job->deadline_us = INT64_MAX;
+	return job;
+}
+
 void cn_job_free(struct cn_job *job)
 {
 	if(job == NULL)
 		return;
+	if(job->row == 0)
+		atomic_dec(jobs.count);
 	if(job->answer)
 		shm_free(job->answer);
 	shm_free(job);
-	atomic_dec(jobs.count);
 }
 
 void cn_job_release(struct cn_job *job)
@@ -227,9 +262,29 @@ const str *cn_job_aor(const struct cn_job *job)
 	return &job->aor;
 }
 
+const str *cn_job_device(const struct cn_job *job)
+{
+	return &job->key;
+}
+
+const str *cn_job_about(const struct cn_job *job)
+{
+	return &job->about;
+}
+
 const str *cn_job_body(const struct cn_job *job)
 {
 	return &job->body;
+}
+
+int64_t cn_job_row(const struct cn_job *job)
+{
+	return job->row;
+}
+
+unsigned cn_job_change(const struct cn_job *job)
+{
+	return job->change;
 }
 
 enum cn_reason cn_job_reason(const struct cn_job *job)
@@ -250,6 +305,8 @@ int64_t cn_job_deadline_us(const struct cn_job *job)
 void cn_job_set_sent(struct cn_job *job, int64_t now_us)
 {
 	job->sent_us = now_us;
+	if(job->row != 0)
+		job->deadline_us = now_us + (int64_t)cn_conf.timeout_ms * 1000;
 }
 
 bool cn_job_sent(const struct cn_job *job)
@@ -257,10 +314,11 @@ bool cn_job_sent(const struct cn_job *job)
 	return job->sent_us != 0;
 }
 
-/* The answer takes the place of the request, which nobody needs any more. */
+/* The answer takes the place of the request, which nobody needs any more: when
+ * the CMS has decided. Otherwise the event may go to the outbox. */
 static char *room_for_answer(struct cn_job *job, int size)
 {
-	if(size <= job->body.len)
+	if(size <= job->body.len && job->outcome.verdict != CN_UNAVAILABLE)
 		return job->body.s;
 	job->answer = shm_malloc(size);
 	return job->answer;
@@ -308,6 +366,21 @@ bool cn_job_decided(const struct cn_job *job)
 const struct cn_outcome *cn_job_outcome(const struct cn_job *job)
 {
 	return &job->outcome;
+}
+
+enum cn_deferral cn_job_deferral(const struct cn_job *job)
+{
+	return job->deferral;
+}
+
+void cn_job_set_deferral(struct cn_job *job, enum cn_deferral deferral)
+{
+	job->deferral = deferral;
+	if(deferral != CN_NOT_STORED)
+		return;
+	job->outcome.cause = CN_CAUSE_outbox;
+	job->outcome.text.s = (char *)cn_cause_text(CN_CAUSE_outbox);
+	job->outcome.text.len = strlen(job->outcome.text.s);
 }
 
 struct cn_job **cn_job_next(struct cn_job *job)

@@ -41,6 +41,14 @@ struct cn_outcome
 	str body;			  /* the answer as received */
 };
 
+/* What has become of cms_defer(), which runs once for a job. */
+enum cn_deferral
+{
+	CN_NOT_TRIED,
+	CN_STORED,
+	CN_NOT_STORED
+};
+
 /* Process: main, before any fork. */
 int cn_job_init(unsigned capacity) CN_MUST;
 void cn_job_destroy(void);
@@ -62,6 +70,18 @@ bool cn_job_room(void);
  */
 enum cn_cause cn_job_new(const struct cn_event *ev, const str *body,
 		const str *callback, struct cn_job **job) CN_MUST;
+
+/**
+ * A job that takes an event out of the outbox to the CMS: nobody waits for it,
+ * it does not count against the capacity, its time begins with its POST.
+ * Process: outbox.
+ *
+ * @param change cn_device_generation(), as it was when the row was taken
+ * @return NULL: no memory
+ */
+struct cn_job *cn_job_new_delivery(int64_t row, const str *id,
+		const str *device, unsigned hash, unsigned change,
+		const str *body) CN_MUST;
 void cn_job_free(struct cn_job *job); /* nobody else holds it; NULL allowed */
 void cn_job_release(struct cn_job *job);
 
@@ -75,7 +95,12 @@ struct cn_waiter *cn_job_waiter(struct cn_job *job); /* the one in the job */
 /* What a job knows. The strings live as long as the job. */
 const str *cn_job_id(const struct cn_job *job);
 const str *cn_job_aor(const struct cn_job *job);
-const str *cn_job_body(const struct cn_job *job);
+const str *cn_job_device(const struct cn_job *job);
+const str *cn_job_about(const struct cn_job *job); /* see cn_about.h */
+const str *cn_job_body(
+		const struct cn_job *job);			  /* gone once the CMS decided */
+int64_t cn_job_row(const struct cn_job *job); /* 0: of a registration */
+unsigned cn_job_change(const struct cn_job *job);
 enum cn_reason cn_job_reason(const struct cn_job *job);
 int64_t cn_job_parked_us(const struct cn_job *job);
 int64_t cn_job_deadline_us(const struct cn_job *job);
@@ -97,6 +122,10 @@ bool cn_job_decide(
 bool cn_job_decided(const struct cn_job *job);
 const struct cn_outcome *cn_job_outcome(const struct cn_job *job);
 #define CN_TEXT_MAX 256
+
+/* Process: verdict. NOT_STORED shows as the outcome's cause. */
+enum cn_deferral cn_job_deferral(const struct cn_job *job);
+void cn_job_set_deferral(struct cn_job *job, enum cn_deferral deferral);
 
 /* For cn_device only: the chain of a slot and the waiters, under its lock. */
 struct cn_job **cn_job_next(struct cn_job *job);

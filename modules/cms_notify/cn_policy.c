@@ -54,6 +54,21 @@ const char *cn_reason_name(enum cn_reason reason)
 	return "";
 }
 
+const char *cn_kind_name(enum cn_kind kind)
+{
+	switch(kind) {
+		case CN_KIND_REGISTER:
+			return "register";
+		case CN_KIND_UNREGISTER:
+			return "unregister";
+		case CN_KIND_EXPIRE:
+			return "expire";
+		case CN_KIND_SNAPSHOT:
+			return "snapshot";
+	}
+	return "";
+}
+
 enum cn_verdict cn_policy_verdict(long status)
 {
 	if(status >= 200 && status < 300)
@@ -83,21 +98,29 @@ long cn_policy_attempt_ms(long left_ms, long attempt_ms, bool last)
 	return ms > 0 ? ms : 1; /* to libcurl 0 means: no limit */
 }
 
-unsigned cn_policy_retry_after(
-		unsigned waiting, unsigned capacity, unsigned cms_s, unsigned dice)
+unsigned cn_policy_retry_after(int64_t wait_us, unsigned cms_s, unsigned dice)
 {
-	enum
-	{
-		base_s = 2,
-		full_s = 28
-	};
-	unsigned least, seconds;
+	const unsigned max_s = CN_RETRY_AFTER_MAX_S;
+	unsigned seconds = 1;
 
-	if(waiting > capacity)
-		waiting = capacity;
-	least = base_s + (unsigned)((uint64_t)full_s * waiting / capacity);
-	if(least < cms_s)
-		least = cms_s < CN_RETRY_AFTER_MAX_S ? cms_s : CN_RETRY_AFTER_MAX_S;
-	seconds = least + dice % (least / 2 + 1);
-	return seconds < CN_RETRY_AFTER_MAX_S ? seconds : CN_RETRY_AFTER_MAX_S;
+	if(wait_us > 0)
+		seconds = wait_us / 1000000 < max_s ? (unsigned)(wait_us / 1000000) + 1
+											: max_s;
+	if(seconds < cms_s)
+		seconds = cms_s < max_s ? cms_s : max_s;
+	/* a second or two for those that come one by one, an eighth for a crowd,
+	 * which the moments given away have spread already */
+	seconds += dice % (seconds / 8 + 2);
+	return seconds < max_s ? seconds : max_s;
+}
+
+int cn_policy_backoff_ms(int failures, int first_ms, int cap_ms, unsigned dice)
+{
+	int ms = first_ms;
+
+	while(--failures > 0 && ms < cap_ms)
+		ms = ms > cap_ms / 2 ? cap_ms : ms * 2;
+	if(ms > cap_ms)
+		ms = cap_ms;
+	return ms - (int)(dice % (unsigned)(ms / 2 + 1));
 }

@@ -28,7 +28,8 @@ enum cn_verdict
 	X(too_big, 1, "the answer of the CMS is too big")                          \
 	X(bad_answer, 1, "the answer of the CMS is no valid HTTP")                 \
 	X(shutdown, 1, "this server is stopping")                                  \
-	X(memory, 1, "this server is out of memory")
+	X(memory, 1, "this server is out of memory")                               \
+	X(outbox, 0, "the event could not be stored in the outbox")
 
 enum cn_cause
 {
@@ -36,6 +37,15 @@ enum cn_cause
 	CN_CAUSES(CN_X)
 #undef CN_X
 			CN_CAUSE_COUNT
+};
+
+/* What the CMS is told. */
+enum cn_kind
+{
+	CN_KIND_REGISTER,
+	CN_KIND_UNREGISTER,
+	CN_KIND_EXPIRE,
+	CN_KIND_SNAPSHOT
 };
 
 /* Why the CMS is told; NONE: it is not. */
@@ -52,6 +62,7 @@ const char *cn_verdict_name(enum cn_verdict verdict);
 const char *cn_cause_name(enum cn_cause cause);
 const char *cn_cause_text(enum cn_cause cause);
 const char *cn_reason_name(enum cn_reason reason);
+const char *cn_kind_name(enum cn_kind kind);
 
 /**
  * What an HTTP status means for the device (contract: section 4 of the CMS
@@ -76,18 +87,29 @@ bool cn_policy_moves_on(enum cn_cause cause, long status);
 long cn_policy_attempt_ms(long left_ms, long attempt_ms, bool last);
 
 /**
- * Seconds for Retry-After (RFC 3261 section 20.33): grows with the share of
- * the capacity that is taken, is spread so that devices do not come back
- * together, and is never below what the CMS itself asked for.
+ * Seconds for Retry-After (RFC 3261 section 20.33): not before there is room
+ * for the device, not before the CMS itself said, and spread so that devices do
+ * not come back together.
  *
- * @param waiting   events under way
- * @param capacity  events that fit, > 0
- * @param cms_s     Retry-After of the CMS, 0: none
- * @param dice      any random number
+ * @param wait_us until there is room
+ * @param cms_s   Retry-After of the CMS, 0: none
+ * @param dice    any random number
  * @return 1 to CN_RETRY_AFTER_MAX_S
  */
-unsigned cn_policy_retry_after(
-		unsigned waiting, unsigned capacity, unsigned cms_s, unsigned dice);
+unsigned cn_policy_retry_after(int64_t wait_us, unsigned cms_s, unsigned dice);
 #define CN_RETRY_AFTER_MAX_S 3600
+
+/**
+ * How long to wait before another attempt: doubles with each failure up to the
+ * cap, and is spread over the upper half, so that what failed together does
+ * not come back together.
+ *
+ * @param failures in a row, at least 1
+ * @param first_ms after the first one
+ * @param cap_ms   at least first_ms
+ * @param dice     any random number
+ * @return milliseconds, first_ms / 2 to cap_ms
+ */
+int cn_policy_backoff_ms(int failures, int first_ms, int cap_ms, unsigned dice);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "cn_body.h"
 #include "cn_conf.h"
+#include "cn_load.h"
 #include "cn_pv.h"
 #include "cn_stats.h"
 
@@ -19,9 +20,11 @@ static struct
 {
 	const struct cn_event *event;
 	const struct cn_outcome *outcome;
+	struct cn_job *job; /* of the verdict */
 	str id;
 	enum cn_reason reason;
 	unsigned elapsed_ms;
+	unsigned retry_after; /* 0: not asked yet */
 	/* a failure's: */
 	struct cn_outcome failure;
 	char failure_id[CN_ID_LEN + 1];
@@ -34,10 +37,12 @@ void cn_pv_set_event(const struct cn_event *ev)
 	now.event = ev;
 }
 
-void cn_pv_set_verdict(const struct cn_job *job, const struct cn_waiter *waiter)
+void cn_pv_set_verdict(struct cn_job *job, const struct cn_waiter *waiter)
 {
 	now.outcome = job ? cn_job_outcome(job) : NULL;
+	now.job = job;
 	now.msg_id = 0;
+	now.retry_after = 0;
 	if(job == NULL)
 		return;
 	now.id = *cn_job_id(job);
@@ -60,9 +65,15 @@ void cn_pv_set_failure(
 	now.id.len = strlen(now.failure_id);
 	now.reason = ev->reason;
 	now.elapsed_ms = 0;
+	now.retry_after = 0;
 	now.outcome = NULL;
 	now.msg_id = msg->id;
 	now.pid = msg->pid;
+}
+
+struct cn_job *cn_pv_verdict_job(void)
+{
+	return now.outcome ? now.job : NULL;
 }
 
 static const struct cn_outcome *outcome_for(struct sip_msg *msg)
@@ -80,6 +91,14 @@ static int get_name(struct sip_msg *msg, pv_param_t *param, pv_value_t *res,
 		const char *name)
 {
 	return pv_get_strzval(msg, param, res, (char *)name);
+}
+
+static int get_name_or_null(struct sip_msg *msg, pv_param_t *param,
+		pv_value_t *res, const char *name)
+{
+	if(name == NULL || name[0] == '\0')
+		return pv_get_null(msg, param, res);
+	return get_name(msg, param, res, name);
 }
 
 static int get_str_or_null(struct sip_msg *msg, pv_param_t *param,
@@ -109,14 +128,18 @@ GET_OUTCOME(status, pv_get_uintval(msg, param, res, o->status))
 GET_OUTCOME(text, pv_get_strval(msg, param, res, (str *)&o->text))
 GET_OUTCOME(body, get_str_or_null(msg, param, res, &o->body))
 GET_OUTCOME(elapsed_ms, pv_get_uintval(msg, param, res, now.elapsed_ms))
-GET_OUTCOME(retry_after,
-		pv_get_uintval(msg, param, res,
-				cn_policy_retry_after(
-						(unsigned)cn_stats_gauge_value(CN_GAUGE_queued)
-								+ (unsigned)cn_stats_gauge_value(
-										CN_GAUGE_in_flight),
-						(unsigned)cn_conf_capacity(), o->retry_after,
-						(unsigned)kam_rand())))
+/* Asked once for each request, however often the script reads it: to ask is to
+ * give a moment away. */
+static unsigned retry_after(const struct cn_outcome *o)
+{
+	if(now.retry_after == 0)
+		now.retry_after = cn_policy_retry_after(
+				cn_load_reserve(
+						cn_stats_gauge_value(CN_GAUGE_queued), cn_now_us()),
+				o->retry_after, (unsigned)kam_rand());
+	return now.retry_after;
+}
+GET_OUTCOME(retry_after, pv_get_uintval(msg, param, res, retry_after(o)))
 
 /* -------- of both -------- */
 
@@ -132,7 +155,8 @@ static int show_id(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 static int show_reason(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 {
 	if(now.event)
-		return get_name(msg, param, res, cn_reason_name(now.event->reason));
+		return get_name_or_null(
+				msg, param, res, cn_reason_name(now.event->reason));
 	if(outcome_for(msg) == NULL)
 		return pv_get_null(msg, param, res);
 	return get_name(msg, param, res, cn_reason_name(now.reason));
@@ -151,16 +175,18 @@ static int show_reason(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 		return expression;                                           \
 	}
 
-GET_EVENT(event, get_name(msg, param, res, "register"))
+GET_EVENT(event, get_name(msg, param, res, cn_kind_name(ev->kind)))
 GET_EVENT(time, get_name(msg, param, res, ev->time))
 GET_EVENT(aor, pv_get_strval(msg, param, res, (str *)&ev->aor))
 GET_EVENT(username, pv_get_strval(msg, param, res, (str *)&ev->username))
 GET_EVENT(domain, get_str_or_null(msg, param, res, &ev->domain))
 GET_EVENT(auth_user, get_str_or_null(msg, param, res, &ev->auth_user))
 GET_EVENT(realm, get_str_or_null(msg, param, res, &ev->realm))
-GET_EVENT(source_ip, pv_get_strval(msg, param, res, (str *)&ev->source_ip))
-GET_EVENT(source_port, pv_get_uintval(msg, param, res, ev->source_port))
-GET_EVENT(transport, get_name(msg, param, res, ev->transport))
+GET_EVENT(source_ip, get_str_or_null(msg, param, res, &ev->source_ip))
+GET_EVENT(source_port,
+		ev->source_port ? pv_get_uintval(msg, param, res, ev->source_port)
+						: pv_get_null(msg, param, res))
+GET_EVENT(transport, get_name_or_null(msg, param, res, ev->transport))
 GET_EVENT(call_id, get_str_or_null(msg, param, res, &ev->call_id))
 GET_EVENT(cseq_number, pv_get_uintval(msg, param, res, ev->cseq))
 GET_EVENT(user_agent, get_str_or_null(msg, param, res, &ev->user_agent))

@@ -9,8 +9,13 @@
 #include "../../core/dprint.h"
 #include "../../core/mem/mem.h"
 
+#include "cn_binding.h"
+#include "cn_breaker.h"
 #include "cn_conf.h"
 #include "cn_device.h"
+#include "cn_outbox.h"
+#include "cn_outbox_db.h"
+#include "cn_resync.h"
 #include "cn_rpc.h"
 #include "cn_stats.h"
 
@@ -26,7 +31,8 @@ static void add_counters(rpc_t *rpc, void *reply)
 		rpc->struct_add(reply, "u", (char *)cn_stats_counter_name(i),
 				(unsigned)cn_stats_counter(i));
 	for(i = CN_CAUSE_none + 1; i < CN_CAUSE_COUNT; i++) {
-		if(i != CN_CAUSE_busy) /* one of the counters above */
+		/* a counter of that name is above, a gauge below */
+		if(i != CN_CAUSE_busy && i != CN_CAUSE_outbox)
 			rpc->struct_add(reply, "u", (char *)cn_cause_name(i),
 					(unsigned)cn_stats_cause_count(i));
 	}
@@ -50,12 +56,25 @@ static void add_latencies(rpc_t *rpc, void *reply)
 	}
 }
 
+/* @param state NULL: as it is */
+static void add_progress(rpc_t *rpc, void *reply, const char *state)
+{
+	struct cn_resync_progress p;
+
+	cn_resync_progress(&p);
+	if(state == NULL)
+		state = p.running ? "running" : "idle";
+	rpc->struct_add(reply, "ssddddd", "state", state, "aor", p.aor, "percent",
+			p.percent, "waiting", p.waiting, "sent", p.sent, "refused",
+			p.refused, "failed", p.failed);
+}
+
 static const char *const status_doc[] = {
 		"Counters, gauges and latencies at a glance", NULL};
 
 static void rpc_status(rpc_t *rpc, void *ctx)
 {
-	void *reply;
+	void *reply, *resync;
 
 	if(rpc->add(ctx, "{", &reply) < 0) {
 		rpc->fault(ctx, 500, "Internal error");
@@ -65,6 +84,9 @@ static void rpc_status(rpc_t *rpc, void *ctx)
 			"capacity", cn_conf_capacity());
 	add_counters(rpc, reply);
 	add_latencies(rpc, reply);
+	if(cn_outbox_exists()
+			&& rpc->struct_add(reply, "{", "resync", &resync) >= 0)
+		add_progress(rpc, resync, NULL);
 }
 
 /* Without a query, which may hold a secret. */
@@ -91,7 +113,8 @@ static void rpc_endpoints(rpc_t *rpc, void *ctx)
 		cn_stats_endpoint(i, &stats);
 		snprintf(url, sizeof(url), "%.*s", shown_length(cn_conf.cms_url[i]),
 				cn_conf.cms_url[i]);
-		rpc->struct_add(row, "dsuuusuu", "endpoint", i + 1, "url", url,
+		rpc->struct_add(row, "dssuuusuu", "endpoint", i + 1, "url", url,
+				"state", cn_breaker_state_name(cn_breaker_state(i)),
 				"in_flight", stats.in_flight, "attempts", stats.attempts,
 				"failures", stats.failures, "last_cause",
 				cn_cause_name(stats.last_cause), "last_status",
@@ -138,9 +161,170 @@ static void rpc_parked(rpc_t *rpc, void *ctx)
 	pkg_free(rows);
 }
 
+/* -------- the outbox -------- */
+
+#define CN_DEAD_DEFAULT 20
+#define CN_DEAD_MAX 1000
+
+static bool has_outbox(rpc_t *rpc, void *ctx)
+{
+	if(cn_outbox_exists())
+		return true;
+	rpc->fault(ctx, 400, "There is no outbox, set outbox_db_url");
+	return false;
+}
+
+static int seconds_since(int64_t created_us)
+{
+	return created_us ? (int)((cn_outbox_now_us() - created_us) / 1000000) : 0;
+}
+
+static int next_try_ms(void)
+{
+	int64_t left = cn_outbox_next_us() - cn_now_us();
+
+	return cn_outbox_next_us() == 0 || left < 0 ? 0 : (int)(left / 1000);
+}
+
+static void add_dead(rpc_t *rpc, void *list, const struct cn_row *row)
+{
+	void *one;
+
+	if(rpc->array_add(list, "{", &one) < 0)
+		return;
+	rpc->struct_add(one, "ssssddsds", "id", row->event_id, "device",
+			row->device, "event", row->event, "reason", row->reason, "age_s",
+			seconds_since(row->created_us), "attempts", row->attempts, "cause",
+			row->cause, "status", row->status, "why",
+			strcmp(row->cause, "none") == 0 ? "refused" : "too old");
+}
+
+static int add_all_dead(rpc_t *rpc, void *list, int max)
+{
+	struct cn_row *rows = pkg_malloc(max * sizeof(*rows));
+	int n, i;
+
+	if(rows == NULL)
+		return -1;
+	n = cn_outbox_db_dead(0, rows, max);
+	for(i = 0; i < n; i++)
+		add_dead(rpc, list, &rows[i]);
+	pkg_free(rows);
+	return n;
+}
+
+static const char *const outbox_doc[] = {
+		"What waits in the outbox, and the dead letters. Optional: how many of "
+		"these at the most (20)",
+		NULL};
+
+static void rpc_outbox(rpc_t *rpc, void *ctx)
+{
+	struct cn_row_counts counts;
+	int max = CN_DEAD_DEFAULT;
+	int64_t oldest;
+	void *reply, *list;
+
+	if(!has_outbox(rpc, ctx))
+		return;
+	if(rpc->scan(ctx, "*d", &max) > 0 && (max < 1 || max > CN_DEAD_MAX)) {
+		rpc->fault(ctx, 400, "How many dead letters: 1 to 1000");
+		return;
+	}
+	if(cn_outbox_db_count(&counts) < 0 || cn_outbox_db_oldest(&oldest) < 0) {
+		rpc->fault(ctx, 500, "The database of the outbox does not answer");
+		return;
+	}
+	if(rpc->add(ctx, "{", &reply) < 0)
+		return;
+	rpc->struct_add(reply, "sdddd", "state",
+			cn_outbox_paused() ? "paused" : "running", "waiting",
+			counts.waiting, "oldest_s", seconds_since(oldest), "next_try_ms",
+			next_try_ms(), "dead", counts.dead);
+	if(rpc->struct_add(reply, "[", "dead_letters", &list) < 0
+			|| add_all_dead(rpc, list, max) < 0)
+		rpc->fault(ctx, 500, "Internal error");
+}
+
+static const char *const replay_doc[] = {
+		"The dead letters are delivered again", NULL};
+
+static void rpc_replay(rpc_t *rpc, void *ctx)
+{
+	void *reply;
+	int n;
+
+	if(!has_outbox(rpc, ctx))
+		return;
+	n = cn_outbox_db_replay(cn_outbox_now_us());
+	cn_outbox_recount();
+	if(n < 0)
+		rpc->fault(ctx, 500, "The database of the outbox does not answer");
+	else if(rpc->add(ctx, "{", &reply) >= 0)
+		rpc->struct_add(reply, "d", "replayed", n);
+}
+
+static void switch_outbox(rpc_t *rpc, void *ctx, bool paused)
+{
+	void *reply;
+
+	if(!has_outbox(rpc, ctx))
+		return;
+	cn_outbox_pause(paused);
+	if(rpc->add(ctx, "{", &reply) >= 0)
+		rpc->struct_add(reply, "s", "state", paused ? "paused" : "running");
+}
+
+static const char *const pause_doc[] = {
+		"Nothing is delivered from the outbox until cms_notify.resume; "
+		"registrations are not affected",
+		NULL};
+
+static void rpc_pause(rpc_t *rpc, void *ctx)
+{
+	switch_outbox(rpc, ctx, true);
+}
+
+static const char *const resume_doc[] = {"The outbox is delivered again", NULL};
+
+static void rpc_resume(rpc_t *rpc, void *ctx)
+{
+	switch_outbox(rpc, ctx, false);
+}
+
+static const char *const resync_doc[] = {
+		"Tell the CMS again who is registered. Optional: of one AOR only. "
+		"While "
+		"it goes on: how far it is",
+		NULL};
+
+static void rpc_resync(rpc_t *rpc, void *ctx)
+{
+	bool started, one;
+	void *reply;
+	str aor;
+
+	if(!has_outbox(rpc, ctx))
+		return;
+	if(!cn_binding_in_memory()) {
+		rpc->fault(ctx, 400, "usrloc has no bindings in memory (db_mode 3)");
+		return;
+	}
+	one = rpc->scan(ctx, "*.S", &aor) > 0 && aor.len > 0;
+	started = cn_resync_ask(one ? &aor : NULL);
+	cn_outbox_look();
+	if(rpc->add(ctx, "{", &reply) >= 0)
+		add_progress(rpc, reply, started ? "started" : NULL);
+}
+
 rpc_export_t cn_rpc_commands[] = {
 		{"cms_notify.status", rpc_status, (const char **)status_doc, 0},
 		{"cms_notify.endpoints", rpc_endpoints, (const char **)endpoints_doc,
 				RET_ARRAY},
 		{"cms_notify.parked", rpc_parked, (const char **)parked_doc, RET_ARRAY},
+		{"cms_notify.outbox", rpc_outbox, (const char **)outbox_doc, 0},
+		{"cms_notify.replay", rpc_replay, (const char **)replay_doc, 0},
+		{"cms_notify.pause", rpc_pause, (const char **)pause_doc, 0},
+		{"cms_notify.resume", rpc_resume, (const char **)resume_doc, 0},
+		{"cms_notify.resync", rpc_resync, (const char **)resync_doc, 0},
 		{0, 0, 0, 0}};

@@ -8,9 +8,12 @@
 #include "../../core/mod_fix.h"
 
 #include "cn_body.h"
+#include "cn_conf.h"
 #include "cn_detect.h"
 #include "cn_device.h"
 #include "cn_http_proc.h"
+#include "cn_load.h"
+#include "cn_outbox.h"
 #include "cn_park.h"
 #include "cn_pv.h"
 #include "cn_script.h"
@@ -54,7 +57,9 @@ static enum cn_cause new_job(struct sip_msg *msg, struct cn_event *ev,
 	str body;
 	int err;
 
-	if(!cn_job_room())
+	if(!cn_job_room()
+			|| !cn_load_admits(cn_stats_gauge_value(CN_GAUGE_queued),
+					(int64_t)cn_conf.timeout_ms * 1000))
 		return CN_CAUSE_busy;
 	cn_event_stamp(ev);
 	cn_pv_set_event(ev);
@@ -212,6 +217,20 @@ static int is_new(struct sip_msg *msg, struct udomain *table)
 	return ev.reason != CN_REASON_NONE && !cn_device_joinable(&ev) ? 1 : -1;
 }
 
+/* In the verdict route of an event that the CMS did not get. */
+static int ki_defer(sip_msg_t *msg)
+{
+	struct cn_job *job = cn_pv_verdict_job();
+
+	(void)msg;
+	if(job == NULL || cn_job_outcome(job)->verdict != CN_UNAVAILABLE) {
+		LM_ERR("cms_defer() is for the verdict \"unavailable\" in the verdict "
+			   "route, correct the script\n");
+		return -1;
+	}
+	return cn_outbox_defer(job) == 0 ? 1 : -1;
+}
+
 static int ki_is_new(sip_msg_t *msg, str *table_name)
 {
 	struct udomain *table = cn_detect_table(table_name->s);
@@ -325,9 +344,18 @@ static int w_is_new(struct sip_msg *msg, char *table, char *unused)
 	return is_new(msg, (struct udomain *)table);
 }
 
+static int w_defer(struct sip_msg *msg, char *unused1, char *unused2)
+{
+	(void)unused1;
+	(void)unused2;
+	return ki_defer(msg);
+}
+
 cmd_export_t cn_script_functions[] = {
 		{"cms_notify", (cmd_function)w_notify, 2, fix_notify, 0, REQUEST_ROUTE},
 		{"cms_is_new", (cmd_function)w_is_new, 1, fix_is_new, 0,
+				REQUEST_ROUTE | FAILURE_ROUTE},
+		{"cms_defer", (cmd_function)w_defer, 0, 0, 0,
 				REQUEST_ROUTE | FAILURE_ROUTE},
 		{0, 0, 0, 0, 0, 0}};
 
@@ -341,6 +369,11 @@ sr_kemi_t cn_script_kemi[] = {
 	{ str_init("cms_notify"), str_init("is_new"),
 		SR_KEMIP_INT, ki_is_new,
 		{ SR_KEMIP_STR, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("cms_notify"), str_init("defer"),
+		SR_KEMIP_INT, ki_defer,
+		{ SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE,
 			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
 	},
 	{ {0, 0}, {0, 0}, 0, NULL, { 0, 0, 0, 0, 0, 0 } }

@@ -23,6 +23,7 @@ struct endpoint
 
 static struct shared
 {
+	int64_t answered_us;
 	atomic_t gauges[CN_GAUGE_COUNT];
 	atomic_t latencies[CN_LATENCY_COUNT][CN_BUCKETS];
 	struct endpoint endpoints[];
@@ -115,8 +116,17 @@ void cn_stats_count(enum cn_counter counter)
 
 void cn_stats_cause(enum cn_cause cause)
 {
-	if(cause != CN_CAUSE_none && cause != CN_CAUSE_busy)
-		counter_inc(causes[cause]);
+	switch(cause) {
+#define CN_X(name, counted, text)       \
+	case CN_CAUSE_##name:               \
+		if(counted)                     \
+			counter_inc(causes[cause]); \
+		break;
+		CN_CAUSES(CN_X)
+#undef CN_X
+		case CN_CAUSE_COUNT:
+			break;
+	}
 }
 
 void cn_stats_gauge(enum cn_gauge gauge, int by)
@@ -186,9 +196,16 @@ void cn_stats_attempt_end(
 	atomic_dec(&e->in_flight);
 	if(cause != CN_CAUSE_none)
 		atomic_inc(&e->failures);
+	else
+		*(volatile int64_t *)&shared->answered_us = cn_now_us();
 	atomic_set(&e->last_cause, cause);
 	atomic_set(&e->last_status, status);
 	atomic_set(&e->last_ms, us / 1000);
+}
+
+int64_t cn_stats_answered_us(void)
+{
+	return *(volatile int64_t *)&shared->answered_us;
 }
 
 const char *cn_stats_counter_name(enum cn_counter counter)

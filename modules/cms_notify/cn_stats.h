@@ -18,12 +18,17 @@
 	X(unavailable, "events that got no usable answer")            \
 	X(busy, "new registrations turned away at once")              \
 	X(joined, "requests that waited for another one's verdict")   \
-	X(refreshes, "requests that were no new registration")
+	X(refreshes, "requests that were no new registration")        \
+	X(deferred, "events stored in the outbox")                    \
+	X(not_deferred, "events that the outbox could not take")      \
+	X(delivered, "events delivered from the outbox")              \
+	X(dead, "events that became dead letters")
 
-#define CN_GAUGES(X)                                  \
-	X(queued, "events waiting for a free connection") \
-	X(in_flight, "POSTs under way")                   \
-	X(parked, "REGISTER requests waiting for a verdict")
+#define CN_GAUGES(X)                                     \
+	X(queued, "events waiting for a free connection")    \
+	X(in_flight, "POSTs under way")                      \
+	X(parked, "REGISTER requests waiting for a verdict") \
+	X(outbox, "events waiting in the outbox")
 
 enum cn_counter
 {
@@ -73,6 +78,9 @@ void cn_stats_latency(enum cn_latency latency, int64_t us);
 void cn_stats_attempt_begin(int endpoint);
 void cn_stats_attempt_end(
 		int endpoint, enum cn_cause cause, unsigned status, int64_t us);
+
+/* When an endpoint last gave a usable answer; 0: never. */
+int64_t cn_stats_answered_us(void);
 
 /* Reading, for RPC. */
 const char *cn_stats_counter_name(enum cn_counter counter);

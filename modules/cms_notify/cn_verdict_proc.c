@@ -17,6 +17,7 @@
 #include "cn_conf.h"
 #include "cn_device.h"
 #include "cn_drain.h"
+#include "cn_outbox.h"
 #include "cn_park.h"
 #include "cn_ring.h"
 #include "cn_stats.h"
@@ -118,6 +119,8 @@ static void resume(struct cn_job *job)
 	struct cn_waiter *waiter;
 
 	count(job);
+	if(cn_job_outcome(job)->verdict == CN_ACCEPTED)
+		cn_outbox_accepted(job);
 	while((waiter = cn_device_next_waiter(job)) != NULL) {
 		show_verdict(job, waiter);
 		if(cn_park_resume(waiter) < 0)

@@ -12,7 +12,7 @@
 
 /* What the face shows of the verdict while the script runs. */
 typedef void (*cn_verdict_show_f)(
-		const struct cn_job *job, const struct cn_waiter *waiter);
+		struct cn_job *job, const struct cn_waiter *waiter);
 
 /**
  * Process: main, in mod_init.

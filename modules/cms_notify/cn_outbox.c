@@ -1,0 +1,495 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "../../core/atomic_ops.h"
+#include "../../core/dprint.h"
+#include "../../core/locking.h"
+#include "../../core/mem/shm_mem.h"
+
+#include "cn_conf.h"
+#include "cn_outbox.h"
+#include "cn_outbox_db.h"
+#include "cn_ring.h"
+#include "cn_stats.h"
+
+/* Slots for devices with something waiting. Two devices in one slot cost a
+ * look at the table. */
+#define CN_SLOTS 65536
+/* After the database has failed one process tries again so often; the others
+ * give up at once, so that they have time for those that need none. */
+#define CN_DB_RETRY_US 1000000
+#define CN_FULL_LOG_US 10000000
+#define CN_ROWS 32
+
+static struct shared
+{
+	gen_lock_t lock;	 /* of the moments below */
+	int64_t db_retry_us; /* 0: the database works */
+	int64_t full_logged_us;
+	int64_t next_us;
+	atomic_t paused;
+	atomic_t dead;
+	atomic_t told_off; /* that there is no outbox */
+	atomic_t loaded;
+	atomic_t storing;	/* under way now */
+	atomic_t stores;	/* ever begun */
+	atomic_t waiting[]; /* rows by device */
+} * shared;
+
+static struct cn_ring *notes;
+static int64_t epoch_us; /* of cn_now_us() */
+
+bool cn_outbox_exists(void)
+{
+	return cn_conf.outbox_db_url != NULL;
+}
+
+static int init_shared(void)
+{
+	size_t slots = cn_outbox_exists() ? CN_SLOTS : 0;
+	size_t size = sizeof(*shared) + slots * sizeof(atomic_t);
+
+	shared = shm_malloc(size);
+	if(shared == NULL) {
+		SHM_MEM_ERROR;
+		return -1;
+	}
+	memset(shared, 0, size);
+	if(lock_init(&shared->lock) == NULL) {
+		LM_ERR("cannot make a lock\n");
+		return -1;
+	}
+	return 0;
+}
+
+int cn_outbox_init(void)
+{
+	struct timeval tv;
+	int64_t now, newest;
+	struct cn_row_counts counts;
+
+	if(init_shared() < 0)
+		return -1;
+	if(!cn_outbox_exists())
+		return 0;
+	if(cn_outbox_db_init(&newest) < 0 || cn_outbox_db_count(&counts) < 0
+			|| !cn_outbox_counted(0, counts.waiting, counts.dead))
+		return -1;
+	cn_outbox_db_close(); /* not for the children */
+	gettimeofday(&tv, NULL);
+	now = (int64_t)tv.tv_sec * 1000000 + tv.tv_usec;
+	if(now <= newest)
+		now = newest + 1;
+	epoch_us = now - cn_now_us();
+	notes = cn_ring_new(cn_conf.outbox_max);
+	return notes ? 0 : -1;
+}
+
+void cn_outbox_destroy(void)
+{
+	struct cn_note *note;
+
+	while(notes && (note = cn_ring_take(notes)) != NULL)
+		cn_note_free(note);
+	cn_ring_free(notes);
+	notes = NULL;
+	if(shared)
+		shm_free(shared);
+	shared = NULL;
+}
+
+int64_t cn_outbox_time_us(int64_t now_us)
+{
+	return epoch_us + now_us;
+}
+
+int64_t cn_outbox_now_us(void)
+{
+	return cn_outbox_time_us(cn_now_us());
+}
+
+/* -------- notes -------- */
+
+struct cn_ring *cn_outbox_notes(void)
+{
+	return notes;
+}
+
+void cn_note_free(struct cn_note *note)
+{
+	if(note)
+		shm_free(note);
+}
+
+static struct cn_note *new_note(
+		enum cn_note_type type, unsigned hash, const str *device)
+{
+	struct cn_note *note = shm_malloc(sizeof(*note) + device->len + 1);
+
+	if(note == NULL)
+		return NULL;
+	memset(note, 0, sizeof(*note));
+	note->type = type;
+	note->hash = hash;
+	note->at_us = cn_outbox_now_us();
+	if(device->len > 0)
+		memcpy(note->device, device->s, device->len);
+	note->device[device->len] = '\0';
+	return note;
+}
+
+static void copy(char *to, const str *from, int size)
+{
+	int len = from->len < size ? from->len : size - 1;
+
+	if(len > 0)
+		memcpy(to, from->s, len);
+	to[len] = '\0';
+}
+
+static void set_waiting(unsigned hash, bool waits)
+{
+	if(waits) {
+		atomic_inc(&shared->storing);
+		atomic_inc(&shared->stores);
+		cn_outbox_found(hash);
+		cn_stats_gauge(CN_GAUGE_outbox, 1);
+	} else {
+		cn_outbox_left(hash);
+		atomic_dec(&shared->storing);
+	}
+}
+
+void cn_outbox_leave(const struct cn_event *ev)
+{
+	struct cn_note *note;
+	size_t size = sizeof(*note) + ev->key.len + 1, place;
+
+	place = (size + 15) & ~(size_t)15;
+	note = shm_malloc(place + cn_event_size(ev));
+	if(note == NULL) {
+		LM_ERR("no shared memory: the CMS is not told that %.*s has left\n",
+				ev->aor.len, ev->aor.s);
+		return;
+	}
+	memset(note, 0, size);
+	note->type = CN_NOTE_LEFT;
+	note->hash = ev->hash;
+	note->at_us = cn_outbox_now_us();
+	strcpy(note->id, ev->id);
+	cn_about_write(ev, note->about);
+	memcpy(note->device, ev->key.s, ev->key.len);
+	note->event = cn_event_copy(ev, (char *)note + place);
+	set_waiting(ev->hash, true);
+	if(cn_ring_push(notes, (void **)&note) == 0)
+		return;
+	set_waiting(ev->hash, false);
+	LM_ERR("too much at once: the CMS is not told that %.*s has left\n",
+			ev->aor.len, ev->aor.s);
+	cn_note_free(note);
+}
+
+void cn_outbox_left_done(const struct cn_note *note, bool stored)
+{
+	if(stored)
+		atomic_dec(&shared->storing);
+	else
+		set_waiting(note->hash, false);
+}
+
+/* What is not told to the outbox process is done here and now. */
+static void tell(enum cn_note_type type, const struct cn_job *job)
+{
+	struct cn_note *note = new_note(type, cn_job_hash(job), cn_job_device(job));
+
+	if(note == NULL) {
+		SHM_MEM_ERROR;
+		return;
+	}
+	copy(note->id, cn_job_id(job), sizeof(note->id));
+	copy(note->about, cn_job_about(job), sizeof(note->about));
+	if(cn_ring_push(notes, (void **)&note) == 0)
+		return;
+	if(cn_outbox_outdate(note, NULL) < 0)
+		LM_WARN("event %s: what waits of %s may be delivered after it\n",
+				note->id, note->device);
+	cn_note_free(note);
+}
+
+static void give_hint(enum cn_note_type type)
+{
+	str nobody = STR_NULL;
+	struct cn_note *note;
+
+	if(notes == NULL)
+		return;
+	note = new_note(type, 0, &nobody);
+	/* else it has plenty to look at, and counts now and then by itself */
+	if(note && cn_ring_push(notes, (void **)&note) < 0)
+		cn_note_free(note);
+}
+
+void cn_outbox_look(void)
+{
+	give_hint(CN_NOTE_LOOK);
+}
+
+void cn_outbox_recount(void)
+{
+	/* until then anything may wait */
+	atomic_set(&shared->loaded, 0);
+	give_hint(CN_NOTE_COUNT);
+}
+
+/* -------- what waits -------- */
+
+static atomic_t *slot(unsigned hash)
+{
+	return &shared->waiting[hash % CN_SLOTS];
+}
+
+void cn_outbox_found(unsigned hash)
+{
+	atomic_inc(slot(hash));
+}
+
+void cn_outbox_left(unsigned hash)
+{
+	/* not below zero: rows that were there before this server are found one
+	 * after the other, and may leave before */
+	if(atomic_get(slot(hash)) > 0)
+		atomic_dec(slot(hash));
+	cn_stats_gauge(CN_GAUGE_outbox, -1);
+}
+
+void cn_outbox_none_found(void)
+{
+	int i;
+
+	atomic_set(&shared->loaded, 0);
+	for(i = 0; i < CN_SLOTS; i++)
+		atomic_set(&shared->waiting[i], 0);
+}
+
+void cn_outbox_all_found(void)
+{
+	atomic_set(&shared->loaded, 1);
+}
+
+unsigned cn_outbox_count(void)
+{
+	return (unsigned)atomic_get(&shared->stores);
+}
+
+bool cn_outbox_counted(unsigned mark, int waiting, int dead)
+{
+	if(atomic_get(&shared->storing) != 0 || cn_outbox_count() != mark)
+		return false;
+	cn_stats_gauge(
+			CN_GAUGE_outbox, waiting - cn_stats_gauge_value(CN_GAUGE_outbox));
+	atomic_set(&shared->dead, dead);
+	return true;
+}
+
+void cn_outbox_died(void)
+{
+	atomic_inc(&shared->dead);
+}
+
+bool cn_outbox_may_wait(unsigned hash)
+{
+	return atomic_get(&shared->loaded) == 0 || atomic_get(slot(hash)) > 0;
+}
+
+/* -------- deferring -------- */
+
+static bool take_turn(int64_t *moment, int64_t every_us)
+{
+	int64_t now = cn_now_us();
+	bool mine;
+
+	lock_get(&shared->lock);
+	mine = now >= *moment;
+	if(mine)
+		*moment = now + every_us;
+	lock_release(&shared->lock);
+	return mine;
+}
+
+static bool is_full(int by)
+{
+	int waiting = cn_stats_gauge_value(CN_GAUGE_outbox) + by;
+	int dead = atomic_get(&shared->dead);
+
+	if(waiting + dead < cn_conf.outbox_max)
+		return false;
+	if(take_turn(&shared->full_logged_us, CN_FULL_LOG_US))
+		LM_ERR("the outbox is full: %d events wait, %d are dead letters "
+			   "(cms_notify.outbox), outbox_max is %d\n",
+				waiting, dead, cn_conf.outbox_max);
+	return true;
+}
+
+/* Does the database work, or is it our turn to find out? */
+static bool db_may_work(void)
+{
+	return *(volatile int64_t *)&shared->db_retry_us == 0
+		   || take_turn(&shared->db_retry_us, CN_DB_RETRY_US);
+}
+
+static void db_ended(int err)
+{
+	lock_get(&shared->lock);
+	shared->db_retry_us = err < 0 ? cn_now_us() + CN_DB_RETRY_US : 0;
+	lock_release(&shared->lock);
+}
+
+static int insert(const struct cn_job *job)
+{
+	const struct cn_outcome *outcome = cn_job_outcome(job);
+	struct cn_row row;
+	int err;
+
+	memset(&row, 0, sizeof(row));
+	if(cn_job_device(job)->len > CN_ROW_KEY_MAX) {
+		LM_ERR("event %.*s: the address is too long for the outbox\n",
+				cn_job_id(job)->len, cn_job_id(job)->s);
+		return -1;
+	}
+	copy(row.event_id, cn_job_id(job), sizeof(row.event_id));
+	copy(row.device, cn_job_device(job), sizeof(row.device));
+	copy(row.about, cn_job_about(job), sizeof(row.about));
+	strcpy(row.event, cn_kind_name(CN_KIND_REGISTER));
+	strcpy(row.reason, cn_reason_name(cn_job_reason(job)));
+	strcpy(row.cause, cn_cause_name(outcome->cause));
+	row.status = (int)outcome->status;
+	row.created_us = cn_outbox_time_us(cn_job_parked_us(job));
+	err = cn_outbox_db_insert(&row, cn_job_body(job));
+	db_ended(err);
+	return err;
+}
+
+int cn_outbox_store_left(const struct cn_note *note, const str *body)
+{
+	const struct cn_event *ev = note->event;
+	struct cn_row row;
+
+	memset(&row, 0, sizeof(row));
+	/* one of those that wait is this one */
+	if(strlen(note->device) > CN_ROW_KEY_MAX || is_full(-1)) {
+		cn_stats_count(CN_COUNTER_not_deferred);
+		return 1;
+	}
+	strcpy(row.event_id, note->id);
+	strcpy(row.device, note->device);
+	strcpy(row.about, note->about);
+	strcpy(row.event, cn_kind_name(ev->kind));
+	strcpy(row.reason, cn_reason_name(ev->reason));
+	row.created_us = note->at_us;
+	if(cn_outbox_db_insert(&row, body) < 0)
+		return -1;
+	cn_stats_count(CN_COUNTER_deferred);
+	return 0;
+}
+
+static int store(const struct cn_job *job)
+{
+	int err;
+
+	if(!cn_outbox_exists()) {
+		if(atomic_cmpxchg(&shared->told_off, 0, 1) == 0)
+			LM_ERR("cms_defer(): there is no outbox, set outbox_db_url\n");
+		return -1;
+	}
+	if(is_full(0) || !db_may_work())
+		return -1;
+	/* before the row is there: nobody must accept a newer event of the device
+	 * unnoticed */
+	set_waiting(cn_job_hash(job), true);
+	err = insert(job);
+	if(err < 0) {
+		set_waiting(cn_job_hash(job), false);
+		return -1;
+	}
+	atomic_dec(&shared->storing);
+	cn_stats_count(CN_COUNTER_deferred);
+	tell(CN_NOTE_STORED, job);
+	return 0;
+}
+
+int cn_outbox_defer(struct cn_job *job)
+{
+	if(cn_job_deferral(job) == CN_NOT_TRIED) {
+		if(store(job) < 0) {
+			cn_stats_count(CN_COUNTER_not_deferred);
+			cn_job_set_deferral(job, CN_NOT_STORED);
+		} else {
+			cn_job_set_deferral(job, CN_STORED);
+		}
+	}
+	return cn_job_deferral(job) == CN_STORED ? 0 : -1;
+}
+
+void cn_outbox_accepted(const struct cn_job *job)
+{
+	if(cn_outbox_exists() && cn_outbox_may_wait(cn_job_hash(job)))
+		tell(CN_NOTE_ACCEPTED, job);
+}
+
+static bool is_outdated(const struct cn_row *row, const struct cn_note *note)
+{
+	return row->created_us < note->at_us && strcmp(row->event_id, note->id) != 0
+		   && cn_about_within(row->about, note->about);
+}
+
+int cn_outbox_outdate(
+		const struct cn_note *note, bool (*keep)(const struct cn_row *row))
+{
+	struct cn_row rows[CN_ROWS];
+	int64_t ids[CN_ROWS], after = 0;
+	int i, n, count;
+
+	do {
+		n = cn_outbox_db_of_device(note->device, after, rows, CN_ROWS);
+		if(n < 0)
+			return -1;
+		for(i = count = 0; i < n; i++) {
+			after = rows[i].id;
+			if(is_outdated(&rows[i], note) && (!keep || !keep(&rows[i])))
+				ids[count++] = rows[i].id;
+		}
+		if(cn_outbox_db_delete(ids, count) < 0)
+			return -1;
+		while(count-- > 0)
+			cn_outbox_left(note->hash);
+	} while(n == CN_ROWS);
+	return 0;
+}
+
+/* -------- switches -------- */
+
+bool cn_outbox_paused(void)
+{
+	return atomic_get(&shared->paused) != 0;
+}
+
+void cn_outbox_pause(bool paused)
+{
+	atomic_set(&shared->paused, paused);
+	cn_outbox_look();
+}
+
+int64_t cn_outbox_next_us(void)
+{
+	return *(volatile int64_t *)&shared->next_us;
+}
+
+void cn_outbox_set_next_us(int64_t next_us)
+{
+	*(volatile int64_t *)&shared->next_us = next_us;
+}

@@ -1,0 +1,506 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../../core/cfg/cfg_struct.h"
+#include "../../core/dprint.h"
+#include "../../core/fmsg.h"
+#include "../../core/hashes.h"
+#include "../../core/pt.h"
+#include "../../core/sr_module.h"
+
+#include "cn_backoff.h"
+#include "cn_binding.h"
+#include "cn_body.h"
+#include "cn_conf.h"
+#include "cn_device.h"
+#include "cn_drain.h"
+#include "cn_flight.h"
+#include "cn_http_proc.h"
+#include "cn_outbox.h"
+#include "cn_outbox_db.h"
+#include "cn_outbox_proc.h"
+#include "cn_pace.h"
+#include "cn_peers.h"
+#include "cn_resync.h"
+#include "cn_ring.h"
+#include "cn_stats.h"
+
+#define CN_PAGE 100
+#define CN_STATEMENT_MS 10000
+#define CN_TICK_US 1000000
+#define CN_DB_RETRY_US 1000000
+/* A device with something under way is looked at again after this. */
+#define CN_QUIET_US 50000
+#define CN_PEERS_TICKS 3
+#define CN_COUNT_TICKS 60
+#define CN_DRAIN_LOOK_US 20000
+/* The HTTP processes end what is under way by the end of the time. */
+#define CN_DRAIN_AFTER_HTTP_US 200000
+
+/* The rows that are looked at one after the other, a page at a time; after the
+ * last page from the beginning, when look_us has come. */
+static struct
+{
+	struct cn_row rows[CN_PAGE];
+	int count, next;
+	int64_t after;
+	bool last;		 /* no page follows this one */
+	int64_t look_us; /* when a new round begins */
+	int64_t soon_us; /* when, for all that was seen in this round */
+} page;
+
+static cn_event_show_f show_event;
+static int64_t db_due_us; /* the database has failed: not before */
+static int64_t tick_us;
+static int64_t resync_us;		 /* when there may be a binding to tell */
+static bool rows_known;			 /* whose rows wait */
+static bool rows_counted = true; /* how many */
+
+static unsigned hash_of(const char *device)
+{
+	str s = {(char *)device, strlen(device)};
+
+	return core_hash(&s, NULL, 0);
+}
+
+static int64_t earliest(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void db_failed(void)
+{
+	db_due_us = cn_now_us() + CN_DB_RETRY_US;
+}
+
+static void look_at(int64_t us)
+{
+	page.look_us = earliest(page.look_us, us);
+}
+
+static void not_before(int64_t us)
+{
+	page.soon_us = earliest(page.soon_us, us);
+}
+
+/* -------- what waits -------- */
+
+/* The rows that were in the table before this process, or came to it otherwise
+ * than by itself. */
+static int know_rows(void)
+{
+	struct cn_row rows[CN_PAGE];
+	int64_t after = 0;
+	int n, i;
+
+	cn_outbox_none_found();
+	do {
+		n = cn_outbox_db_waiting(after, rows, CN_PAGE);
+		for(i = 0; i < n; i++)
+			cn_outbox_found(hash_of(rows[i].device));
+		if(n > 0)
+			after = rows[n - 1].id;
+	} while(n == CN_PAGE);
+	if(n < 0)
+		return -1;
+	rows_known = true;
+	return 0;
+}
+
+static int count_rows(void)
+{
+	unsigned mark = cn_outbox_count();
+	struct cn_row_counts counts;
+
+	if(!rows_known && know_rows() < 0)
+		return -1;
+	if(cn_outbox_db_count(&counts) < 0)
+		return -1;
+	rows_counted = cn_outbox_counted(mark, counts.waiting, counts.dead);
+	/* one that came in between may have been missed: once more then */
+	if(rows_counted)
+		cn_outbox_all_found();
+	else
+		rows_known = false;
+	return 0;
+}
+
+/* -------- notes -------- */
+
+/* The body of an event that no request made. */
+static int render(const struct cn_event *ev, str *body)
+{
+	int err;
+
+	show_event(ev);
+	err = cn_body_render(faked_msg_next(), ev, body);
+	show_event(NULL);
+	if(err < 0)
+		LM_ERR("event %s of %.*s: no memory for its body\n", ev->id,
+				ev->aor.len, ev->aor.s);
+	return err;
+}
+
+/* A contact has gone. That it is back already is told by the event that brought
+ * it back. */
+static int take_left(const struct cn_note *note)
+{
+	int err = 1;
+	str body;
+
+	if(!cn_binding_is_live(note->device, note->about)
+			&& render(note->event, &body) == 0)
+		err = cn_outbox_store_left(note, &body);
+	if(err >= 0)
+		cn_outbox_left_done(note, err == 0);
+	return err;
+}
+
+static int heed(const struct cn_note *note)
+{
+	switch(note->type) {
+		case CN_NOTE_STORED:
+		case CN_NOTE_ACCEPTED:
+			return cn_outbox_outdate(note, cn_flight_is_outdated);
+		case CN_NOTE_LEFT:
+			return take_left(note);
+		case CN_NOTE_LOOK:
+			resync_us = 0;
+			break;
+		case CN_NOTE_COUNT:
+			rows_known = rows_counted = false;
+			return count_rows();
+	}
+	return 0;
+}
+
+/* @return false: the database has failed, there is more to be heeded */
+static bool take_notes(void)
+{
+	static struct cn_note *note;
+
+	if(cn_now_us() < db_due_us)
+		return note == NULL;
+	while(note || (note = cn_ring_take(cn_outbox_notes())) != NULL) {
+		if(heed(note) < 0) {
+			db_failed();
+			return false;
+		}
+		cn_note_free(note);
+		note = NULL;
+		look_at(cn_now_us());
+	}
+	return true;
+}
+
+/* -------- sending -------- */
+
+static bool is_too_old(const struct cn_row *row)
+{
+	return cn_outbox_now_us() - row->created_us
+		   > (int64_t)cn_conf.outbox_max_age_s * 1000000;
+}
+
+static int read_page(int64_t now)
+{
+	int n;
+
+	if(page.last || page.after == 0) {
+		if(now < page.look_us)
+			return 0;
+		page.after = 0;
+		page.look_us = page.soon_us = INT64_MAX;
+	}
+	n = cn_outbox_db_heads(page.after, page.rows, CN_PAGE);
+	page.next = page.count = 0;
+	if(n < 0) {
+		look_at(now);
+		page.last = true;
+		return -1;
+	}
+	page.count = n;
+	page.last = n < CN_PAGE;
+	if(n > 0)
+		page.after = page.rows[n - 1].id;
+	return n;
+}
+
+/* A round is over: begin the next one when something of this one is due. */
+static void end_round(void)
+{
+	look_at(page.soon_us);
+	page.soon_us = INT64_MAX;
+}
+
+/* May this row be sent? */
+static bool is_due(const struct cn_row *row, unsigned hash, unsigned generation,
+		int64_t now)
+{
+	str device = {(char *)row->device, strlen(row->device)};
+	int64_t due;
+
+	if(cn_flight_has(row))
+		return false; /* its end begins a new round */
+	/* while the CMS is away each is as good a probe as any other */
+	due = cn_pace_is_probing() ? 0 : cn_backoff_due_us(row->device, hash);
+	if(due <= now && !cn_flight_has_device(row->device)
+			&& cn_device_quiet(&device, hash, generation))
+		return true;
+	not_before(due > now ? due : now + CN_QUIET_US);
+	return false;
+}
+
+/* Does the row tell of a contact's leaving that is there again? */
+static bool has_come_back(const struct cn_row *row)
+{
+	return strcmp(row->event, cn_kind_name(CN_KIND_REGISTER)) != 0
+		   && cn_binding_is_live(row->device, row->about);
+}
+
+static int drop(const struct cn_row *row, unsigned hash)
+{
+	if(cn_outbox_db_delete(&row->id, 1) < 0)
+		return -1;
+	cn_backoff_forget(row->device, hash);
+	cn_outbox_left(hash);
+	not_before(cn_now_us());
+	return 0;
+}
+
+/* @return 0, also where the row was not for sending; -1: try again later */
+static int offer(struct cn_row *row, int64_t now)
+{
+	unsigned hash = hash_of(row->device);
+	unsigned generation = cn_device_generation(hash);
+	str body;
+	int err;
+
+	if(!is_due(row, hash, generation, now))
+		return 0;
+	if(is_too_old(row)) {
+		if(cn_flight_bury(row, "outbox_max_age has passed") < 0)
+			return -1;
+		cn_backoff_forget(row->device, hash);
+		cn_outbox_left(hash);
+		not_before(now);
+		return 0;
+	}
+	/* After is_due(): if the device's registration has ended in between, what
+	 * it makes outdated is known now. */
+	if(!take_notes())
+		return -1;
+	if(has_come_back(row))
+		return drop(row, hash);
+	err = cn_outbox_db_body(row->id, &body);
+	if(err != 0)
+		return err < 0 ? -1 : 0; /* it does not wait any more */
+	return cn_flight_begin(row, &body, hash, generation, NULL);
+}
+
+static int send_rows(int64_t now)
+{
+	int n = 0;
+
+	while(cn_flight_room() && n >= 0) {
+		if(page.next == page.count) {
+			n = read_page(now);
+			if(n <= 0)
+				break;
+		}
+		n = offer(&page.rows[page.next++], now);
+	}
+	if(page.next == page.count && page.last)
+		end_round();
+	return n < 0 ? -1 : 0;
+}
+
+/* Tell a binding again. */
+static void send_task(struct cn_task *task, const struct cn_event *ev)
+{
+	unsigned generation = cn_device_generation(ev->hash);
+	struct cn_row row;
+	str body;
+
+	memset(&row, 0, sizeof(row));
+	if(ev->key.len > CN_ROW_KEY_MAX || render(ev, &body) < 0) {
+		cn_resync_told(task, CN_TOLD_FAILED);
+		return;
+	}
+	strcpy(row.event_id, ev->id);
+	memcpy(row.device, ev->key.s, ev->key.len);
+	/* what is older comes first */
+	if(cn_outbox_may_wait(ev->hash) || cn_flight_has_device(row.device)
+			|| !cn_device_quiet(&ev->key, ev->hash, generation)
+			|| cn_flight_begin(&row, &body, ev->hash, generation, task) < 0)
+		cn_resync_told(task, CN_TOLD_NOT_NOW);
+}
+
+static void send_tasks(int64_t now)
+{
+	struct cn_task *task;
+	struct cn_event *ev;
+
+	while(cn_flight_room()
+			&& (task = cn_resync_next(&ev, now, &resync_us)) != NULL)
+		send_task(task, ev);
+}
+
+static void send_some(void)
+{
+	int64_t now = cn_now_us();
+
+	cn_pace_answered(cn_stats_answered_us());
+	if(cn_outbox_paused() || now < cn_pace_due_us() || now < db_due_us)
+		return;
+	if(send_rows(now) < 0)
+		db_failed();
+	else
+		send_tasks(now);
+}
+
+/* -------- now and then -------- */
+
+static int look_at_peers(void)
+{
+	int n = cn_peers_look();
+
+	if(n <= 0)
+		return n;
+	rows_known = rows_counted = false;
+	look_at(cn_now_us());
+	if(count_rows() < 0)
+		return -1;
+	LM_NOTICE("%d events of a server that has stopped are delivered by this "
+			  "one\n",
+			n);
+	return 0;
+}
+
+static void tick(void)
+{
+	static unsigned ticks;
+	int64_t now = cn_now_us();
+
+	if(now < tick_us || now < db_due_us)
+		return;
+	tick_us = now + CN_TICK_US;
+	if(++ticks % CN_COUNT_TICKS == 0)
+		rows_counted = false; /* somebody else may have changed the table */
+	if(((!rows_counted || !rows_known) && count_rows() < 0)
+			|| (cn_outbox_db_is_shared() && ticks % CN_PEERS_TICKS == 0
+					&& look_at_peers() < 0))
+		db_failed();
+}
+
+static void write_ends(void)
+{
+	if(cn_now_us() >= db_due_us && cn_flight_write_ends() < 0)
+		db_failed();
+}
+
+/* When there is something to do, if nobody wakes us. */
+static int64_t next_us(void)
+{
+	int64_t next = INT64_MAX;
+
+	if(cn_flight_room() && !cn_outbox_paused()) {
+		next = page.next < page.count || !page.last ? 0 : page.look_us;
+		next = earliest(next, resync_us);
+	}
+	if(next < cn_pace_due_us())
+		next = cn_pace_due_us();
+	cn_outbox_set_next_us(next == INT64_MAX ? 0 : next);
+	next = earliest(next, tick_us);
+	if(next < db_due_us)
+		next = db_due_us;
+	return next;
+}
+
+static void sleep_until(int64_t until_us)
+{
+	struct cn_ring *rings[] = {cn_outbox_notes(), cn_http_proc_ended()};
+	struct pollfd fds[] = {{.fd = cn_ring_fd(rings[0]), .events = POLLIN},
+			{.fd = cn_ring_fd(rings[1]), .events = POLLIN},
+			{.fd = cn_drain_fd(), .events = POLLIN}};
+	int64_t left = until_us - cn_now_us();
+
+	if(left <= 0 || !cn_ring_sleep(rings[0]))
+		return;
+	if(cn_ring_sleep(rings[1])) {
+		if(poll(fds, 3, (int)((left + 999) / 1000)) < 0 && errno != EINTR)
+			LM_ERR("poll: %s\n", strerror(errno));
+		cn_ring_wake(rings[1]);
+	}
+	cn_ring_wake(rings[0]);
+}
+
+/* The server stops: what the HTTP processes still bring to an end is noted, so
+ * that it is not sent again after the start. The rest is in the table. */
+static void drain(void)
+{
+	db_due_us = 0;
+	while(cn_flight_any() && cn_drain_left_us() > -CN_DRAIN_AFTER_HTTP_US) {
+		cn_flight_take_ended();
+		write_ends();
+		if(cn_flight_any())
+			sleep_until(cn_now_us() + CN_DRAIN_LOOK_US);
+	}
+	cn_outbox_db_close();
+}
+
+static void run(void)
+{
+	cn_outbox_db_open(CN_STATEMENT_MS);
+	while(!cn_drain_asked()) {
+		cfg_update();
+		(void)take_notes();
+		if(cn_flight_take_ended())
+			look_at(cn_now_us()); /* the next one of the device */
+		write_ends();
+		tick();
+		send_some();
+		sleep_until(next_us());
+	}
+	drain();
+}
+
+int cn_outbox_proc_init(cn_event_show_f show)
+{
+	if(!cn_outbox_exists())
+		return 0;
+	show_event = show;
+	if(faked_msg_init() < 0) {
+		LM_ERR("cannot make a message\n");
+		return -1;
+	}
+	return cn_flight_init();
+}
+
+int cn_outbox_proc_count(void)
+{
+	return cn_outbox_exists() ? 1 : 0;
+}
+
+int cn_outbox_proc_fork(void)
+{
+	int pid;
+
+	if(!cn_outbox_exists())
+		return 0;
+	/* no child_init of any module: a connection of its own, no script */
+	pid = fork_process(PROC_NOCHLDINIT, "cms_notify outbox", 0);
+	if(pid == 0) {
+		if(cfg_child_init() || cn_drain_init() < 0)
+			exit(-1);
+		run();
+		_exit(0);
+	}
+	return pid < 0 ? -1 : 0;
+}

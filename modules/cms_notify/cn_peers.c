@@ -1,0 +1,76 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "../../core/dprint.h"
+
+#include "cn_outbox_db.h"
+#include "cn_peers.h"
+
+/* So many looks at a server that shows nothing, and it is dead. Counted in
+ * looks that succeeded, not in time: neither a clock that is stepped nor a
+ * database that was away for all of us makes anybody dead. */
+#define CN_LOOKS 5
+#define CN_SERVERS 32
+
+/* The others, as they were when they last showed that they live. */
+static struct
+{
+	struct cn_server servers[CN_SERVERS];
+	int looks[CN_SERVERS]; /* since then */
+	int count;
+} others;
+
+/* @return its place, -1: there are too many */
+static int place_of(const struct cn_server *server)
+{
+	int i;
+
+	for(i = 0; i < others.count; i++) {
+		if(others.servers[i].id == server->id)
+			return i;
+	}
+	if(i == CN_SERVERS)
+		return -1;
+	others.count++;
+	others.servers[i] = *server;
+	others.looks[i] = 0;
+	return i;
+}
+
+static bool is_dead(const struct cn_server *server)
+{
+	int i = place_of(server);
+
+	if(i < 0)
+		return false;
+	if(others.servers[i].beat != server->beat) {
+		others.servers[i] = *server;
+		others.looks[i] = 0;
+	}
+	if(++others.looks[i] <= CN_LOOKS)
+		return false;
+	others.looks[i] = 0; /* it may have nothing now, and later something */
+	return true;
+}
+
+int cn_peers_look(void)
+{
+	struct cn_server servers[CN_SERVERS];
+	int n, i, taken, sum = 0;
+
+	if(cn_outbox_db_beat() < 0)
+		return -1;
+	n = cn_outbox_db_servers(servers, CN_SERVERS);
+	if(n < 0)
+		return -1;
+	for(i = 0; i < n; i++) {
+		if(!is_dead(&servers[i]))
+			continue;
+		taken = cn_outbox_db_take_over(&servers[i]);
+		if(taken < 0)
+			return -1;
+		sum += taken;
+	}
+	return sum;
+}

@@ -1,0 +1,73 @@
+"""A PostgreSQL server of its own for a test."""
+
+import glob
+import os
+import shutil
+import subprocess
+import tempfile
+
+from harness import HOST, TOP, Port, environment
+
+
+class Postgres:
+    """A cluster in a folder of its own, with the tables of Kamailio and of the
+    module. PostgreSQL does not run as root: then it runs as its own user."""
+
+    def __init__(self):
+        self._bin = os.path.dirname(
+            sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))[-1])
+        self._port = Port()
+        self.port = self._port.number
+        self.folder = tempfile.mkdtemp(prefix="postgres-")
+        self.url = f"postgres://kamailio@{HOST}:{self.port}/kamailio"
+        self._as = []
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres", "postgres")
+            self._as = ["setpriv", "--reuid=postgres", "--regid=postgres",
+                        "--clear-groups"]
+
+    def __enter__(self):
+        self._run("initdb", "-D", self._data, "-U", "kamailio", "-A", "trust",
+                  "-E", "UTF8", "--locale=C")
+        self.start()
+        subprocess.run(
+            [TOP / "scripts" / "database", "pgsql"], check=True,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "KAMAILIO_SQL": environment()["KAMAILIO_SQL"],
+                 "PGHOST": HOST, "PGPORT": str(self.port),
+                 "PGUSER": "kamailio"})
+        return self
+
+    def __exit__(self, *_exc):
+        self.stop()
+        self._port.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def _data(self):
+        return os.path.join(self.folder, "data")
+
+    def _run(self, program, *args):
+        done = subprocess.run(
+            [*self._as, os.path.join(self._bin, program), *args],
+            cwd=self.folder, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            timeout=60)
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stdout}")
+
+    def start(self):
+        self._run("pg_ctl", "-D", self._data, "-w", "-l",
+                  os.path.join(self.folder, "log"), "-o",
+                  f"-p {self.port} -h {HOST} -k {self.folder}", "start")
+
+    def stop(self):
+        self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
+
+    def sql(self, text):
+        """Rows of text, or []."""
+        out = subprocess.run(
+            [os.path.join(self._bin, "psql"), "-XAtq", "-h", HOST, "-p",
+             str(self.port), "-U", "kamailio", "-c", text, "kamailio"],
+            check=True, capture_output=True, text=True, timeout=30).stdout
+        return [line.split("|") for line in out.splitlines()]

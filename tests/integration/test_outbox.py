@@ -1,0 +1,609 @@
+"""The outbox: what the CMS did not get is kept, and reaches it later."""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import time
+
+import pytest
+
+import harness
+from harness import registrar, shown
+
+DEFER = """
+	if ($cms(verdict) == "accepted") {
+		if (!save("location")) send_reply("500", "Not saved");
+		exit;
+	}
+	if ($cms(verdict) == "rejected") {
+		send_reply("403", "Rejected");
+		exit;
+	}
+	if (cms_defer()) {
+		append_to_reply("X-Deferred: 1\\r\\n");
+		if (!save("location")) send_reply("500", "Not saved");
+		exit;
+	}
+	append_to_reply("X-Defer-Cause: $cms(cause)\\r\\n");
+	send_reply("503", "Unavailable");
+	exit;"""
+
+
+def table(server):
+    return os.path.join(server.folder, "cms_outbox.sqlite")
+
+
+def url(server):
+    """A table of this server's own."""
+    if not os.path.exists(table(server)):
+        empty = os.path.dirname(harness._empty_database()[1])
+        shutil.copyfile(os.path.join(empty, "cms_outbox.sqlite"),
+                        table(server))
+    return f"sqlite:///{table(server)}"
+
+
+def deferring(*params, db=url, more=(), **kw):
+    """A configuration that defers; breakers that do not hold a test up."""
+    return lambda server, cms: registrar(
+        server, cms, verdict=DEFER, params=[
+            ("cms_notify", "outbox_db_url", db(server)),
+            ("cms_notify", "timeout", 500),
+            ("cms_notify", "breaker_cooldown", 100),
+            *[("cms_notify", *p) for p in params], *more], **kw)
+
+
+def rows(server, where="state < 2"):
+    with contextlib.closing(sqlite3.connect(table(server), timeout=10)) as db:
+        db.row_factory = sqlite3.Row
+        return db.execute(
+            f"SELECT * FROM cms_outbox WHERE {where} ORDER BY id").fetchall()
+
+
+def drained(server, timeout=20):
+    """Wait until nothing waits in the outbox."""
+    deadline = time.monotonic() + timeout
+    while server.status()["outbox"]:
+        assert time.monotonic() < deadline, \
+            f"{server.status()['outbox']} still wait"
+        time.sleep(0.01)
+    server.settle()
+
+
+def defer(server, ua, **kw):
+    """A registration that goes to the outbox."""
+    answer = ua.register(**kw)
+    assert (answer.status, answer.get("X-Deferred")) == (200, "1"), \
+        answer.start_line
+    return shown(answer)["id"]
+
+
+def test_deferred_and_delivered(cms, kamailio):
+    """With the CMS away the device gets its 200 OK; the CMS learns of it when
+    it is back, by the same event."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    ua = server.device()
+    event = defer(server, ua)
+    assert server.contacts(ua)
+    assert [r["event_id"] for r in rows(server)] == [event]
+    assert server.status()["outbox"] == 1
+    cms.start()
+    drained(server)
+    post, = cms.requests
+    assert post.get("Idempotency-Key") == f'"{event}"'
+    assert post.json["id"] == event and post.json["event"] == "register"
+    assert post.json["aor"] == ua.aor and not post.errors
+    assert not rows(server)
+    stats = server.stats()
+    assert (stats["deferred"], stats["delivered"], stats["dead"],
+            stats["outbox"]) == (1, 1, 0, 0)
+
+
+def test_same_body(cms, kamailio):
+    """The event that is delivered is byte for byte the one that was POSTed."""
+    server = kamailio(cms, config=deferring())
+    rule = cms.rule(status=503, body="x" * 5000)
+    ua = server.device()
+    event = defer(server, ua)
+    cms.remove_rule(rule)
+    drained(server)
+    first, *again = [r for r in cms.requests if event in r.get("Idempotency-Key")]
+    assert again and {r.body for r in again} == {first.body}
+
+
+def test_order_per_device(cms, kamailio):
+    """What a device did is told in the order in which it happened."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    ua = server.device()
+    expected = [defer(server, ua, contacts=[f"<sip:{ua.user}@127.0.0.1:{port}>"])
+                for port in range(7001, 7008)]
+    others = [server.device() for _ in range(5)]
+    for other in others:
+        defer(server, other)
+    cms.start()
+    drained(server)
+    assert [r.json["id"] for r in server.posts(ua)] == expected
+    assert len(cms.requests) == 12
+
+
+def test_newer_replaces_older(cms, kamailio):
+    """Of one contact the newest event alone is kept."""
+    server = kamailio(cms, config=deferring(("detect_reboot", 1)))
+    cms.stop()
+    ua = server.device()
+    ids = []
+    for n in range(5):
+        ids.append(defer(server, ua, call_id=f"boot{n}@test"))
+    deadline = time.monotonic() + 5
+    while len(rows(server)) > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [r["event_id"] for r in rows(server)] == ids[-1:]
+    assert server.status()["outbox"] == 1
+    cms.start()
+    drained(server)
+    assert [r.json["id"] for r in cms.requests] == ids[-1:]
+
+
+def test_kill(cms, kamailio):
+    """A server that is killed delivers what it had stored when it runs again."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    uas = [server.device() for _ in range(10)]
+    ids = {defer(server, ua) for ua in uas}
+    server.kill()
+    server.start()
+    assert server.status()["outbox"] == 10
+    cms.start()
+    drained(server)
+    assert {r.json["id"] for r in cms.requests} == ids
+
+
+def test_accepted_directly(cms, kamailio):
+    """An older event is not delivered after a newer one that the CMS has
+    accepted."""
+    server = kamailio(cms, config=deferring(("detect_reboot", 1)))
+    ua = server.device()
+    hold = cms.rule(status=503, match={"call_id": "boot1@test"})
+    old = defer(server, ua, call_id="boot1@test")
+    answer = ua.register(call_id="boot2@test")
+    assert answer.status == 200 and not answer.get("X-Deferred")
+    cms.remove_rule(hold)
+    drained(server)
+    accepted = [r.json["id"] for r in cms.requests if r.outcome == 200]
+    assert accepted == [shown(answer)["id"]] and old not in accepted
+
+
+def test_refused_is_a_dead_letter(cms, kamailio):
+    """An event that the CMS refuses when it is back is kept and counted."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    good, bad = server.device(), server.device()
+    event = defer(server, bad)
+    defer(server, good)
+    cms.refuse(bad.aor)
+    cms.start()
+    drained(server)
+    dead, = rows(server)
+    assert (dead["event_id"], dead["state"], dead["status"]) == (event, 1, 403)
+    assert server.stats()["dead"] == 1
+    assert server.log(f"event {event} of .* is a dead letter")
+
+
+def test_too_old_is_a_dead_letter(cms, kamailio):
+    """An event older than outbox_max_age is kept and counted, not sent."""
+    server = kamailio(cms, config=deferring(("outbox_max_age", 1)))
+    cms.stop()
+    event = defer(server, server.device())
+    time.sleep(1.1)  # it is the age that is tested
+    cms.start()
+    drained(server)
+    dead, = rows(server)
+    assert (dead["event_id"], dead["state"]) == (event, 1)
+    assert not cms.requests and server.stats()["dead"] == 1
+
+
+def test_full(cms, kamailio):
+    """A full outbox takes nothing more: the device is told to come back."""
+    server = kamailio(cms, config=deferring(("outbox_max", 2)))
+    server.allow_errors("the outbox is full")
+    cms.stop()
+    for _ in range(2):
+        defer(server, server.device())
+    answer = server.device().register()
+    assert answer.status == 503
+    assert answer.get("X-Defer-Cause") == "outbox"
+    assert server.stats()["not_deferred"] == 1
+    cms.start()
+    drained(server)
+
+
+def test_locked(cms, kamailio):
+    """A database that somebody else has locked is an answer in time, not a
+    device that waits."""
+    server = kamailio(cms, config=deferring())
+    server.allow_errors("locked", "srdb1", "db_sqlite", "db_query", "store_result")
+    cms.stop()
+    with contextlib.closing(sqlite3.connect(table(server))) as db:
+        db.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        answer = server.device().register()
+        assert answer.status == 503 and time.monotonic() - began < 2
+        assert answer.get("X-Defer-Cause") == "outbox"
+        began = time.monotonic()
+        assert server.device().register().status == 503
+        assert time.monotonic() - began < 0.5
+        db.rollback()
+    deadline = time.monotonic() + 3
+    while server.device().register().status != 200:
+        assert time.monotonic() < deadline
+    cms.start()
+    drained(server)
+
+
+def test_without_outbox(cms, kamailio):
+    """Without outbox_db_url nothing can be deferred, and one line says so."""
+    server = kamailio(cms, config=lambda s, u: registrar(s, u, verdict=DEFER))
+    server.allow_errors("there is no outbox")
+    cms.stop()
+    for _ in range(3):
+        answer = server.device().register()
+        assert answer.status == 503
+        assert answer.get("X-Defer-Cause") == "outbox"
+    assert len(server.log("there is no outbox")) == 1
+    assert not server.pids("cms_notify outbox")
+
+
+def test_joined_share_a_row(cms, kamailio):
+    """The requests that wait for one event store it once, and all get 200."""
+    server = kamailio(cms, config=deferring(("timeout", 1000)))
+    cms.rule(hang=True)
+    ua = server.device()
+    first = ua.start_register()
+    cms.wait(1)
+    second = ua.start_register(cseq=ua.cseq + 10)
+    assert [first.wait(5).status, second.wait(5).status] == [200, 200]
+    assert len(rows(server)) == 1 and server.stats()["deferred"] == 1
+    cms.clear_rules()
+    drained(server)
+
+
+@pytest.mark.parametrize("params, said", [
+    ([("outbox_table", "no such;table")], "outbox_table is"),
+    ([("outbox_table", "location")], "cms_notify-create.sql"),
+    ([("outbox_max", 0)], "outbox_max is 0, must be from 1"),
+    ([("outbox_max_age", 0)], "outbox_max_age is 0, must be from 1"),
+    ([("node", "n" * 65)], "must have at most 64"),
+])
+def test_bad_settings(params, said):
+    """Kamailio does not start with settings that make no sense."""
+    lines = harness.fails_to_start(config=deferring(*params))
+    assert any(said in line for line in lines)
+
+
+def test_shipped_configuration(cms, kamailio):
+    """The shipped kamailio.cfg refuses new devices while the CMS is away, or
+    serves them: one setting says which."""
+    server = kamailio(cms, settings={"CMS_TIMEOUT": 500})
+    cms.stop()
+    answer = server.device().register()
+    assert answer.status == 503 and int(answer.get("Retry-After")) > 0
+    assert not server.pids("cms_notify outbox")
+    server.configure(settings={
+        "CMS_TIMEOUT": 500, "WITH_DEFER": 1,
+        "CMS_OUTBOX_DB_URL": url(server), "CMS_OUTBOX_MAX": 1})
+    server.restart()
+    server.allow_errors("the outbox is full")
+    first = server.device()
+    assert first.register().status == 200 and server.contacts(first)
+    assert len(rows(server)) == 1
+    second = server.device().register()
+    assert second.status == 503 and int(second.get("Retry-After")) > 0
+    cms.start()
+    drained(server)
+    assert [r.json["aor"] for r in cms.requests] == [first.aor]
+
+
+# -- leaving -----------------------------------------------------------------
+
+LEAVING = ("events", "register,unregister,expire")
+
+
+def events(cms, ua=None):
+    """What the CMS has accepted, in the order in which it came."""
+    return [r.json["event"] for r in cms.requests if r.outcome == 200
+            and (ua is None or r.json["aor"] == ua.aor)]
+
+
+def wait_event(cms, event, timeout=10):
+    cms.wait_until(lambda: event in events(cms), timeout)
+    return next(r for r in cms.requests if r.json["event"] == event)
+
+
+@pytest.mark.parametrize("db_mode", [0, 2])
+def test_unregister(cms, kamailio, db_mode):
+    """A device that leaves is told to the CMS, once, after the fact."""
+    server = kamailio(cms, config=deferring(
+        LEAVING, before="\tfix_nated_register();",
+        more=[("usrloc", "db_mode", db_mode)]))
+    ua = server.device(user_agent="leaver/1")
+    assert ua.register().status == 200
+    if db_mode:
+        time.sleep(1.5)  # until it is written, so that it is only marked
+    assert ua.unregister().status == 200
+    post = wait_event(cms, "unregister")
+    assert not post.errors
+    body = post.json
+    assert body["aor"] == ua.aor and body["username"] == ua.user
+    contact, = body["contacts"]
+    assert f"<{contact['uri']}>" == ua.contact and contact["expires"] == 0
+    assert body["reason"] is None and contact["reason"] is None
+    assert body["call_id"] == ua.call_id
+    assert body["user_agent"] == "leaver/1"
+    assert body["source"] == {"ip": "127.0.0.1", "port": ua.transport.local[1],
+                              "transport": "udp"}
+    time.sleep(2.5)  # usrloc's timer has purged what was only marked
+    drained(server)
+    assert events(cms) == ["register", "unregister"]
+
+
+def test_expire(cms, kamailio):
+    """A registration that runs out is told to the CMS."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    assert ua.register(expires=1).status == 200
+    assert wait_event(cms, "expire").json["aor"] == ua.aor
+    drained(server)
+    assert events(cms) == ["register", "expire"]
+
+
+def test_leaving_in_order(cms, kamailio):
+    """What a device did while the CMS was away is told in order."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    cms.stop()
+    ua = server.device()
+    defer(server, ua)
+    assert ua.unregister().status == 200
+    deadline = time.monotonic() + 5
+    while len(rows(server)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [r["event"] for r in rows(server)] == ["register", "unregister"]
+    cms.start()
+    drained(server)
+    assert events(cms) == ["register", "unregister"]
+
+
+def test_back_before_it_was_told(cms, kamailio):
+    """That a device has left is not told after it is back."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    assert ua.register().status == 200
+    cms.stop()
+    assert ua.unregister().status == 200
+    defer(server, ua)
+    cms.start()
+    drained(server)
+    assert events(cms) == ["register", "register"]
+
+
+def test_back_directly(cms, kamailio):
+    """The same, when the CMS is asked at once as it comes back."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    assert ua.register().status == 200
+    rule = cms.rule(match={"event": "unregister"}, status=503)
+    assert ua.unregister().status == 200
+    cms.wait(2)
+    assert ua.register().status == 200
+    cms.remove_rule(rule)
+    drained(server)
+    assert events(cms) == ["register", "register"]
+
+
+def test_leaving_by_rpc(cms, kamailio):
+    """Whom the operator removes has left."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    assert ua.register().status == 200
+    server.rpc("ul.rm", "location", ua.aor.removeprefix("sip:"))
+    assert wait_event(cms, "unregister").json["aor"] == ua.aor
+
+
+def test_leaving_survives_a_kill(cms, kamailio):
+    """Who has left is on disk."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    assert ua.register().status == 200
+    cms.stop()
+    assert ua.unregister().status == 200
+    deadline = time.monotonic() + 5
+    while not rows(server) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    server.kill()
+    cms.start()
+    server.start()
+    assert wait_event(cms, "unregister").json["aor"] == ua.aor
+
+
+def test_own_template(cms, kamailio):
+    """In a template of the operator, what only a request has is null."""
+    body = ('{"what": "$cms(event)", "who": "$cms(aor)", "from": "$si",'
+            ' "text": "port $sp of $cms(username)", "old": "$cms(reason)"}')
+    with harness.ReferenceCms(validate=False) as own:
+        server = kamailio(own, config=deferring(LEAVING, ("body", body)))
+        ua = server.device()
+        assert ua.register().status == 200
+        assert ua.unregister().status == 200
+        own.wait(2)
+        first, second = [r.json for r in own.requests]
+        assert first["from"] == "127.0.0.1" and first["old"] == "new"
+        assert second == {"what": "unregister", "who": ua.aor, "from": None,
+                          "text": f"port  of {ua.user}", "old": None}
+        drained(server)
+
+
+@pytest.mark.parametrize("events_, db_, said", [
+    ("register,leave", url, 'events has "leave"'),
+    ("unregister", url, "it must have register"),
+    ("register,expire", lambda _server: "", "go through the outbox"),
+])
+def test_bad_events(events_, db_, said):
+    """Events that do not exist, or that need an outbox."""
+    lines = harness.fails_to_start(
+        config=deferring(("events", events_), db=db_))
+    assert any(said in line for line in lines)
+
+
+# -- the operator ------------------------------------------------------------
+
+def test_outbox_shown(cms, kamailio):
+    """cms_notify.outbox says what waits, since when, and what is dead."""
+    server = kamailio(cms, config=deferring())
+    state = server.rpc("cms_notify.outbox")
+    assert (state["state"], state["waiting"], state["dead"],
+            state["dead_letters"]) == ("running", 0, 0, [])
+    cms.stop()
+    bad = [server.device() for _ in range(3)]
+    ids = [defer(server, ua) for ua in bad]
+    defer(server, server.device())
+    state = server.rpc("cms_notify.outbox")
+    assert (state["waiting"], state["dead"]) == (4, 0)
+    assert 0 <= state["oldest_s"] < 10 and 0 <= state["next_try_ms"] <= 10000
+    for ua in bad:
+        cms.refuse(ua.aor)
+    cms.start()
+    drained(server)
+    state = server.rpc("cms_notify.outbox", 2)
+    assert (state["waiting"], state["dead"]) == (0, 3)
+    assert len(state["dead_letters"]) == 2
+    letter = next(d for d in server.rpc("cms_notify.outbox")["dead_letters"]
+                  if d["id"] == ids[0])
+    assert (letter["event"], letter["reason"], letter["status"],
+            letter["why"]) == ("register", "new", 403, "refused")
+    assert letter["device"] == bad[0].aor.removeprefix("sip:")
+    assert ids[0] in server.kamcmd("cms_notify.outbox")
+
+
+def test_replay(cms, kamailio):
+    """Dead letters are delivered when the operator says so."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    ua = server.device()
+    event = defer(server, ua)
+    rule = cms.refuse(ua.aor)
+    cms.start()
+    drained(server)
+    assert len(rows(server, "state = 1")) == 1
+    cms.remove_rule(rule)
+    cms.clear()
+    assert server.rpc("cms_notify.replay") == {"replayed": 1}
+    post, = cms.wait(1)
+    drained(server)
+    assert post.json["id"] == event and not rows(server)
+    assert server.rpc("cms_notify.outbox")["dead"] == 0
+
+
+def test_pause(cms, kamailio):
+    """While it is paused nothing leaves the outbox; registrations go on."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    event = defer(server, server.device())
+    assert server.rpc("cms_notify.pause") == {"state": "paused"}
+    cms.start()
+    deadline = time.monotonic() + 5
+    while (answer := server.device().register()).get("X-Deferred"):
+        assert time.monotonic() < deadline
+    assert answer.status == 200
+    time.sleep(1)  # longer than any back-off by now
+    assert event not in [r.json["id"] for r in cms.requests]
+    assert server.rpc("cms_notify.outbox")["state"] == "paused"
+    waiting = server.status()["outbox"]
+    assert waiting == len(rows(server)) >= 1
+    server.rpc("cms_notify.resume")
+    drained(server)
+    assert event in [r.json["id"] for r in cms.requests]
+
+
+@pytest.mark.parametrize("command", [
+    "outbox", "replay", "pause", "resume", "resync"])
+def test_commands_without_outbox(cms, kamailio, command):
+    """Without an outbox its commands say so."""
+    server = kamailio(cms, config=lambda s, u: registrar(s, u))
+    with pytest.raises(harness.RpcError, match="no outbox"):
+        server.rpc("cms_notify." + command)
+
+
+def resynced(server, timeout=30):
+    deadline = time.monotonic() + timeout
+    while (progress := server.status()["resync"])["state"] != "idle":
+        assert time.monotonic() < deadline, progress
+        time.sleep(0.02)
+    return progress
+
+
+def snapshots(cms):
+    return [r for r in cms.requests
+            if r.json["event"] == "snapshot" and r.outcome == 200]
+
+
+def test_resync(cms, kamailio):
+    """Every live binding is told again, at the rate that is set."""
+    server = kamailio(cms, config=deferring(("resync_rate", 50)))
+    uas = [server.device() for _ in range(30)]
+    for ua in uas:
+        assert ua.register().status == 200
+    gone = server.device()
+    assert gone.register().status == 200
+    assert gone.unregister().status == 200
+    server.settle()
+    cms.clear()
+    began = time.monotonic()
+    assert server.rpc("cms_notify.resync")["state"] == "started"
+    assert server.rpc("cms_notify.resync")["state"] in ("running", "idle")
+    progress = resynced(server)
+    assert 0.4 < time.monotonic() - began < 5
+    assert (progress["percent"], progress["sent"], progress["waiting"],
+            progress["refused"], progress["failed"]) == (100, 30, 0, 0, 0)
+    told = snapshots(cms)
+    assert sorted(r.json["aor"] for r in told) == sorted(u.aor for u in uas)
+    assert not any(r.errors for r in told)
+    body = told[0].json
+    assert body["reason"] is None and 0 < body["contacts"][0]["expires"] <= 3600
+
+
+def test_resync_of_one(cms, kamailio):
+    """The contacts of one address alone."""
+    server = kamailio(cms, config=deferring())
+    ua, other = server.device(), server.device()
+    for port in (7001, 7002):
+        assert ua.register(
+            contacts=[f"<sip:x@127.0.0.1:{port}>"]).status == 200
+    assert other.register().status == 200
+    server.settle()
+    server.rpc("cms_notify.resync", ua.aor)
+    assert resynced(server)["sent"] == 2
+    assert {r.json["contacts"][0]["uri"] for r in snapshots(cms)} == {
+        "sip:x@127.0.0.1:7001", "sip:x@127.0.0.1:7002"}
+    server.rpc("cms_notify.resync", "nobody@nowhere")
+    assert resynced(server)["sent"] == 0
+
+
+def test_resync_with_a_cms_that_comes_and_goes(cms, kamailio):
+    """A binding that could not be told is told later; one that is refused is
+    counted."""
+    server = kamailio(cms, config=deferring(("resync_rate", 1000)))
+    uas = [server.device() for _ in range(20)]
+    for ua in uas:
+        assert ua.register().status == 200
+    server.settle()
+    cms.clear()
+    cms.refuse(uas[0].aor)
+    cms.stop()
+    server.rpc("cms_notify.resync")
+    server.wait_log("the outbox waits for the CMS")
+    cms.start()
+    progress = resynced(server)
+    assert (progress["sent"], progress["refused"], progress["failed"]) == \
+        (19, 1, 0)
+    assert len({r.json["aor"] for r in snapshots(cms)}) == 19
