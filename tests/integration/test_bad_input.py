@@ -130,7 +130,8 @@ def test_a_call_id(server, value):
     outcome = register(server, value, call_id=MARK)
     if not outcome.refused:
         assert outcome.status == 200
-        assert outcome.request.json["call_id"] == repaired(value)
+        assert (outcome.request.json["call_id"] or "").strip("\0") \
+            == repaired(value).strip("\0")
 
 
 @pytest.mark.parametrize("value", VALUES, ids=shown_id)

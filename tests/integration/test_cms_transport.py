@@ -192,6 +192,16 @@ def test_a_client_certificate_that_the_cms_does_not_trust_is_no_use(
     assert cms.count == 0
 
 
+def test_a_key_of_another_certificate_makes_no_connection(
+        start, ca, pairs):
+    certificate, _key = ca.issue("client")
+    _certificate, key = ca.issue("another")
+    with tls_cms(pairs["nothing"]) as cms:
+        check(start(cms.url, tls_ca=ca.certificate, tls_cert=certificate,
+                    tls_key=key), "unavailable", "tls", 0)
+        assert cms.count == 0
+
+
 def test_tls_sessions_are_resumed(kamailio, ca, pairs):
     with tls_cms(pairs["nothing"]) as cms:
         server = kamailio(cms, settings={
