@@ -70,6 +70,22 @@ def http2_server(backend, pair=None, options=()):
         port.close()
 
 
+def test_headers_of_the_operator_are_sent_and_their_values_not_logged(
+        kamailio, cms):
+    server = kamailio(cms, config=lambda s, url: registrar(
+        s, url, core="debug=4", params=[
+            ("cms_notify", "http_header", "Authorization: Bearer s3cret"),
+            ("cms_notify", "http_header", "X-Site:north, \tsouth")]))
+    for _ in range(2):
+        assert server.device().register().status == 200
+    for request in server.posts():
+        assert request.get("Authorization") == "Bearer s3cret"
+        assert request.get("X-Site") == "north, \tsouth"
+        names = [name.lower() for name, _value in request.headers]
+        assert len(names) == len(set(names))
+    assert not server.log(r"(?i)cms_notify.*s3cret")
+
+
 # -- TLS ---------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
