@@ -218,3 +218,45 @@ def test_leaving_and_coming_back_at_once(kamailio, cms):
     binding, = server.contacts(ua)
     assert binding["CSeq"] >= 3
     assert 1 <= len(server.posts()) <= 2
+
+
+SLOW = """
+	if ($cms(verdict) != "accepted") {
+		send_reply("403", "No");
+		usleep(400000);
+		exit;
+	}
+	usleep(400000);
+	if (!save("location")) send_reply("500", "Not saved");
+	exit;"""
+
+
+def test_retry_right_after_a_refusal(kamailio, cms):
+    """A device that has been refused and tries again has a POST of its own,
+    even if the verdict route of the first has not come to its end."""
+    server = kamailio(cms, config=lambda s, url: registrar(
+        s, url, modules=["cfgutils"], verdict=SLOW))
+    ua = server.device()
+    cms.rule(status=403, times=1)
+    assert ua.register().status == 403
+    assert server.status()["parked"] == 1
+    assert ua.register().status == 200
+    assert len(server.posts()) == 2
+
+
+def test_register_while_the_verdict_is_carried_out(kamailio, cms):
+    """A REGISTER that comes between the CMS's yes and save() makes no second
+    POST."""
+    server = kamailio(cms, config=lambda s, url: registrar(
+        s, url, modules=["cfgutils"], verdict=SLOW))
+    ua = server.device()
+    first = ua.send(ua.build_register())
+    until = time.monotonic() + 5
+    while not server.stats()["accepted"]:
+        assert time.monotonic() < until
+    assert server.contacts(ua) == []
+    second = ua.send(ua.build_register())
+    assert [first.wait().status, second.wait().status] == [200, 200]
+    assert len(server.posts()) == 1
+    assert [len(first.finals), len(second.finals)] == [1, 1]
+    assert server.contacts(ua)[0]["CSeq"] == 2
