@@ -390,11 +390,13 @@ class Kamailio:
         """SIGTERM, and wait. Returns the exit status."""
         if self._process is not None:
             self._process.stop()
+            self.wait_exit()
         return self.exit_status
 
     def kill(self):
         """SIGKILL to all its processes."""
         self._process.kill()
+        self.wait_exit()
 
     def restart(self):
         self.stop()
