@@ -5,15 +5,9 @@ import time
 
 import pytest
 
-from harness import ReferenceCms, registrar
+from harness import ReferenceCms, registrar, until
 
 BUSY = [("cms_notify", "queue_size", 1), ("cms_notify", "max_connections", 1)]
-
-
-def wait_parked(server, count):
-    deadline = time.monotonic() + 5
-    while server.status()["parked"] < count:
-        assert time.monotonic() < deadline, server.status()
 
 
 def used(server):
@@ -73,7 +67,7 @@ def joined(server, cms, ua):
     transactions = [ua.send(ua.build_register(call_id=f"{n}" * 20))
                     for n in range(8)]
     transactions += [ua.send(ua.build_register(expires=0, cseq=1000))]
-    wait_parked(server, 9)
+    server.wait_parked(9)
     cms.wait_until(lambda: cms.held == 1)
     cms.release()
     for transaction in transactions:
@@ -98,10 +92,7 @@ def busy(server, cms, ua):
     cms.rule(hold=True)
     uas = [ua, *(server.device() for _ in range(4))]
     transactions = [u.send(u.build_register()) for u in uas]
-    deadline = time.monotonic() + 5
-    while not [t for t in transactions if t.final]:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    until(lambda: [t for t in transactions if t.final])
     cms.clear_rules()
     cms.release()
     assert {t.wait().status for t in transactions} == {200, 503}
