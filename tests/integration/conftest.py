@@ -18,6 +18,8 @@ def _check(server):
     """A server at the end of a test."""
     if server.running:
         server.settle()
+    else:
+        server.wait_exit()
     crashed = server.log(r"signal (4|6|7|8|11)\b|core was")
     bad = server.unexpected_errors() + crashed
     if bad:

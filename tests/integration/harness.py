@@ -28,7 +28,7 @@ TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "scripts" / "lib"))
 
 from kamailio_process import KamailioProcess  # noqa: E402
-from reference_cms import ReferenceCms  # noqa: E402, F401
+from reference_cms import ReferenceCms  # noqa: E402
 from sip_ua import NoAnswer, Transport, Ua  # noqa: E402
 
 HOST = "127.0.0.1"
@@ -69,6 +69,15 @@ def has_module(name):
     return any(os.path.exists(os.path.join(folder, path))
                for folder in environment()["KAMAILIO_MODULES"].split(":")
                for path in (f"{name}.so", f"{name}/{name}.so"))
+
+
+def until(predicate, timeout=5.0):
+    """Wait for what nobody reports."""
+    deadline = time.monotonic() + timeout
+    while not predicate():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not true in {timeout} s")
+        time.sleep(0.005)
 
 
 class Port:
@@ -341,7 +350,7 @@ class Kamailio:
 
     @property
     def cms_url(self):
-        return getattr(self.cms, "url", self.cms)
+        return self.cms.url if isinstance(self.cms, ReferenceCms) else self.cms
 
     def configure(self, settings=None, config=None):
         """Write the configuration anew; for the next start."""
@@ -393,11 +402,13 @@ class Kamailio:
         """SIGTERM, and wait. Returns the exit status."""
         if self._process is not None:
             self._process.stop()
+            self.wait_exit()
         return self.exit_status
 
     def kill(self):
         """SIGKILL to all its processes."""
         self._process.kill()
+        self.wait_exit()
 
     def restart(self):
         self.stop()
@@ -542,6 +553,10 @@ class Kamailio:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"still {left} after {timeout} s")
             time.sleep(0.005)
+
+    def wait_parked(self, count, timeout=5.0):
+        """Until that many requests wait for a verdict."""
+        until(lambda: self.status()["parked"] >= count, timeout)
 
     def contacts(self, aor):
         """The bindings of an AOR as usrloc knows them (ul.lookup); []: none.

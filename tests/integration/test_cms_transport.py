@@ -70,6 +70,22 @@ def http2_server(backend, pair=None, options=()):
         port.close()
 
 
+def test_headers_of_the_operator_are_sent_and_their_values_not_logged(
+        kamailio, cms):
+    server = kamailio(cms, config=lambda s, url: registrar(
+        s, url, core="debug=4", params=[
+            ("cms_notify", "http_header", "Authorization: Bearer s3cret"),
+            ("cms_notify", "http_header", "X-Site:north, \tsouth")]))
+    for _ in range(2):
+        assert server.device().register().status == 200
+    for request in server.posts():
+        assert request.get("Authorization") == "Bearer s3cret"
+        assert request.get("X-Site") == "north, \tsouth"
+        names = [name.lower() for name, _value in request.headers]
+        assert len(names) == len(set(names))
+    assert not server.log(r"(?i)cms_notify.*s3cret")
+
+
 # -- TLS ---------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
@@ -190,6 +206,16 @@ def test_a_client_certificate_that_the_cms_does_not_trust_is_no_use(
     check_refused(start(url, tls_ca=ca.certificate, tls_cert=certificate,
                         tls_key=key), causes)
     assert cms.count == 0
+
+
+def test_a_key_of_another_certificate_makes_no_connection(
+        start, ca, pairs):
+    certificate, _key = ca.issue("client")
+    _certificate, key = ca.issue("another")
+    with tls_cms(pairs["nothing"]) as cms:
+        check(start(cms.url, tls_ca=ca.certificate, tls_cert=certificate,
+                    tls_key=key), "unavailable", "tls", 0)
+        assert cms.count == 0
 
 
 def test_tls_sessions_are_resumed(kamailio, ca, pairs):

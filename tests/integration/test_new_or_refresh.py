@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import DOMAIN, HOST, NoAnswer, Ua, registrar, shown
+from harness import DOMAIN, HOST, NoAnswer, Ua, registrar, shown, until
 
 pytestmark = pytest.mark.contract
 
@@ -105,10 +105,7 @@ def test_returned(server, ua):
 
 def wait_purged(server):
     """Until usrloc has dropped the bindings that have expired."""
-    deadline = time.monotonic() + 10
-    while server.stats("usrloc")["registered_users"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: not server.stats("usrloc")["registered_users"], 10)
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2])
@@ -409,9 +406,7 @@ def test_second_register_while_parked(server, cms, ua, same_call_id):
     cms.wait_until(lambda: cms.held == 1)
     second = ua.send(ua.build_register(call_id=call_ids[1] and
                                        f"{call_ids[1]}-{ua.user}"))
-    deadline = time.monotonic() + 5
-    while server.status()["parked"] < 2:
-        assert time.monotonic() < deadline
+    server.wait_parked(2)
     assert not first.responses and not second.responses
     cms.release()
     answers = [first.wait(), second.wait()]
@@ -430,9 +425,7 @@ def test_second_register_while_parked_is_refused_too(server, cms, ua):
     first = ua.send(ua.build_register())
     cms.wait_until(lambda: cms.held == 1)
     second = ua.send(ua.build_register())
-    deadline = time.monotonic() + 5
-    while server.status()["parked"] < 2:
-        assert time.monotonic() < deadline
+    server.wait_parked(2)
     cms.release()
     assert [t.wait().status for t in (first, second)] == [403, 403]
     assert reasons(server, ua) == ["new"]
@@ -607,6 +600,7 @@ def test_ipv6(kamailio, cms):
         s, url, core=f"listen=udp:[::1]:{s.port}"))
     with Ua(("::1", server.port), "six", DOMAIN, local=("::1", 0)) as ua:
         register(ua, route="verdict")
+        server.settle()
         register(ua, route="main")
         post, = server.posts(ua)
         assert post.errors == []
@@ -790,9 +784,7 @@ def test_second_address_while_parked(kamailio, cms, identity):
     cms.wait_until(lambda: cms.held == 1)
     second = ua.send(ua.build_register(
         contacts=[contact(ua.user, 2, ";" + INSTANCE)]))
-    deadline = time.monotonic() + 5
-    while server.status()["parked"] < 2:
-        assert time.monotonic() < deadline
+    server.wait_parked(2)
     cms.release()
     assert [t.wait().status for t in (first, second)] == [200, 200]
     assert reasons(server, ua) == ["new"]

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from harness import (NoAnswer, fails_to_start, has_module, registrar, shown,
-                     version)
+                     until, version)
 
 
 @pytest.fixture
@@ -15,12 +15,6 @@ def start(kamailio, cms):
     def starter(**kw):
         return kamailio(cms, config=lambda s, url: registrar(s, url, **kw))
     return starter
-
-
-def wait_parked(server, count):
-    deadline = time.monotonic() + 5
-    while server.status()["parked"] < count:
-        assert time.monotonic() < deadline, server.status()
 
 
 # -- cms_is_new ------------------------------------------------------------------
@@ -228,9 +222,7 @@ def test_no_value_elsewhere(start, cms):
     cms.rule(hold=True)
     for ua in [server.device() for _ in range(4)]:
         ua.send(ua.build_register())
-    deadline = time.monotonic() + 5
-    while not server.stats()["busy"]:
-        assert time.monotonic() < deadline
+    until(lambda: server.stats()["busy"])
     for _ in range(3):
         response = known.register()
         assert shown(response) == {"route": "main"}
@@ -316,7 +308,7 @@ def test_each_request_its_route(start, cms):
     cms.wait_until(lambda: cms.held == 1)
     second = ua.send(ua.build_register(
         headers=[("X-Verdict-Route", "OTHER")]))
-    wait_parked(server, 2)
+    server.wait_parked(2)
     cms.release()
     assert shown(first.wait())["route"] == "verdict"
     assert shown(second.wait())["route"] == "other"
@@ -458,7 +450,7 @@ def test_nothing_leaks_from_one_to_the_next(start, cms):
     for number, ua in enumerate(uas):
         mark = [("X-Mark", f"mark{number}")] if number % 2 == 0 else []
         transactions.append(ua.send(ua.build_register(headers=mark)))
-    wait_parked(server, len(uas))
+    server.wait_parked(len(uas))
     cms.clear_rules()
     cms.release()
     for number, (ua, transaction) in enumerate(zip(uas, transactions)):
@@ -746,7 +738,7 @@ def test_kemi_waits_and_joins(kemi, cms):
     cms.wait_until(lambda: cms.held == 1)
     first.resend()
     second = ua.send(ua.build_register())
-    wait_parked(server, 2)
+    server.wait_parked(2)
     assert not first.responses and not second.responses
     cms.release()
     assert [first.wait().status, second.wait().status] == [200, 200]
@@ -764,10 +756,7 @@ def test_kemi_busy(kemi, cms):
     for _ in range(6):
         ua = server.device()
         transactions.append(ua.send(ua.build_register()))
-    deadline = time.monotonic() + 5
-    while not [t for t in transactions if t.final]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: [t for t in transactions if t.final])
     busy = shown(next(t.final for t in transactions if t.final))
     assert (busy["route"], busy["verdict"], busy["cause"]) == (
         "busy", "unavailable", "busy")

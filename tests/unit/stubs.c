@@ -427,7 +427,8 @@ str stub_exact(const char *s, int len)
 
 	if(copy.s == NULL)
 		abort();
-	memcpy(copy.s, s, len);
+	if(len > 0)
+		memcpy(copy.s, s, len);
 	return copy;
 }
 

@@ -685,6 +685,27 @@ static void a_refresh_of_what_was_refreshed_joins_in_its_dialog(void **state)
 	cn_job_free(job);
 }
 
+/* What could not be read has no Call-ID, nor anything else. */
+static void what_could_not_be_read_is_no_device(void **state)
+{
+	static const enum cn_identity all[] = {
+			CN_IDENTITY_CONTACT, CN_IDENTITY_INSTANCE, CN_IDENTITY_AOR};
+	struct cn_event nothing, no_contacts;
+	struct test_event t;
+	struct cn_job *job = new_job(make_event(&t));
+	size_t i;
+
+	memset(&nothing, 0, sizeof(nothing));
+	no_contacts = nothing;
+	no_contacts.key = t.ev.key;
+	for(i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		cn_conf.identity = all[i];
+		assert_false(cn_job_covers(job, &nothing));
+		assert_false(cn_job_covers(job, &no_contacts));
+	}
+	cn_job_free(job);
+}
+
 static void jobs_of_one_aor(void **state)
 {
 	struct test_event t;
@@ -730,6 +751,7 @@ int main(void)
 			TEST(every_new_contact_must_be_on_its_way),
 			TEST(a_refresh_or_leave_joins_by_one_contact),
 			TEST(a_refresh_of_what_was_refreshed_joins_in_its_dialog),
+			TEST(what_could_not_be_read_is_no_device),
 			TEST(jobs_of_one_aor),
 	};
 
