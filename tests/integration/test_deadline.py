@@ -183,9 +183,9 @@ def test_each_of_the_crowd_is_told_to_come_back(crowd):
 
 
 def test_the_crowd_is_spread_when_it_comes_back(crowd):
-    """And over more time than the seconds of an idle server."""
+    """Not all in the same second, though the CMS was fast before it hung."""
     values = {int(r.result.get("Retry-After")) for r in crowd.registrations}
-    assert len(values) >= 4
+    assert len(values) >= 2
 
 
 @pytest.mark.timeout(300)

@@ -37,7 +37,7 @@ def table(server):
 def url(server):
     """A table of this server's own."""
     if not os.path.exists(table(server)):
-        empty = os.path.dirname(harness._empty_database()[1])
+        empty = os.path.dirname(harness._new_database()[1])
         shutil.copyfile(os.path.join(empty, "cms_outbox.sqlite"),
                         table(server))
     return f"sqlite:///{table(server)}"

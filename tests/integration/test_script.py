@@ -89,7 +89,7 @@ def test_not_a_register(start, cms):
     assert (response.status, response.get("X-New")) == (503, "no")
     assert shown(response)["route"] == "busy"
     assert server.posts() == []
-    assert server.log("ERROR: cms_notify")
+    server.wait_log("ERROR: cms_notify", 5)
 
 
 # -- $cms(...) -------------------------------------------------------------------
