@@ -607,3 +607,87 @@ def test_resync_with_a_cms_that_comes_and_goes(cms, kamailio):
     assert (progress["sent"], progress["refused"], progress["failed"]) == \
         (19, 1, 0)
     assert len({r.json["aor"] for r in snapshots(cms)}) == 19
+
+
+# -- scripts -----------------------------------------------------------------
+
+LUA = """
+function ksr_request_route()
+	if KSR.is_OPTIONS() and KSR.pv.is_null("$rU") then
+		KSR.sl.sl_send_reply(200, "OK")
+		return 1
+	end
+	if KSR.cms_notify.notify("location", "verdict") > 0 then
+		KSR.registrar.save("location", 0)
+	end
+	return 1
+end
+
+function verdict()
+	local deferred = KSR.cms_notify.defer()
+	KSR.hdr.append_to_reply("X-Deferred: " .. tostring(deferred) .. "\\r\\n")
+	if deferred > 0 or KSR.pv.gete("$cms(verdict)") == "accepted" then
+		KSR.registrar.save("location", 0)
+	else
+		KSR.tm.t_send_reply(503, KSR.pv.gete("$cms(cause)"))
+	end
+	return 1
+end
+"""
+
+
+def test_kemi(cms, kamailio):
+    """KSR.cms_notify.defer() is cms_defer(); both refuse where there is nothing
+    to defer."""
+    def config(server, cms_url):
+        script = server.write("script.lua", LUA)
+        text = deferring(modules=["app_lua"], more=[
+            ("app_lua", "load", script), ("usrloc", "preload", "location")])(
+                server, cms_url)
+        return text[:text.index("request_route {")] + 'cfgengine "lua"\n'
+    server = kamailio(cms, config=config)
+    server.allow_errors("cms_defer\\(\\) is for the verdict")
+    accepted = server.device().register()
+    assert (accepted.status, accepted.get("X-Deferred")) == (200, "-1")
+    assert server.log("cms_defer\\(\\) is for the verdict")
+    cms.stop()
+    ua = server.device()
+    answer = ua.register()
+    assert (answer.status, answer.get("X-Deferred")) == (200, "1")
+    cms.start()
+    drained(server)
+    assert [r.json["aor"] for r in cms.requests][-1] == ua.aor
+
+
+def test_cause_of_a_failed_deferral(cms, kamailio):
+    """After cms_defer() has failed $cms(cause) is outbox, with a text; the
+    verdict stays what it was."""
+    server = kamailio(cms, config=deferring(("outbox_max", 1)))
+    server.allow_errors("the outbox is full")
+    cms.stop()
+    defer(server, server.device())
+    answer = server.device().register()
+    seen = shown(answer)
+    assert (seen["verdict"], seen["cause"]) == ("unavailable", "connect")
+    assert answer.get("X-Defer-Cause") == "outbox"
+
+
+def test_read_only(cms, kamailio):
+    """A table that cannot be written: the device is told to come back, and the
+    server goes on."""
+    server = kamailio(cms, config=deferring())
+    server.allow_errors("readonly", "commit failed", "db_")
+    server.stop()
+    server.configure(config=deferring(
+        more=[("db_sqlite", "db_set_readonly", table(server))]))
+    server.start()
+    cms.stop()
+    for _ in range(2):
+        answer = server.device().register()
+        assert answer.status == 503
+        assert answer.get("X-Defer-Cause") == "outbox"
+    cms.start()
+    deadline = time.monotonic() + 5
+    while server.device().register().status != 200:
+        assert time.monotonic() < deadline
+    assert server.status()["outbox"] == 0
