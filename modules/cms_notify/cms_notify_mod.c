@@ -90,7 +90,8 @@ static int mod_init(void)
 	}
 	register_procs(cn_conf.http_processes + cn_conf.verdict_processes
 				   + cn_outbox_proc_count());
-	cfg_register_child(cn_conf.verdict_processes + cn_outbox_proc_count());
+	cfg_register_child(cn_conf.http_processes + cn_conf.verdict_processes
+					   + cn_outbox_proc_count());
 	return 0;
 }
 

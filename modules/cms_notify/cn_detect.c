@@ -260,14 +260,16 @@ static bool classify(urecord_t *record, struct cn_event *ev)
 void cn_detect_classify(struct udomain *table, struct cn_event *ev)
 {
 	urecord_t *record = NULL;
+	int err;
 
 	ev->reason = CN_REASON_NONE;
 	if(ev->contact_count == 0)
 		return;
 	usrloc.lock_udomain(table, &ev->key);
-	if(usrloc.get_urecord(table, &ev->key, &record) != 0)
+	err = usrloc.get_urecord(table, &ev->key, &record);
+	if(err != 0)
 		record = NULL;
-	if(!classify(record, ev)) {
+	if(err < 0 || !classify(record, ev)) {
 		ev->contact_count = 0;
 		ev->reason = CN_REASON_NONE;
 	}

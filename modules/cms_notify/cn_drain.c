@@ -3,10 +3,9 @@
  */
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/signalfd.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "../../core/dprint.h"
@@ -14,20 +13,51 @@
 #include "cn_conf.h"
 #include "cn_drain.h"
 
+/* On top of drain_timeout: for the last verdicts. */
+#define CN_HARD_END_S 2
+
 static int fd = -1;
-static int64_t asked_us; /* 0: not yet */
+static volatile sig_atomic_t asked;
+static int64_t asked_us; /* 0: not noticed yet */
+
+/* Kamailio's other processes end in the middle of what they do, and may leave
+ * a lock behind: whoever waits for it is ended here. */
+static void on_hard_end(int signal)
+{
+	(void)signal;
+	_exit(0);
+}
+
+static void on_stop(int signal)
+{
+	const uint64_t one = 1;
+	int error = errno;
+
+	(void)signal;
+	if(!asked) {
+		asked = 1;
+		alarm((cn_conf.drain_timeout_ms + 999) / 1000 + CN_HARD_END_S);
+		if(write(fd, &one, sizeof(one)) < 0)
+			_exit(0);
+	}
+	errno = error;
+}
+
+static int handle(int signal, void (*handler)(int))
+{
+	struct sigaction action;
+
+	memset(&action, 0, sizeof(action));
+	action.sa_handler = handler;
+	action.sa_flags = SA_RESTART;
+	return sigaction(signal, &action, NULL);
+}
 
 int cn_drain_init(void)
 {
-	sigset_t signals;
-
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	/* before any thread is started: they inherit it */
-	if(pthread_sigmask(SIG_BLOCK, &signals, NULL) == 0)
-		fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
-	if(fd >= 0)
+	fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if(fd >= 0 && handle(SIGALRM, on_hard_end) == 0
+			&& handle(SIGTERM, on_stop) == 0 && handle(SIGINT, on_stop) == 0)
 		return 0;
 	LM_ERR("cannot wait for signals: %s\n", strerror(errno));
 	return -1;
@@ -40,11 +70,17 @@ int cn_drain_fd(void)
 
 bool cn_drain_asked(void)
 {
-	struct signalfd_siginfo info;
+	uint64_t count;
 
-	if(asked_us == 0 && read(fd, &info, sizeof(info)) == sizeof(info))
+	if(!asked)
+		return false;
+	if(asked_us == 0) {
 		asked_us = cn_now_us();
-	return asked_us != 0;
+		/* readable once, or every wait would end at once */
+		if(read(fd, &count, sizeof(count)) < 0)
+			LM_DBG("nothing to read: %s\n", strerror(errno));
+	}
+	return true;
 }
 
 int64_t cn_drain_left_us(void)

@@ -43,27 +43,32 @@ static uint64_t fingerprint(const str *key, const str *contact)
 
 static uint64_t *place(uint64_t print)
 {
-	return &prints[(print ^ print >> 32) % CN_EXPIRED_MAX];
+	/* Kamailio's hashes of names in a row differ in few bits: spread them */
+	return &prints[(print * 0x9e3779b97f4a7c15u >> 32) % CN_EXPIRED_MAX];
 }
+
+/* usrloc purges once more while Kamailio stops, after this module's end. */
 
 void cn_expired_note(const str *key, const str *contact)
 {
 	uint64_t print = fingerprint(key, contact);
 
-	__atomic_store_n(place(print), print, __ATOMIC_RELAXED);
+	if(prints)
+		__atomic_store_n(place(print), print, __ATOMIC_RELAXED);
 }
 
 void cn_expired_forget(const str *key, const str *contact)
 {
 	uint64_t print = fingerprint(key, contact);
 
-	__atomic_compare_exchange_n(
-			place(print), &print, 0, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	if(prints)
+		__atomic_compare_exchange_n(place(print), &print, 0, false,
+				__ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
 bool cn_expired_has(const str *key, const str *contact)
 {
 	uint64_t print = fingerprint(key, contact);
 
-	return __atomic_load_n(place(print), __ATOMIC_RELAXED) == print;
+	return prints && __atomic_load_n(place(print), __ATOMIC_RELAXED) == print;
 }

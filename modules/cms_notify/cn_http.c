@@ -21,8 +21,8 @@
 #define CN_HEADER_BYTES_MAX 65536
 #define CN_EVENTS 64
 
-#if LIBCURL_VERSION_NUM < 0x075500
-#error "libcurl 7.85 or newer is needed"
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "libcurl 7.87 or newer is needed"
 #endif
 
 /* Lives as long as the process: handle, buffers and the connection's TLS
@@ -43,7 +43,7 @@ struct transfer
 	bool too_big;
 	bool head_ended;  /* the empty line after the header fields came */
 	bool fresh;		  /* this is the second try, on a new connection */
-	bool hurried;	  /* less than connect_timeout was left */
+	bool hurried;	  /* much less than connect_timeout was left */
 	int64_t until_us; /* the end of the time for this request */
 	char error[CURL_ERROR_SIZE];
 };
@@ -369,8 +369,8 @@ static int start(struct transfer *t, bool fresh)
 
 	if(left_ms < 1)
 		left_ms = 1;
-	t->hurried = connect_ms > left_ms;
-	if(t->hurried)
+	t->hurried = connect_ms > left_ms * 2;
+	if(connect_ms > left_ms)
 		connect_ms = left_ms;
 	t->answer_len = 0;
 	t->header_bytes = 0;

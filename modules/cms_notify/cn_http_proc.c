@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../../core/cfg/cfg_struct.h"
 #include "../../core/dprint.h"
 #include "../../core/pt.h"
 #include "../../core/sr_module.h"
@@ -193,11 +194,6 @@ static void end_post(struct post *post, const struct cn_http_result *result)
 		outcome.text.len =
 				cn_body_answer_text(&result->body, text, sizeof(text));
 	}
-	LM_INFO("event %.*s of %.*s: %s, %s, HTTP status %u\n",
-			cn_job_id(post->job)->len, cn_job_id(post->job)->s,
-			cn_job_aor(post->job)->len, cn_job_aor(post->job)->s,
-			cn_verdict_name(outcome.verdict), cn_cause_name(outcome.cause),
-			outcome.status);
 	pass_on(post->job, &outcome);
 }
 
@@ -433,6 +429,7 @@ static void run(void)
 	bool wants_spare;
 
 	while(!cn_drain_asked()) {
+		cfg_update(); /* the log level, for one */
 		take_jobs();
 		take_spare();
 		wants_spare = has_spare();
@@ -449,7 +446,7 @@ static int set_up(void)
 {
 	int most = cn_conf_posts_per_process(), i;
 
-	if(cn_drain_init() < 0)
+	if(cfg_child_init() || cn_drain_init() < 0)
 		return -1;
 	http = cn_http_new(most, on_done);
 	posts = calloc(most, sizeof(*posts));

@@ -435,15 +435,17 @@ bool cn_job_same_aor(const struct cn_job *job, const struct cn_event *ev)
  * in the same dialog any, which must be saved in the order of the CSeqs. */
 bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev)
 {
-	bool same_dialog = call_id_hash(ev) == job->waiter.call_id_hash;
+	bool same_dialog;
 	int i;
 
-	if(!cn_job_same_aor(job, ev))
+	/* a query, or malformed: then there may be no Call-ID either */
+	if((ev->contact_count == 0 && !ev->star) || !cn_job_same_aor(job, ev))
 		return false;
 	if(ev->star)
 		return true;
 	if(cn_conf.identity == CN_IDENTITY_AOR)
-		return ev->contact_count > 0;
+		return true;
+	same_dialog = call_id_hash(ev) == job->waiter.call_id_hash;
 	for(i = 0; i < ev->contact_count; i++) {
 		const struct cn_contact *c = &ev->contacts[i];
 

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <limits.h>
 #include <string.h>
 
 #include "../../core/dprint.h"
@@ -13,6 +14,9 @@
 #include "../tm/tm_load.h"
 
 #include "cn_park.h"
+
+/* What a worker's first message is called in its transaction, see cn_park(). */
+#define CN_FIRST_ID UINT_MAX
 
 static struct tm_binds tm;
 static const int *fr_timer; /* tm's parameter; ticks, once tm has started */
@@ -45,13 +49,14 @@ int cn_park_fr_timer_ms(void)
 }
 
 /* Or is it the transaction of an earlier copy of the message, which the script
- * has looked up? See below for 1 and 2. */
+ * has looked up? */
 static bool is_of(const tm_cell_t *t, const struct sip_msg *msg)
 {
 	const struct sip_msg *request = t->uas.request;
 
 	return request && request->pid == msg->pid
-		   && (request->id == msg->id || (request->id == 2 && msg->id == 1));
+		   && (request->id == msg->id
+				   || (request->id == CN_FIRST_ID && msg->id == 1));
 }
 
 enum cn_parked cn_park(struct sip_msg *msg, struct cn_waiter *waiter)
@@ -78,7 +83,7 @@ enum cn_parked cn_park(struct sip_msg *msg, struct cn_waiter *waiter)
 	/* tm resumes with the id less one; registrar takes id 0 for a message that
 	 * its set_q_override() was called for, and would store q=0 */
 	if(t->uas.request->id == 1)
-		t->uas.request->id = 2;
+		t->uas.request->id = CN_FIRST_ID;
 	return CN_PARKED;
 }
 
@@ -98,7 +103,8 @@ int cn_park_resume(const struct cn_waiter *waiter)
 	else
 		err = tm.t_continue_cb(
 				waiter->tm_index, waiter->tm_label, &callback, NULL);
-	return err < 0 ? -1 : 0;
+	/* 1: it was over already when its turn came */
+	return err != 0 ? -1 : 0;
 }
 
 int cn_park_find_route(const char *name)

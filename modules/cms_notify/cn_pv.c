@@ -23,7 +23,7 @@ static struct
 	struct cn_job *job; /* of the verdict */
 	str id;
 	enum cn_reason reason;
-	int64_t parked_us;
+	unsigned elapsed_ms;
 	unsigned retry_after; /* 0: not asked yet */
 	/* a failure's: */
 	struct cn_outcome failure;
@@ -47,7 +47,7 @@ void cn_pv_set_verdict(struct cn_job *job, const struct cn_waiter *waiter)
 		return;
 	now.id = *cn_job_id(job);
 	now.reason = cn_job_reason(job);
-	now.parked_us = waiter->parked_us;
+	now.elapsed_ms = (unsigned)((cn_now_us() - waiter->parked_us) / 1000);
 }
 
 void cn_pv_set_failure(
@@ -56,13 +56,15 @@ void cn_pv_set_failure(
 	memset(&now.failure, 0, sizeof(now.failure));
 	now.failure.verdict = CN_UNAVAILABLE;
 	now.failure.cause = cause;
-	now.failure.text.s = (char *)cn_cause_text(cause);
+	now.failure.text.s = cause == CN_CAUSE_none
+								 ? "called wrongly, the log says how"
+								 : (char *)cn_cause_text(cause);
 	now.failure.text.len = strlen(now.failure.text.s);
 	memcpy(now.failure_id, ev->id, sizeof(now.failure_id));
 	now.id.s = now.failure_id;
 	now.id.len = strlen(now.failure_id);
 	now.reason = ev->reason;
-	now.parked_us = 0;
+	now.elapsed_ms = 0;
 	now.retry_after = 0;
 	now.outcome = NULL;
 	now.msg_id = msg->id;
@@ -125,10 +127,7 @@ GET_OUTCOME(cause, get_name(msg, param, res, cn_cause_name(o->cause)))
 GET_OUTCOME(status, pv_get_uintval(msg, param, res, o->status))
 GET_OUTCOME(text, pv_get_strval(msg, param, res, (str *)&o->text))
 GET_OUTCOME(body, get_str_or_null(msg, param, res, &o->body))
-GET_OUTCOME(elapsed_ms,
-		pv_get_uintval(msg, param, res,
-				now.parked_us ? (unsigned)((cn_now_us() - now.parked_us) / 1000)
-							  : 0))
+GET_OUTCOME(elapsed_ms, pv_get_uintval(msg, param, res, now.elapsed_ms))
 /* Asked once for each request, however often the script reads it: to ask is to
  * give a moment away. */
 static unsigned retry_after(const struct cn_outcome *o)
@@ -188,7 +187,7 @@ GET_EVENT(source_port,
 		ev->source_port ? pv_get_uintval(msg, param, res, ev->source_port)
 						: pv_get_null(msg, param, res))
 GET_EVENT(transport, get_name_or_null(msg, param, res, ev->transport))
-GET_EVENT(call_id, pv_get_strval(msg, param, res, (str *)&ev->call_id))
+GET_EVENT(call_id, get_str_or_null(msg, param, res, &ev->call_id))
 GET_EVENT(cseq_number, pv_get_uintval(msg, param, res, ev->cseq))
 GET_EVENT(user_agent, get_str_or_null(msg, param, res, &ev->user_agent))
 

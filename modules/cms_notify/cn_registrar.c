@@ -125,7 +125,7 @@ int cn_registrar_override(const char *name, int otherwise)
 	if(xavp_cfg->s == NULL)
 		return otherwise;
 	xavp = xavp_get_child_with_ival((str *)xavp_cfg, &key);
-	return xavp && XAVP_INT(xavp) >= 0 ? (int)XAVP_INT(xavp) : otherwise;
+	return xavp ? (int)XAVP_INT(xavp) : otherwise;
 }
 
 str cn_registrar_received(struct sip_msg *msg)

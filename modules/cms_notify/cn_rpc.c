@@ -20,7 +20,8 @@
 #include "cn_stats.h"
 
 #define CN_PARKED_DEFAULT 100
-#define CN_PARKED_MAX 10000
+/* more does not fit into what kamcmd and the datagram sockets take */
+#define CN_PARKED_MAX 1000
 
 static void add_counters(rpc_t *rpc, void *reply)
 {
@@ -141,7 +142,7 @@ static void rpc_parked(rpc_t *rpc, void *ctx)
 	void *row;
 
 	if(rpc->scan(ctx, "*d", &max) > 0 && (max < 1 || max > CN_PARKED_MAX)) {
-		rpc->fault(ctx, 400, "How many rows: 1 to 10000");
+		rpc->fault(ctx, 400, "How many rows: 1 to 1000");
 		return;
 	}
 	rows = pkg_malloc(max * sizeof(*rows));

@@ -66,8 +66,8 @@ static enum cn_cause new_job(struct sip_msg *msg, struct cn_event *ev,
 	err = cn_body_render(msg, ev, &body);
 	cn_pv_set_event(NULL);
 	if(err < 0) {
-		LM_ERR("no memory for the body of an event of %.*s, or it is longer "
-			   "than %d bytes\n",
+		LM_WARN("no memory for the body of an event of %.*s, or it is longer "
+				"than %d bytes\n",
 				ev->aor.len, ev->aor.s, CN_BODY_MAX);
 		return CN_CAUSE_memory;
 	}

@@ -106,6 +106,10 @@ static void count(const struct cn_job *job)
 			cn_stats_count(CN_COUNTER_unavailable);
 			break;
 	}
+	LM_INFO("event %.*s of %.*s: %s, %s, HTTP status %u\n", cn_job_id(job)->len,
+			cn_job_id(job)->s, cn_job_aor(job)->len, cn_job_aor(job)->s,
+			cn_verdict_name(outcome->verdict), cn_cause_name(outcome->cause),
+			outcome->status);
 	cn_stats_cause(outcome->cause);
 	cn_stats_latency(CN_LATENCY_TOTAL, cn_now_us() - cn_job_parked_us(job));
 }

@@ -18,11 +18,13 @@ def _check(server):
     """A server at the end of a test."""
     if server.running:
         server.settle()
+    else:
+        server.wait_exit()
     crashed = server.log(r"signal (4|6|7|8|11)\b|core was")
     bad = server.unexpected_errors() + crashed
     if bad:
         pytest.fail("in Kamailio's log:\n" + "\n".join(bad[:20]), False)
-    if not server.running and server.exit_status not in (0, -9):
+    if not server.running and server.wait_exit() not in (0, -9):
         pytest.fail(f"Kamailio ended with {server.exit_status}", False)
 
 

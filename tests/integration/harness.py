@@ -28,7 +28,7 @@ TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "scripts" / "lib"))
 
 from kamailio_process import KamailioProcess  # noqa: E402
-from reference_cms import ReferenceCms  # noqa: E402, F401
+from reference_cms import ReferenceCms  # noqa: E402
 from sip_ua import NoAnswer, Transport, Ua  # noqa: E402
 
 HOST = "127.0.0.1"
@@ -38,8 +38,12 @@ START_SECONDS = 20
 PORTS = tuple(map(int, os.environ.get("TEST_PORTS", "20000-29999").split("-")))
 GAUGES = ("queued", "in_flight", "parked")
 BAD_LINE = re.compile(r"^\s*\d+\(\d+\) (ERROR|CRITICAL|ALERT|BUG|EMERG): ")
-# What Kamailio's TCP process says of the others when all are told to stop.
-NOT_BAD = (r"receive_fd\(\): EOF on \d+",)
+NOT_BAD = (
+    # What Kamailio's TCP process says of the others when all are told to stop,
+    r"receive_fd\(\): EOF on \d+",
+    # and of itself when it is called twice within a clock tick.
+    r"local_timer_run\(\): backwards or still time",
+)
 
 
 @functools.lru_cache(maxsize=None)
@@ -58,6 +62,22 @@ def version():
     """(5, 6, 3)"""
     return tuple(int(n) for n in re.findall(
         r"\d+", environment()["KAMAILIO_VERSION"])[:3])
+
+
+def has_module(name):
+    """Is there such a module of Kamailio?"""
+    return any(os.path.exists(os.path.join(folder, path))
+               for folder in environment()["KAMAILIO_MODULES"].split(":")
+               for path in (f"{name}.so", f"{name}/{name}.so"))
+
+
+def until(predicate, timeout=5.0):
+    """Wait for what nobody reports."""
+    deadline = time.monotonic() + timeout
+    while not predicate():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not true in {timeout} s")
+        time.sleep(0.005)
 
 
 class Port:
@@ -96,20 +116,36 @@ class Port:
 
 # -- database ----------------------------------------------------------------
 
+READY_USERS = 2000  # cam1, cam2, ...: nobody writes while the server does
+
+
 @functools.lru_cache(maxsize=None)
-def _empty_database():
+def _new_database():
     """Made once per test process; a copy for each server."""
     folder = tempfile.TemporaryDirectory(prefix="kamailio-db-")
-    path = os.path.join(folder.name, "empty.sqlite")
+    path = os.path.join(folder.name, "new.sqlite")
     subprocess.run(
         [TOP / "scripts" / "database", "sqlite", path], check=True,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "KAMAILIO_SQL": environment()["KAMAILIO_SQL"]})
+    insert_subscribers(path, [f"cam{n}" for n in range(1, READY_USERS + 1)])
     return folder, path
 
 
 def ha1(user, password=PASSWORD, realm=REALM):
     return hashlib.md5(f"{user}:{realm}:{password}".encode()).hexdigest()
+
+
+def insert_subscribers(database, users, password=PASSWORD, realm=REALM):
+    rows = [(user, realm, ha1(user, password, realm)) for user in users]
+    with contextlib.closing(sqlite3.connect(database, timeout=10)) as db:
+        # A short lock: Kamailio's own writes do not wait long.
+        db.execute("PRAGMA synchronous=OFF")
+        with db:
+            db.executemany(
+                "INSERT OR REPLACE INTO subscriber"
+                " (username, domain, password, ha1) VALUES (?, ?, '', ?)",
+                rows)
 
 
 # -- configurations ----------------------------------------------------------
@@ -285,7 +321,7 @@ class Kamailio:
             [*self.env["KAMAILIO_MODULES"].split(":"),
              self.env["CMS_NOTIFY_MODULE_DIR"]])
         self.database = os.path.join(self.folder, "kamailio.sqlite")
-        shutil.copyfile(_empty_database()[1], self.database)
+        shutil.copyfile(_new_database()[1], self.database)
         self.config = os.path.join(self.folder, "kamailio.cfg")
         self.shipped = config is None
         self._options = list(options)
@@ -311,7 +347,7 @@ class Kamailio:
 
     @property
     def cms_url(self):
-        return getattr(self.cms, "url", self.cms)
+        return self.cms.url if isinstance(self.cms, ReferenceCms) else self.cms
 
     def configure(self, settings=None, config=None):
         """Write the configuration anew; for the next start."""
@@ -363,11 +399,13 @@ class Kamailio:
         """SIGTERM, and wait. Returns the exit status."""
         if self._process is not None:
             self._process.stop()
+            self.wait_exit()
         return self.exit_status
 
     def kill(self):
         """SIGKILL to all its processes."""
         self._process.kill()
+        self.wait_exit()
 
     def restart(self):
         self.stop()
@@ -389,13 +427,14 @@ class Kamailio:
         return self.exit_status
 
     def _wait_ready(self, deadline):
-        for transport in ("udp", "tcp"):
+        # A TCP connection waits in the backlog until somebody takes it.
+        for transport, timeout in (("udp", 0.05), ("tcp", 2)):
             while True:
                 try:
                     with contextlib.closing(
                             Transport(self.address, transport)) as way:
                         ua = Ua(transport=way, domain=f"{HOST}:{self.port}")
-                        ua.options(timeout=0.05)
+                        ua.options(timeout=timeout)
                         break
                 except (NoAnswer, ConnectionError):
                     self._check_alive(deadline)
@@ -512,6 +551,10 @@ class Kamailio:
                 raise TimeoutError(f"still {left} after {timeout} s")
             time.sleep(0.005)
 
+    def wait_parked(self, count, timeout=5.0):
+        """Until that many requests wait for a verdict."""
+        until(lambda: self.status()["parked"] >= count, timeout)
+
     def contacts(self, aor):
         """The bindings of an AOR as usrloc knows them (ul.lookup); []: none.
         Takes a Ua, too."""
@@ -525,19 +568,22 @@ class Kamailio:
     # -- devices --------------------------------------------------------------
 
     def add_subscribers(self, users, password=PASSWORD, realm=REALM):
-        rows = [(user, realm, ha1(user, password, realm)) for user in users]
-        with contextlib.closing(
-                sqlite3.connect(self.database, timeout=10)) as db, db:
-            db.executemany(
-                "INSERT OR REPLACE INTO subscriber"
-                " (username, domain, password, ha1) VALUES (?, ?, '', ?)",
-                rows)
+        insert_subscribers(self.database, users, password, realm)
+
+    def _new_users(self, count):
+        """Names that nobody has used here, known to the database."""
+        numbers = [next(self._users) for _ in range(count)]
+        names = [f"cam{n}" for n in numbers]
+        if self.shipped and numbers[-1] > READY_USERS:
+            self.add_subscribers(names)
+        return names
 
     def device(self, user=None, **kw):
         """A Ua with a name of its own, known to the database; closed at the
         end of the test. Its `server` is this one."""
-        user = user or f"cam{next(self._users)}"
-        if self.shipped:
+        if user is None:
+            user, = self._new_users(1)
+        elif self.shipped:
             self.add_subscribers([kw.get("auth_user") or user])
         ua = Ua(self.address, user, DOMAIN, PASSWORD, **kw)
         ua.server = self
@@ -553,12 +599,10 @@ class Kamailio:
         if transport is None:
             transport = Transport(self.address)
             self._uas.append(transport)
-        names = [f"cam{next(self._users)}" for _ in range(count)]
-        if self.shipped:
-            self.add_subscribers(names)
         return [Ua(user=name, domain=DOMAIN, password=PASSWORD,
                    transport=transport, contact=f"<sip:{name}@"
-                   f"{transport.host_port}>", **kw) for name in names]
+                   f"{transport.host_port}>", **kw)
+                for name in self._new_users(count)]
 
     def posts(self, ua=None):
         """What the CMS got (from this device), once nothing is under way."""

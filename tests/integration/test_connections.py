@@ -64,6 +64,8 @@ def test_two_posts_at_once_are_not_sent_on_one_connection(kamailio, cms):
     cms.rule(hold=True)
     registrations = [ua.start_register() for ua in server.devices(6)]
     cms.wait_until(lambda: cms.held == 2)
+    while server.status()["parked"] < 6:
+        assert not any(r.result for r in registrations)
     assert server.status()["queued"] == 4
     for held in (2, 2, 2):
         cms.wait_until(lambda: cms.held == held)

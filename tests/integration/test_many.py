@@ -2,11 +2,10 @@
 
 import collections
 import random
-import time
 
 import pytest
 
-from harness import registrar, shown
+from harness import registrar, shown, until
 from sip_ua import register_all
 
 DEVICES = 1000
@@ -51,12 +50,6 @@ def test_a_thousand_devices(kamailio, cms, transport):
     assert status["rejected"] == status["unavailable"] == status["busy"] == 0
 
 
-def wait_parked(server, count):
-    deadline = time.monotonic() + 5
-    while server.status()["parked"] < count:
-        assert time.monotonic() < deadline, server.status()
-
-
 def one_final_each(server, transactions):
     """Every request has one final answer, and gets no second one."""
     for transaction in transactions:
@@ -79,8 +72,8 @@ def test_twenty_at_once_same_call_id(kamailio, cms, order):
         random.Random(20).shuffle(cseqs)
     cms.rule(hold=True)
     transactions = [ua.send(ua.build_register(cseq=cseq)) for cseq in cseqs]
-    wait_parked(server, 20)
-    assert cms.count == 1
+    server.wait_parked(20)
+    cms.wait_until(lambda: cms.held == 1)
     cms.release()
     assert one_final_each(server, transactions) == {200: 20}
     assert len(server.posts()) == 1
@@ -100,7 +93,8 @@ def test_twenty_at_once_other_call_ids(kamailio, cms):
     for n in range(1, 21):
         transactions.append(ua.send(ua.build_register(
             cseq=21 - n, call_id=f"call{n}")))
-        wait_parked(server, n)
+        server.wait_parked(n)
+    cms.wait_until(lambda: cms.held == 1)
     cms.release()
     assert one_final_each(server, transactions) == {200: 20}
     assert len(server.posts()) == 1
@@ -152,12 +146,13 @@ def test_twenty_race(kamailio, cms, transport, call_ids):
 def test_twenty_of_fifty_devices(kamailio, cms):
     """20 REGISTERs of each of 50 devices at once: 50 POSTs, 1,000 answers,
     the highest CSeq of each stands."""
-    server = kamailio(cms, config=small())
+    server = kamailio(cms, config=small(("cms_notify", "timeout", 20000)))
     uas = server.devices(50)
     cms.rule(hold=True)
-    transactions = [ua.send(ua.build_register())
-                    for _ in range(20) for ua in uas]
-    wait_parked(server, 1000)
+    transactions = []
+    for count in range(1, 21):
+        transactions += [ua.send(ua.build_register()) for ua in uas]
+        server.wait_parked(count * len(uas))
     cms.clear_rules()
     cms.release()
     assert one_final_each(server, transactions) == {200: 1000}
@@ -179,10 +174,7 @@ def test_more_than_may_wait(kamailio, cms):
     first = ua.send(ua.build_register())
     cms.wait_until(lambda: cms.held == 1)
     more = [ua.send(ua.build_register()) for _ in range(200)]
-    deadline = time.monotonic() + 5
-    while not [t for t in more if t.final]:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: [t for t in more if t.final])
     busy = [t.final for t in more if t.final]
     assert {r.status for r in busy} == {503}
     assert {shown(r)["cause"] for r in busy} == {"busy"}
@@ -216,3 +208,43 @@ def test_leaving_and_coming_back_at_once(kamailio, cms):
     binding, = server.contacts(ua)
     assert binding["CSeq"] >= 3
     assert 1 <= len(server.posts()) <= 2
+
+
+SLOW = """
+	if ($cms(verdict) != "accepted") {
+		send_reply("403", "No");
+		usleep(400000);
+		exit;
+	}
+	usleep(400000);
+	if (!save("location")) send_reply("500", "Not saved");
+	exit;"""
+
+
+def test_retry_right_after_a_refusal(kamailio, cms):
+    """A device that has been refused and tries again has a POST of its own,
+    even if the verdict route of the first has not come to its end."""
+    server = kamailio(cms, config=lambda s, url: registrar(
+        s, url, modules=["cfgutils"], verdict=SLOW))
+    ua = server.device()
+    cms.rule(status=403, times=1)
+    assert ua.register().status == 403
+    assert server.status()["parked"] == 1
+    assert ua.register().status == 200
+    assert len(server.posts()) == 2
+
+
+def test_register_while_the_verdict_is_carried_out(kamailio, cms):
+    """A REGISTER that comes between the CMS's yes and save() makes no second
+    POST."""
+    server = kamailio(cms, config=lambda s, url: registrar(
+        s, url, modules=["cfgutils"], verdict=SLOW))
+    ua = server.device()
+    first = ua.send(ua.build_register())
+    until(lambda: server.stats()["accepted"])
+    assert server.contacts(ua) == []
+    second = ua.send(ua.build_register())
+    assert [first.wait().status, second.wait().status] == [200, 200]
+    assert len(server.posts()) == 1
+    assert [len(first.finals), len(second.finals)] == [1, 1]
+    assert server.contacts(ua)[0]["CSeq"] == 2

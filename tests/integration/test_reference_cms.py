@@ -132,7 +132,7 @@ BROKEN = [
     ("wrong version", {"version": 2}, {}, "version"),
     ("unknown reason", {"reason": "refresh"}, {}, "reason"),
     ("unknown event", {"event": "ping"}, {}, "event"),
-    ("no null for the domain", {"domain": None}, {}, "domain"),
+    ("no null for the username", {"username": None}, {}, "username"),
     ("local time", {"time": "2026-11-23T06:32:10.123+08:00"}, {}, "time"),
     ("port out of range",
      {"source": {"ip": "::1", "port": 65536, "transport": "udp"}}, {},

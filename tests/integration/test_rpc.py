@@ -12,7 +12,7 @@ import pytest
 
 import harness
 from harness import (HOST, NoAnswer, Port, RpcError, TOP, Transport, Ua,
-                     registrar)
+                     registrar, until)
 
 COUNTERS = ("events", "accepted", "rejected", "unavailable", "busy", "joined",
             "refreshes")
@@ -28,13 +28,6 @@ def start(kamailio, cms):
         return kamailio(cms_url, config=lambda s, url: registrar(
             s, url, params=[("cms_notify", n, v) for n, v in params.items()]))
     return starter
-
-
-def until(predicate, timeout=5.0):
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def kamcmd_values(text):
@@ -81,7 +74,7 @@ def test_counters_add_up(kamailio, cms):
     waiting = [twice.send(twice.build_register())]
     cms.wait_until(lambda: cms.held == 1)
     waiting += [twice.send(twice.build_register()) for _ in range(2)]
-    until(lambda: server.status()["parked"] == 3)
+    server.wait_parked(3)
     cms.release()
     for transaction in waiting:
         assert transaction.wait().status == 200
@@ -110,7 +103,7 @@ def test_gauges(start, cms):
     transactions = [ua.send(ua.build_register()) for ua in uas]
     cms.wait_until(lambda: cms.held == 2)
     transactions += [uas[0].send(uas[0].build_register()) for _ in range(3)]
-    until(lambda: server.status()["parked"] == 8)
+    server.wait_parked(8)
     status = server.status()
     assert (status["in_flight"], status["queued"]) == (2, 3)
     assert server.stats()["parked"] == 8
@@ -209,7 +202,7 @@ def test_parked(start, cms):
     cms.wait_until(lambda: cms.held == 1)
     transactions.append(first.send(first.build_register()))
     transactions.append(second.send(second.build_register()))
-    until(lambda: server.status()["parked"] == 3)
+    server.wait_parked(3)
     sent = time.monotonic()
     until(lambda: time.monotonic() - sent > 0.2)
 
@@ -240,10 +233,10 @@ def test_parked_is_limited(start, cms):
     cms.rule(hold=True)
     uas = server.devices(300)
     transactions = [ua.send(ua.build_register()) for ua in uas]
-    until(lambda: server.status()["parked"] == 300)
+    server.wait_parked(300)
     assert len(server.rpc("cms_notify.parked")) == 100
     assert len(server.rpc("cms_notify.parked", 7)) == 7
-    rows = server.rpc("cms_notify.parked", 10000)
+    rows = server.rpc("cms_notify.parked", 1000)
     assert {row["aor"] for row in rows} == {ua.aor for ua in uas}
     assert server.kamcmd("cms_notify.parked").count("aor:") == 100
     assert server.kamcmd("cms_notify.parked", 300).count("aor:") == 300
@@ -253,7 +246,7 @@ def test_parked_is_limited(start, cms):
         assert transaction.wait(10).status == 200
 
 
-@pytest.mark.parametrize("argument", [0, -1, 10001, 99999999999, "many"])
+@pytest.mark.parametrize("argument", [0, -1, 1001, 99999999999, "many"])
 def test_parked_refuses_nonsense(start, argument):
     """A number of rows that makes no sense is refused; the server lives."""
     server = start()
@@ -314,7 +307,8 @@ def test_kamctl_subscribers(server, kamctl, cms):
         ua.password = "second"
         assert ua.register().status == 200
         with contextlib.closing(sqlite3.connect(server.database)) as db:
-            row, = db.execute("SELECT * FROM subscriber").fetchall()
+            row, = db.execute("SELECT * FROM subscriber"
+                              " WHERE username = 'cam'").fetchall()
         assert "second" not in row and "first" not in row
         assert harness.ha1("cam", "second") in row
         kamctl("rm", "cam@kedacom.com")

@@ -1,12 +1,16 @@
-"""Kamailio is told to stop: what is under way is finished, and everybody who
-waits is answered."""
+"""Kamailio is told to stop: what is under way is finished, everybody who waits
+is answered, and nothing that is registered gets lost."""
 
 import time
+
+import pytest
 
 from harness import registrar
 
 CMS_TIMEOUT = 8000
 DRAIN = 1500
+# usrloc counts whole seconds; an expiry of one has passed after this.
+EXPIRED = 2.2
 
 
 def config(*params):
@@ -62,3 +66,34 @@ def test_an_idle_server_stops_at_once(kamailio, cms):
     server = kamailio(cms, config=config())
     assert server.device().register().status == 200
     assert stop(server) < DRAIN / 1000
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_bindings_that_have_expired_do_not_disturb_the_stop(
+        kamailio, cms, mode):
+    """usrloc has not purged them yet and does so while it stops."""
+    server = kamailio(cms, settings={
+        "USRLOC_SYNC": 60, "USRLOC_DB_MODE": mode})
+    uas = server.devices(20)
+    for ua in uas:
+        assert ua.register(expires=1).status == 200
+    time.sleep(EXPIRED)
+    assert server.stop() == 0
+
+
+def test_what_is_registered_outlives_an_ordinary_stop(kamailio, cms):
+    """Also what usrloc would have written to the database later."""
+    server = kamailio(cms, settings={"USRLOC_SYNC": 60})
+    uas = server.devices(50)
+    for ua in uas:
+        assert ua.register().status == 200
+    gone = server.devices(5)
+    for ua in gone:
+        assert ua.register(expires=1).status == 200
+    time.sleep(EXPIRED)
+    assert server.stop() == 0
+    server.start()
+    cms.clear()
+    for ua in uas:
+        assert ua.register().status == 200
+    assert server.posts() == []

@@ -126,6 +126,7 @@ static void whatever_comes(void **state)
 	}
 	print_message("%ld runs\n", fuzz.runs);
 	assert_true(fuzz.runs > seeds);
+	assert_true(fuzz_was_worth_it(fuzz.runs));
 }
 
 int main(void)

@@ -9,12 +9,16 @@
 #ifndef FUZZ_H
 #define FUZZ_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define FUZZ_SIZE 4096
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* After many runs: has what the test is about happened often enough? */
+bool fuzz_was_worth_it(long runs);
 
 /* What it begins with, and what it mixes in; each list ends with NULL. */
 extern const char *const fuzz_seeds[];

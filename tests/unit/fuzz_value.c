@@ -5,6 +5,8 @@
 /* What devices send goes into the body: whatever it is, the body is JSON of the
  * template's structure, and what was valid UTF-8 is in it unchanged. */
 
+#define _GNU_SOURCE /* memmem() */
+
 #include <jansson.h>
 
 #include "../../core/parser/msg_parser.h"
@@ -18,13 +20,13 @@
 
 const char *const fuzz_seeds[] = {
 		"gzj\nTELECOM ncsip/1.0\nsip:gzj@172.16.163.3:7000\n<urn:uuid:1>",
-		"\",\"x\":\"\n\\\n}]\n$v(0)", "\xe6\x91\x84\xe5\x83\x8f\n\xff\xfe\n\xc3\n",
-		"\n\n\n", "", NULL};
+		"\",\"x\":\"\n\\\n}]\n$v(0)",
+		"\xe6\x91\x84\xe5\x83\x8f\n\xff\xfe\n\xc3\n", "\n\n\n", "", NULL};
 
 const char *const fuzz_words[] = {"\n", "\n\n", "\"", "\\", "\\u0000", "}", "]",
-		",", ":", "\"c\":", "\x01", "\x7f", "\xc2\x80", "\xe2\x80\xa8", "\xed\xa0\x80",
-		"\xf4\x90\x80\x80", "\xc0\xaf", "\xf0\x9f\x93", "\xef\xbf\xbd", "</script>",
-		"%s", "$v(0)", NULL};
+		",", ":", "\"c\":", "\x01", "\x7f", "\xc2\x80", "\xe2\x80\xa8",
+		"\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\xaf", "\xf0\x9f\x93",
+		"\xef\xbf\xbd", "</script>", "%s", "$v(0)", NULL};
 
 #define PARTS 4
 
@@ -68,8 +70,8 @@ static void claim_is_or_null(const json_t *json, const str *value)
 
 static void claim_body(const str *body, const str *parts)
 {
-	json_t *json = json_loadb(body->s, body->len,
-			JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+	json_t *json = json_loadb(
+			body->s, body->len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
 	json_t *contact = json_array_get(json_object_get(json, "c"), 0);
 
 	if(json == NULL || json_object_size(json) != 4
@@ -100,6 +102,13 @@ static void start(void)
 		abort();
 }
 
+static long broken;
+
+bool fuzz_was_worth_it(long runs)
+{
+	return broken > runs / 10;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	static struct sip_msg msg;
@@ -117,6 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	ev->contacts[0].received = parts[0];
 	if(cn_body_render(&msg, ev, &body) < 0)
 		abort();
+	broken += memmem(body.s, body.len, "\xef\xbf\xbd", 3) != NULL;
 	claim_body(&body, parts);
 	return 0;
 }

@@ -62,8 +62,8 @@ static void run(struct server *s)
 
 struct server *server_start(serve_f f)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET,
-			.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {
+			.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct server *s = stub_shared(sizeof(*s));
 	socklen_t len = sizeof(address);
 	pid_t pid;

@@ -11,7 +11,6 @@
 #include "../../core/dprint.h"
 #include "../../core/mem/mem.h"
 #include "../../core/mem/shm_mem.h"
-#include "../../core/usr_avp.h"
 #include "../../core/ut.h"
 #include "../../core/rand/cryptorand.h"
 
@@ -175,7 +174,7 @@ static void give_back(bool shm, void *p)
 }
 
 #ifdef DBG_SR_MEMORY
-#define WHERE                                                            \
+#define WHERE \
 	, const char *file, const char *func, unsigned int line, const char *name
 #else
 #define WHERE
@@ -301,10 +300,10 @@ void assert_nothing_logged(void)
 
 ksr_slog_f _ksr_slog_func = keep_log;
 km_log_f _km_log_func;
-struct log_level_info log_level_info[] = {{"ALERT", LOG_ALERT}, {"BUG", LOG_CRIT},
-		{"CRITICAL", LOG_CRIT}, {"CRITICAL", LOG_CRIT}, {"ERROR", LOG_ERR},
-		{"WARNING", LOG_WARNING}, {"NOTICE", LOG_NOTICE}, {"INFO", LOG_INFO},
-		{"DEBUG", LOG_DEBUG}};
+struct log_level_info log_level_info[] = {{"ALERT", LOG_ALERT},
+		{"BUG", LOG_CRIT}, {"CRITICAL", LOG_CRIT}, {"CRITICAL", LOG_CRIT},
+		{"ERROR", LOG_ERR}, {"WARNING", LOG_WARNING}, {"NOTICE", LOG_NOTICE},
+		{"INFO", LOG_INFO}, {"DEBUG", LOG_DEBUG}};
 int log_stderr;
 int log_color;
 str *log_prefix_val;
@@ -341,7 +340,8 @@ void *core_cfg = &core;
 int route_type;
 char ut_buf_int2str[INT2STR_MAX_LEN];
 
-int km_parse_avp_spec(str *name, int *type, int_str *avp_name)
+/* its parameters differ between versions */
+int km_parse_avp_spec(void *name, void *type, void *avp_name)
 {
 	return -1;
 }
@@ -427,7 +427,8 @@ str stub_exact(const char *s, int len)
 
 	if(copy.s == NULL)
 		abort();
-	memcpy(copy.s, s, len);
+	if(len > 0)
+		memcpy(copy.s, s, len);
 	return copy;
 }
 

@@ -74,12 +74,13 @@ void stub_wait(pid_t pid); /* asserts that it did not fail */
 void stub_in_child(void (*f)(void *arg), void *arg); /* both */
 
 /* An assertion in a child, where cmocka's cannot work. */
-#define check(claim)                                                       \
-	do {                                                                   \
-		if(!(claim)) {                                                     \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #claim); \
-			_exit(1);                                                      \
-		}                                                                  \
+#define check(claim)                                                   \
+	do {                                                               \
+		if(!(claim)) {                                                 \
+			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, \
+					#claim);                                           \
+			_exit(1);                                                  \
+		}                                                              \
 	} while(0)
 
 /* Let n processes go on together. */
@@ -94,11 +95,11 @@ void stub_meet(struct barrier *barrier);
 str stub_str(const char *s);
 /* A copy without anything after its last byte, for ASan; freed by free(). */
 str stub_exact(const char *s, int len);
-#define assert_str(value, literal)                                            \
-	do {                                                                  \
-		const str s_ = (value);                                               \
-		assert_int_equal(s_.len, strlen(literal));                        \
-		assert_memory_equal(s_.s, literal, strlen(literal));              \
+#define assert_str(value, literal)                           \
+	do {                                                     \
+		const str s_ = (value);                              \
+		assert_int_equal(s_.len, strlen(literal));           \
+		assert_memory_equal(s_.s, literal, strlen(literal)); \
 	} while(0)
 
 /* Numbers that are the same in each run with the same seed. */

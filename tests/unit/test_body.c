@@ -73,8 +73,8 @@ static void run_template(const char *template)
 static json_t *parse(const char *s, int len)
 {
 	json_error_t error;
-	json_t *json = json_loadb(s, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
-			&error);
+	json_t *json =
+			json_loadb(s, len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
 
 	if(json == NULL)
 		fail_msg("no JSON: %s\n%.*s", error.text, len > 2000 ? 2000 : len, s);
@@ -83,7 +83,8 @@ static json_t *parse(const char *s, int len)
 
 static void assert_json(const char *wanted)
 {
-	json_t *a = parse(made->body, made->len), *b = parse(wanted, strlen(wanted));
+	json_t *a = parse(made->body, made->len),
+		   *b = parse(wanted, strlen(wanted));
 
 	if(!json_equal(a, b))
 		fail_msg("got %s\nwanted %s", made->body, wanted);
@@ -240,8 +241,8 @@ static void a_wrong_variable_has_a_place(void **state)
 
 /* -------- hostile values -------- */
 
-static void assert_value(const char *s, int len, const char *wanted,
-		int wanted_len)
+static void assert_value(
+		const char *s, int len, const char *wanted, int wanted_len)
 {
 	json_t *json, *part;
 
@@ -316,7 +317,8 @@ static void each_field_of_a_contact_can_be_there(void **state)
 	assert_renders("[\"$cms(contacts)\"]",
 			"[[{\"uri\": \"sip:gzj@172.16.163.3:7000\", \"expires\": 0,"
 			" \"received\": null, \"instance\": \"\\\"<urn:uuid:1>\\\"\","
-			" \"reg_id\": 4294967295, \"path\": \"<sip:edge;lr>,<sip:core;lr>\","
+			" \"reg_id\": 4294967295, \"path\": "
+			"\"<sip:edge;lr>,<sip:core;lr>\","
 			" \"reason\": \"returned\"}]]");
 }
 
@@ -476,7 +478,7 @@ static void one_event_leaves_nothing_to_the_next(void **state)
 
 /* Strings of less than 16 bytes: libjansson 2.14 itself does not survive the
  * lack of memory while it reads a longer one. */
-#define SHORT_FIELDS                                          \
+#define SHORT_FIELDS                                              \
 	"\"a\": \"$v(0)\", \"b\": \"<$v(0)$v(1)>\", \"\\u00e9\": {}," \
 	" \"d\": [1, 2.5, null, \"text\", \"$v(2)\"]"
 
@@ -589,8 +591,8 @@ static void the_text_of_an_answer(void **state)
 			text_of(" \r\n{\"a\": [1], \"text\":\"no\\u00e9\", \"b\": 2}\n"),
 			"no\xc3\xa9");
 	assert_string_equal(text_of("{\"text\": \"\"}"), "");
-	assert_string_equal(text_of("{\"text\": \"\\ud83d\\udcf7\"}"),
-			"\xf0\x9f\x93\xb7");
+	assert_string_equal(
+			text_of("{\"text\": \"\\ud83d\\udcf7\"}"), "\xf0\x9f\x93\xb7");
 }
 
 static void an_answer_without_a_text(void **state)
@@ -607,13 +609,13 @@ static void an_answer_without_a_text(void **state)
 
 static void an_answer_that_is_no_json(void **state)
 {
-	static const char *const garbage[] = {"OK", "{", "{\"text\"", "{\"text\":",
-			"{\"text\": \"x\"", "{\"text\": \"x\"}}", "{\"text\": \"x\"} {}",
-			"{\"text\": 'x'}", "{text: \"x\"}", "<html>{\"text\": \"x\"}</html>",
-			"{\"text\": \"\\x\"}", "{\"text\": \"\\ud800\"}",
-			"{\"text\": \"\xff\"}", "{\"text\": \"a\nb\"}",
-			"{\"text\": \"\\u0000\"}", "\xff\xfe{\"text\": \"x\"}",
-			"{\"text\": \"x\", \"n\": 1e999999}"};
+	static const char *const garbage[] = {"OK", "{", "{\"text\"",
+			"{\"text\":", "{\"text\": \"x\"", "{\"text\": \"x\"}}",
+			"{\"text\": \"x\"} {}", "{\"text\": 'x'}", "{text: \"x\"}",
+			"<html>{\"text\": \"x\"}</html>", "{\"text\": \"\\x\"}",
+			"{\"text\": \"\\ud800\"}", "{\"text\": \"\xff\"}",
+			"{\"text\": \"a\nb\"}", "{\"text\": \"\\u0000\"}",
+			"\xff\xfe{\"text\": \"x\"}", "{\"text\": \"x\", \"n\": 1e999999}"};
 	size_t i;
 
 	for(i = 0; i < sizeof(garbage) / sizeof(garbage[0]); i++)
@@ -650,12 +652,11 @@ static void a_text_is_one_line(void **state)
 	assert_string_equal(
 			text_of("{\"text\": \"a\\r\\nb\\tc\\u0001\\u001f\\u007fd\"}"),
 			"a  b c   d");
-	assert_string_equal(
-			text_of("{\"text\": \"\\u001b[2J\\u0008\"}"), " [2J ");
+	assert_string_equal(text_of("{\"text\": \"\\u001b[2J\\u0008\"}"), " [2J ");
 	/* next line, the C1 controls, line and paragraph separator */
 	assert_null(strpbrk(text_of("{\"text\": \"a\\u0085b\\u009bc\"}"), "\xc2"));
-	assert_null(strstr(text_of("{\"text\": \"a\\u2028b\\u2029c\"}"),
-			"\xe2\x80"));
+	assert_null(
+			strstr(text_of("{\"text\": \"a\\u2028b\\u2029c\"}"), "\xe2\x80"));
 	assert_string_equal(text_of("{\"text\": \"\\u00a0\\u2027\\u202a\"}"),
 			"\xc2\xa0\xe2\x80\xa7\xe2\x80\xaa");
 }
@@ -674,8 +675,8 @@ static void a_long_text_is_cut_between_characters(void **state)
 		sprintf(answer + n, "\"}");
 		for(size = 0; size < 99 * (c + 1); size++) {
 			text_of_n(answer, strlen(answer), size < 256 ? size : 256);
-			assert_int_equal(
-					strlen(line), (size < 256 ? size : 256) / (c + 1) * (c + 1));
+			assert_int_equal(strlen(line),
+					(size < 256 ? size : 256) / (c + 1) * (c + 1));
 			assert_memory_equal(line, answer + 10, strlen(line));
 		}
 	}
@@ -683,8 +684,8 @@ static void a_long_text_is_cut_between_characters(void **state)
 
 static void a_text_that_just_fits_is_not_cut(void **state)
 {
-	assert_string_equal(text_of_n("{\"text\": \"\xc3\xa9\"}", 14, 2),
-			"\xc3\xa9");
+	assert_string_equal(
+			text_of_n("{\"text\": \"\xc3\xa9\"}", 14, 2), "\xc3\xa9");
 	assert_string_equal(text_of_n("{\"text\": \"\xc3\xa9\"}", 14, 1), "");
 	assert_string_equal(text_of_n("{\"text\": \"a\xc3\xa9\"}", 15, 2), "a");
 	assert_string_equal(text_of_n("{\"text\": \"abc\"}", 15, 3), "abc");
@@ -692,7 +693,8 @@ static void a_text_that_just_fits_is_not_cut(void **state)
 
 static void read_an_answer(void)
 {
-	static const char answer[] = "{\"text\": \"refused\", \"a\": [1, {\"b\": \"c\"}]}";
+	static const char answer[] =
+			"{\"text\": \"refused\", \"a\": [1, {\"b\": \"c\"}]}";
 
 	text_of(answer);
 	assert_string_equal(line, stub_has_failed() ? "" : "refused");

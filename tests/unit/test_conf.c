@@ -63,6 +63,7 @@ static void defaults_are_the_documented_ones(void **state)
 	assert_int_equal(cn_conf.queue_size, 8192);
 	assert_int_equal(cn_conf.max_answer_size, 16384);
 	assert_int_equal(cn_conf.detect_reboot, 0);
+	assert_int_equal(cn_conf.drain_timeout_ms, 3000);
 	assert_int_equal(cn_conf.identity, CN_IDENTITY_CONTACT);
 	assert_int_equal(cn_conf.http_version, CN_HTTP_1_1);
 	assert_null(cn_conf.body);
@@ -112,6 +113,7 @@ static void each_number_has_a_range(void **state)
 			{"queue_size", &cn_conf.queue_size, 1, 1000000},
 			{"max_answer_size", &cn_conf.max_answer_size, 256, 16777216},
 			{"detect_reboot", &cn_conf.detect_reboot, 0, 1},
+			{"drain_timeout", &cn_conf.drain_timeout_ms, 0, 30000},
 	};
 	char part[64];
 	size_t i;
@@ -260,37 +262,91 @@ static void headers_are_numbered_and_limited(void **state)
 	int i;
 
 	for(i = 0; i < CN_HEADERS_MAX; i++)
-		assert_int_equal(
-				cn_conf_add_header(0, i == 4 ? "wrong" : "X-A: b"), 0);
+		assert_int_equal(cn_conf_add_header(0, i == 4 ? "wrong" : "X-A: b"), 0);
 	assert_refused("number 5");
 	assert_int_equal(cn_conf_add_header(0, "X-A: b"), -1);
 	assert_logged("ERROR", "http_header");
 	assert_int_equal(cn_conf.http_headers, CN_HEADERS_MAX);
 }
 
-static void tls_files_must_be_readable_and_go_together(void **state)
-{
-	char name[] = "/tmp/test_conf.XXXXXX";
-	int fd = mkstemp(name);
+static char pem[] = "/tmp/test_conf.XXXXXX";
 
-	assert_true(fd >= 0);
+static void write_pem(const char *text)
+{
+	FILE *file = fopen(pem, "w");
+
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static int make_pem(void **state)
+{
+	int fd = mkstemp(pem);
+
 	close(fd);
-	cn_conf.tls_ca = name;
+	return fd < 0 ? -1 : start(state);
+}
+
+static int remove_pem(void **state)
+{
+	unlink(pem);
+	strcpy(pem + strlen(pem) - 6, "XXXXXX");
+	return 0;
+}
+
+#define CERTIFICATE \
+	"-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
+#define KEY "-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----\n"
+
+static void tls_files_go_together(void **state)
+{
+	write_pem("a comment\n" KEY CERTIFICATE);
+	cn_conf.tls_ca = pem;
 	assert_fine();
-	cn_conf.tls_cert = name;
+	cn_conf.tls_cert = pem;
 	assert_refused("tls_key is missing");
-	cn_conf.tls_key = name;
+	cn_conf.tls_key = pem;
 	assert_fine();
 	cn_conf.tls_cert = NULL;
 	assert_refused("tls_cert is missing");
-	unlink(name);
-	cn_conf.tls_key = NULL;
-	assert_refused(name);
+}
+
+static void tls_files_must_be_readable(void **state)
+{
+	cn_conf.tls_ca = "/nowhere/at/all";
+	assert_refused("tls_ca: cannot read /nowhere/at/all");
+	cn_conf.tls_ca = "/tmp";
+	assert_refused("tls_ca: /tmp is");
 	start(NULL);
 	cn_conf.tls_cert = cn_conf.tls_key = "/nowhere/at/all";
 	assert_int_equal(cn_conf_check(), -1);
 	assert_non_null(strstr(stub_log(), "tls_cert: cannot read"));
 	assert_non_null(strstr(stub_log(), "tls_key: cannot read"));
+}
+
+static void tls_files_must_hold_what_they_should(void **state)
+{
+	static const char *const keys[] = {KEY,
+			"-----BEGIN RSA PRIVATE KEY-----\nx\n",
+			"-----BEGIN EC PRIVATE KEY-----\nx\n"};
+	size_t i;
+
+	cn_conf.tls_ca = pem;
+	write_pem("");
+	assert_refused("tls_ca");
+	write_pem("CERTIFICATE\n----- BEGIN CERTIFICATE -----\n");
+	assert_refused("tls_ca");
+	write_pem(KEY);
+	assert_refused("CERTIFICATE");
+	for(i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		start(NULL);
+		write_pem(CERTIFICATE);
+		cn_conf.tls_cert = cn_conf.tls_key = pem;
+		assert_refused("PRIVATE KEY");
+		write_pem(keys[i]);
+		assert_refused("tls_cert");
+	}
 }
 
 static void the_node_is_the_host_unless_it_is_set(void **state)
@@ -360,6 +416,7 @@ static void the_capacity_is_queue_and_posts(void **state)
 }
 
 #define TEST(f) cmocka_unit_test_setup(f, start)
+#define PEM_TEST(f) cmocka_unit_test_setup_teardown(f, make_pem, remove_pem)
 
 int main(void)
 {
@@ -376,7 +433,9 @@ int main(void)
 			TEST(headers_of_the_module_itself),
 			TEST(a_secret_in_a_header_is_not_logged),
 			TEST(headers_are_numbered_and_limited),
-			TEST(tls_files_must_be_readable_and_go_together),
+			PEM_TEST(tls_files_go_together),
+			PEM_TEST(tls_files_must_be_readable),
+			PEM_TEST(tls_files_must_hold_what_they_should),
 			TEST(the_node_is_the_host_unless_it_is_set),
 			TEST(the_longest_host_name_fits),
 			TEST(the_deadline_comes_before_fr_timer),

@@ -58,8 +58,8 @@ static struct cn_job *enter(const struct cn_event *ev)
 	return job;
 }
 
-static struct cn_waiter *join(struct cn_event *ev, const char *call_id,
-		unsigned cseq)
+static struct cn_waiter *join(
+		struct cn_event *ev, const char *call_id, unsigned cseq)
 {
 	struct cn_waiter *w;
 
@@ -67,8 +67,8 @@ static struct cn_waiter *join(struct cn_event *ev, const char *call_id,
 	ev->cseq = cseq;
 	w = cn_waiter_new(ev, &no_callback);
 	assert_non_null(w);
-	assert_int_equal(cn_device_enter(ev, cn_device_generation(ev->hash), w),
-			CN_JOINED);
+	assert_int_equal(
+			cn_device_enter(ev, cn_device_generation(ev->hash), w), CN_JOINED);
 	return w;
 }
 
@@ -301,10 +301,85 @@ static void a_crowd_is_turned_away(void **state)
 	assert_true(joined >= 20);
 	/* where one has gone another may come */
 	assert_non_null(cn_device_next_waiter(job));
-	assert_int_equal(
-			cn_device_enter(ev, cn_device_generation(ev->hash), more),
+	assert_int_equal(cn_device_enter(ev, cn_device_generation(ev->hash), more),
 			CN_JOINED);
 	assert_int_equal(resume_all(job), joined + 1);
+}
+
+static void one_aor_has_so_many_events_at_most(void **state)
+{
+	static struct test_event t[200];
+	struct cn_job *jobs[200], *stranger;
+	struct test_event other;
+	enum cn_entry entry = CN_ENTERED;
+	struct cn_event *ev;
+	char uris[200][16];
+	int i, n = 0;
+
+	for(i = 0; i < 200 && entry == CN_ENTERED; i++) {
+		ev = make_event(&t[i]);
+		snprintf(uris[i], sizeof(uris[i]), "sip:%d", i);
+		set_contact(&t[i].contacts[0], uris[i], "");
+		jobs[i] = new_job(ev);
+		entry = cn_device_enter(
+				ev, cn_device_generation(ev->hash), cn_job_waiter(jobs[i]));
+		n += entry == CN_ENTERED;
+	}
+	assert_int_equal(entry, CN_CROWDED);
+	assert_in_range(n, 10, 199);
+	/* joining is no new event */
+	assert_true(cn_device_joinable(&t[0].ev));
+	join(&t[0].ev, "x", 1);
+	/* nor does it keep others of the slot out */
+	make_event(&other)->key = STR("other@telecom.com");
+	stranger = enter(&other.ev);
+	assert_int_equal(resume_all(jobs[0]), 2);
+	assert_int_equal(cn_device_enter(ev, cn_device_generation(ev->hash),
+							 cn_job_waiter(jobs[n])),
+			CN_ENTERED);
+	for(i = 1; i <= n; i++)
+		assert_int_equal(resume_all(jobs[i]), 1);
+	assert_int_equal(resume_all(stranger), 1);
+}
+
+static struct cn_job *decided(struct cn_event *ev, enum cn_verdict verdict)
+{
+	struct cn_outcome outcome = {.verdict = verdict};
+	struct cn_job *job = enter(ev);
+
+	assert_true(cn_job_decide(job, &outcome));
+	return job;
+}
+
+static void what_was_accepted_is_joined_until_it_is_saved(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_job *job = decided(ev, CN_ACCEPTED);
+
+	assert_true(cn_device_joinable(ev));
+	join(ev, "x", 1);
+	assert_int_equal(resume_all(job), 2);
+}
+
+static void what_has_failed_is_not_joined(void **state)
+{
+	static const enum cn_verdict verdicts[] = {CN_REJECTED, CN_UNAVAILABLE};
+	size_t i;
+
+	for(i = 0; i < sizeof(verdicts) / sizeof(verdicts[0]); i++) {
+		struct test_event t;
+		struct cn_event *ev = make_event(&t);
+		struct cn_job *old = decided(ev, verdicts[i]), *new;
+
+		assert_false(cn_device_joinable(ev));
+		new = enter(ev);
+		join(ev, "x", 1);
+		/* each has its own to resume */
+		assert_int_equal(resume_all(old), 1);
+		assert_true(cn_device_joinable(ev));
+		assert_int_equal(resume_all(new), 2);
+	}
 }
 
 /* -------- deadlines -------- */
@@ -592,6 +667,9 @@ int main(void)
 			TEST(who_wanted_to_join_and_comes_too_late_is_stale),
 			TEST(a_stale_view_is_no_hindrance_to_joining),
 			TEST(a_crowd_is_turned_away),
+			TEST(one_aor_has_so_many_events_at_most),
+			TEST(what_was_accepted_is_joined_until_it_is_saved),
+			TEST(what_has_failed_is_not_joined),
 			TEST(only_what_is_overdue_and_undecided_is_due),
 			TEST(a_deadline_is_met_in_every_slot),
 			TEST(the_list_says_who_waits),

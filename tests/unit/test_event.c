@@ -87,8 +87,7 @@ static void assert_ids_differ(void)
 	for(i = 1; i < PROCESSES * EVENTS; i++)
 		assert_string_not_equal(
 				p + i * (CN_ID_LEN + 1), p + (i - 1) * (CN_ID_LEN + 1));
-	assert_null(bsearch(
-			ev.id, p, PROCESSES * EVENTS, CN_ID_LEN + 1, by_text));
+	assert_null(bsearch(ev.id, p, PROCESSES * EVENTS, CN_ID_LEN + 1, by_text));
 }
 
 static void ids_differ_in_and_between_processes(void **state)

@@ -77,8 +77,8 @@ static void a_conflict_is_in_the_hands_of_the_cms(void **state)
 
 static void a_failed_attempt_moves_on(void **state)
 {
-	static const int statuses[] = {301, 302, 307, 308, 408, 425, 429, 500, 502,
-			503, 504, 599};
+	static const int statuses[] = {
+			301, 302, 307, 308, 408, 425, 429, 500, 502, 503, 504, 599};
 	static const enum cn_cause causes[] = {CN_CAUSE_timeout, CN_CAUSE_connect,
 			CN_CAUSE_tls, CN_CAUSE_too_big, CN_CAUSE_bad_answer};
 	size_t i;
@@ -117,7 +117,8 @@ struct span
 	unsigned least, most;
 };
 
-static struct span retry_after(unsigned waiting, unsigned capacity, unsigned cms)
+static struct span retry_after(
+		unsigned waiting, unsigned capacity, unsigned cms)
 {
 	struct span span = {~0u, 0};
 	uint64_t state = 1;
@@ -171,14 +172,14 @@ static void retry_after_is_not_less_than_the_cms_asked_for(void **state)
 		assert_true(span.most > span.least);
 	}
 	/* nor is a longer time of our own cut down to it */
-	assert_true(retry_after(100, 100, 1).least
-				== retry_after(100, 100, 0).least);
+	assert_true(
+			retry_after(100, 100, 1).least == retry_after(100, 100, 0).least);
 }
 
 static void retry_after_has_a_limit(void **state)
 {
-	static const unsigned asked[] = {3599, 3600, 3601, 86400, INT32_MAX,
-			UINT32_MAX};
+	static const unsigned asked[] = {
+			3599, 3600, 3601, 86400, INT32_MAX, UINT32_MAX};
 	static const unsigned dice[] = {0, 1, 1799, 1800, 1801, UINT32_MAX};
 	size_t i, j;
 

@@ -21,7 +21,7 @@ static int queued, in_flight;
 
 int cn_stats_gauge_value(enum cn_gauge gauge)
 {
-	return gauge == CN_GAUGE_queued	 ? queued
+	return gauge == CN_GAUGE_queued		 ? queued
 		   : gauge == CN_GAUGE_in_flight ? in_flight
 										 : 0;
 }
@@ -41,7 +41,9 @@ static struct sip_msg msg, other_msg;
 
 static int start_engine(void **state)
 {
-	return pv_init_api() < 0 || register_pvars_mod("cms_notify", cn_pv_exports) < 0
+	return pv_init_api() < 0
+						   || register_pvars_mod("cms_notify", cn_pv_exports)
+									  < 0
 				   ? -1
 				   : cn_job_init(10);
 }
@@ -102,8 +104,8 @@ static long number(const char *name)
 	return v.ri;
 }
 
-static const char *const verdict_names[] = {"verdict", "status", "cause", "text",
-		"body", "retry_after", "elapsed_ms"};
+static const char *const verdict_names[] = {"verdict", "status", "cause",
+		"text", "body", "retry_after", "elapsed_ms"};
 static const char *const event_names[] = {"event", "time", "aor", "username",
 		"domain", "auth_user", "realm", "contacts", "source_ip", "source_port",
 		"transport", "call_id", "cseq", "user_agent"};
@@ -143,11 +145,11 @@ static void a_wrong_name_is_refused_when_the_script_is_read(void **state)
 
 static struct cn_job *decided_job(const struct cn_outcome *outcome)
 {
-	str none = {NULL, 0}, body = STR("{\"a body as long as an answer may be\"}");
+	str none = {NULL, 0},
+		body = STR("{\"a body as long as an answer may be\"}");
 	struct cn_job *job;
 
-	assert_int_equal(
-			cn_job_new(&event.ev, &body, &none, &job), CN_CAUSE_none);
+	assert_int_equal(cn_job_new(&event.ev, &body, &none, &job), CN_CAUSE_none);
 	assert_true(cn_job_decide(job, outcome));
 	return job;
 }
@@ -245,7 +247,8 @@ static void a_failure_is_seen_by_its_message_alone(void **state)
 	assert_in_range(number("retry_after"), 1, 3600);
 	assert_true(is_null("body"));
 	for(i = 0; i < COUNT(verdict_names); i++)
-		assert_true(value_for(&other_msg, verdict_names[i]).flags & PV_VAL_NULL);
+		assert_true(
+				value_for(&other_msg, verdict_names[i]).flags & PV_VAL_NULL);
 	assert_true(value_for(&other_msg, "id").flags & PV_VAL_NULL);
 	msg.pid++;
 	assert_nothing_to_see();
@@ -374,10 +377,11 @@ static void numbers_are_unsigned(void **state)
 
 static void a_template_of_ones_own(void **state)
 {
-	assert_renders("{\"DeviceID\": \"$cms(username)\", \"Ip\": \"$cms(source_ip)\","
-				   " \"Port\": \"$cms(source_port)\","
-				   " \"Where\": \"$cms(source_ip):$cms(source_port)\","
-				   " \"Seq\": \"<$cms(cseq)>\"}",
+	assert_renders(
+			"{\"DeviceID\": \"$cms(username)\", \"Ip\": \"$cms(source_ip)\","
+			" \"Port\": \"$cms(source_port)\","
+			" \"Where\": \"$cms(source_ip):$cms(source_port)\","
+			" \"Seq\": \"<$cms(cseq)>\"}",
 			"{\"DeviceID\": \"gzj\", \"Ip\": \"172.16.163.3\", \"Port\": 7000,"
 			" \"Where\": \"172.16.163.3:7000\", \"Seq\": \"<2>\"}");
 }
@@ -401,7 +405,8 @@ static void contacts_inside_a_longer_string_are_text(void **state)
 
 static void contacts_of_another_spelling(void **state)
 {
-	json_t *json = render("{\"a\": \"x\", \"c\": \"$(cms(contacts))\"}"), *inner;
+	json_t *json = render("{\"a\": \"x\", \"c\": \"$(cms(contacts))\"}"),
+		   *inner;
 	const char *s = json_string_value(json_object_get(json, "c"));
 
 	assert_non_null(s);

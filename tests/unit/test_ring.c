@@ -265,6 +265,21 @@ static int add(int *p, int n)
 	return __atomic_add_fetch(p, n, __ATOMIC_SEQ_CST);
 }
 
+/* Until a taker has got it, and a moment more, each time another one: so that
+ * the next item meets takers at every step of their going to sleep. */
+static void wait_until_taken(struct stress *s, int n)
+{
+	volatile int moment;
+	int i;
+
+	for(i = 0; load(&s->taken) < n; i++) {
+		if(i % 1000 == 999)
+			sched_yield();
+	}
+	for(moment = 0; moment < n % 400; moment++)
+		;
+}
+
 static void give(void *arg)
 {
 	struct stress *s = arg;
@@ -276,8 +291,8 @@ static void give(void *arg)
 
 		while(cn_ring_push(s->ring, &p) < 0)
 			sched_yield();
-		while(s->one_at_a_time && load(&s->taken) < i)
-			sched_yield();
+		if(s->one_at_a_time)
+			wait_until_taken(s, i);
 	}
 }
 

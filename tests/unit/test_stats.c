@@ -117,12 +117,22 @@ static void gauges_go_up_and_down(void **state)
 	}
 }
 
+#define TIMES 200000
+
+struct crowd
+{
+	struct barrier *barrier;
+	int next;
+};
+
 static void count_much(void *arg)
 {
+	struct crowd *crowd = arg;
 	int i;
 
-	process_no = 1 + __atomic_fetch_add((int *)arg, 1, __ATOMIC_SEQ_CST);
-	for(i = 0; i < 10000; i++) {
+	process_no = 1 + __atomic_fetch_add(&crowd->next, 1, __ATOMIC_SEQ_CST);
+	stub_meet(crowd->barrier);
+	for(i = 0; i < TIMES; i++) {
 		cn_stats_count(CN_COUNTER_events);
 		cn_stats_cause(CN_CAUSE_timeout);
 		cn_stats_gauge(CN_GAUGE_parked, i & 1 ? -1 : 2);
@@ -134,23 +144,23 @@ static void count_much(void *arg)
 
 static void processes_lose_no_count(void **state)
 {
-	int *next = stub_shared(sizeof(*next));
+	struct crowd *crowd = stub_shared(sizeof(*crowd));
 	struct cn_endpoint_stats stats;
 	pid_t pids[PROCESSES];
 	int i;
 
+	crowd->barrier = stub_barrier(PROCESSES);
 	for(i = 0; i < PROCESSES; i++)
-		pids[i] = stub_fork(count_much, next);
+		pids[i] = stub_fork(count_much, crowd);
 	for(i = 0; i < PROCESSES; i++)
 		stub_wait(pids[i]);
-	assert_int_equal(cn_stats_counter(CN_COUNTER_events), PROCESSES * 10000);
+	assert_int_equal(cn_stats_counter(CN_COUNTER_events), PROCESSES * TIMES);
+	assert_int_equal(cn_stats_cause_count(CN_CAUSE_timeout), PROCESSES * TIMES);
 	assert_int_equal(
-			cn_stats_cause_count(CN_CAUSE_timeout), PROCESSES * 10000);
-	assert_int_equal(
-			cn_stats_gauge_value(CN_GAUGE_parked), PROCESSES * 5000);
+			cn_stats_gauge_value(CN_GAUGE_parked), PROCESSES * TIMES / 2);
 	cn_stats_endpoint(1, &stats);
-	assert_int_equal(stats.attempts, PROCESSES * 10000);
-	assert_int_equal(stats.failures, PROCESSES * 10000);
+	assert_int_equal(stats.attempts, PROCESSES * TIMES);
+	assert_int_equal(stats.failures, PROCESSES * TIMES);
 	assert_int_equal(stats.in_flight, 0);
 }
 

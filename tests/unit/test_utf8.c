@@ -63,8 +63,7 @@ static void examples_of_the_standard(void **state)
 			FFFD FFFD FFFD FFFD FFFD FFFD FFFD FFFD "A");
 	expect("\xf4\x91\x92\x93\xff\x41\x80\xbf\x42",
 			FFFD FFFD FFFD FFFD FFFD "A" FFFD FFFD "B");
-	expect("\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41",
-			FFFD FFFD FFFD FFFD "A");
+	expect("\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41", FFFD FFFD FFFD FFFD "A");
 }
 
 static void just_outside_the_edges_is_broken(void **state)
@@ -137,11 +136,10 @@ static int replacements(const str *s)
 	return n;
 }
 
-/* All sequences of two bytes, and of three and four behind each lead. */
+/* All pairs of bytes, with what may and may not follow. */
 static void every_short_sequence(void **state)
 {
-	static const unsigned char tails[] = {0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90,
-			0x9f, 0xa0, 0xbf, 0xc0, 0xe0, 0xff};
+	static const unsigned char tails[] = {0x41, 0x80, 0xbf, 0xc0};
 	unsigned char s[4];
 	unsigned a, b, c, d;
 

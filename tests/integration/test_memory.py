@@ -1,0 +1,127 @@
+"""Each way that a registration can take gives back what it took. (The long
+version is test_soak.py.)"""
+
+import time
+
+import pytest
+
+from harness import ReferenceCms, registrar, until
+
+BUSY = [("cms_notify", "queue_size", 1), ("cms_notify", "max_connections", 1)]
+
+
+def used(server):
+    """Shared memory in use once no transaction and no binding is left."""
+    server.settle()
+    deadline = time.monotonic() + 10
+    while server.rpc("tm.stats")["current"] \
+            or server.stats("usrloc")["registered_users"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return server.shm_used()
+
+
+def accepted(server, cms, ua):
+    assert ua.register().status == 200
+    server.settle()
+    assert ua.register().status == 200
+    assert ua.register(expires=0).status == 200
+
+
+def refused(server, cms, ua):
+    cms.rule(times=1, status=403, text="t" * 200)
+    assert ua.register().status == 403
+
+
+def long_answer(server, cms, ua):
+    cms.rule(times=1, status=403, body="x" * 16000)
+    assert ua.register().status == 403
+
+
+def unavailable(server, cms, ua):
+    cms.rule(times=1, status=500)
+    assert ua.register().status == 503
+    server.settle()
+    cms.rule(times=1, raw=b"\x00garbage\r\n\r\n")
+    assert ua.register().status == 503
+
+
+def too_big(server, cms, ua):
+    cms.rule(times=1, body_size=100000)
+    assert ua.register().status == 503
+
+
+def late(server, cms, ua):
+    cms.rule(times=1, hang=True)
+    assert ua.register().status == 503
+
+
+def gone(server, cms, ua):
+    cms.stop()
+    assert ua.register().status == 503
+    cms.start()
+
+
+def joined(server, cms, ua):
+    cms.rule(times=1, hold=True)
+    transactions = [ua.send(ua.build_register(call_id=f"{n}" * 20))
+                    for n in range(8)]
+    transactions += [ua.send(ua.build_register(expires=0, cseq=1000))]
+    server.wait_parked(9)
+    cms.wait_until(lambda: cms.held == 1)
+    cms.release()
+    for transaction in transactions:
+        assert transaction.wait().status == 200
+    assert ua.register(contacts="*", expires=0, cseq=2000).status == 200
+
+
+def retransmitted(server, cms, ua):
+    cms.rule(times=1, hold=True)
+    transaction = ua.send(ua.build_register())
+    cms.wait_until(lambda: cms.held == 1)
+    for _ in range(5):
+        transaction.resend()
+    for _ in range(5):
+        ua.options()
+    cms.release()
+    assert transaction.wait().status == 200
+    assert ua.register(expires=0).status == 200
+
+
+def busy(server, cms, ua):
+    cms.rule(hold=True)
+    uas = [ua, *(server.device() for _ in range(4))]
+    transactions = [u.send(u.build_register()) for u in uas]
+    until(lambda: [t for t in transactions if t.final])
+    cms.clear_rules()
+    cms.release()
+    assert {t.wait().status for t in transactions} == {200, 503}
+    server.settle()
+    for u in uas:
+        u.register(expires=0, cseq=100)
+
+
+def expired(server, cms, ua):
+    assert ua.register(expires=1).status == 200
+
+
+@pytest.mark.parametrize("way", [
+    accepted, refused, long_answer, unavailable, too_big, late, gone, joined,
+    retransmitted, busy, expired], ids=lambda way: way.__name__)
+def test_shared_memory_comes_back(kamailio, way):
+    """After 10 more registrations of this kind as much shared memory is in
+    use as after the first one."""
+    params = [("tm", "wt_timer", 50), ("cms_notify", "timeout", 300)
+              if way is late else ("cms_notify", "timeout", 4000)]
+    with ReferenceCms() as cms:
+        # One of each process: what each takes once, it has taken then.
+        server = kamailio(cms, config=lambda s, url: registrar(
+            s, url, core="children=1", params=[
+                *params, ("cms_notify", "verdict_processes", 1),
+                *(BUSY if way is busy else [])]))
+        ua = server.device()
+        way(server, cms, ua)
+        before = used(server)
+        for _ in range(1 if way is expired else 10):
+            way(server, cms, server.device(ua.user, contact=ua.contact))
+        assert used(server) == before
