@@ -19,6 +19,8 @@
 #define CN_TIMEOUT_MAX_MS 30000
 /* What the verdict route may take on top of the deadline. */
 #define CN_FR_TIMER_MARGIN_MS 500
+/* The same, for the outbox: a database that does not answer. */
+#define CN_OUTBOX_MARGIN_MS 1500
 
 struct cn_conf cn_conf = {
 		.timeout_ms = 4000,
@@ -339,13 +341,16 @@ int cn_conf_check(void)
 
 int cn_conf_check_fr_timer(int fr_timer_ms)
 {
-	if(cn_conf.timeout_ms + CN_FR_TIMER_MARGIN_MS <= fr_timer_ms)
+	int margin = CN_FR_TIMER_MARGIN_MS;
+
+	if(cn_conf.outbox_db_url)
+		margin += CN_OUTBOX_MARGIN_MS;
+	if(cn_conf.timeout_ms + margin <= fr_timer_ms)
 		return 0;
 	LM_ERR("timeout is %d ms but tm ends a transaction after fr_timer, %d ms: "
 		   "set timeout to at most %d or tm's fr_timer to at least %d\n",
-			cn_conf.timeout_ms, fr_timer_ms,
-			fr_timer_ms - CN_FR_TIMER_MARGIN_MS,
-			cn_conf.timeout_ms + CN_FR_TIMER_MARGIN_MS);
+			cn_conf.timeout_ms, fr_timer_ms, fr_timer_ms - margin,
+			cn_conf.timeout_ms + margin);
 	return -1;
 }
 

@@ -441,16 +441,21 @@ static void sleep_until(int64_t until_us)
 	cn_ring_wake(rings[0]);
 }
 
-/* The server stops: what the HTTP processes still bring to an end is noted, so
- * that it is not sent again after the start. The rest is in the table. */
+/* The server stops: who has left is stored, what the HTTP processes still bring
+ * to an end is noted, so that it is not sent again after the start. The rest is
+ * in the table. */
 static void drain(void)
 {
 	db_due_us = 0;
-	while(cn_flight_any() && cn_drain_left_us() > -CN_DRAIN_AFTER_HTTP_US) {
+	while(cn_drain_left_us() > -CN_DRAIN_AFTER_HTTP_US) {
+		bool last = cn_job_count() == 0 && !cn_flight_any();
+
+		(void)take_notes();
 		cn_flight_take_ended();
 		write_ends();
-		if(cn_flight_any())
-			sleep_until(cn_now_us() + CN_DRAIN_LOOK_US);
+		if(last)
+			break;
+		sleep_until(cn_now_us() + CN_DRAIN_LOOK_US);
 	}
 	cn_outbox_db_close();
 }

@@ -32,6 +32,12 @@ static struct shared
 static counter_handle_t counters[CN_COUNTER_COUNT];
 static counter_handle_t causes[CN_CAUSE_COUNT];
 
+static const bool is_counted[] = {
+#define CN_X(name, counted, text) counted,
+		CN_CAUSES(CN_X)
+#undef CN_X
+};
+
 static const char *const counter_names[] = {
 #define CN_X(name, doc) #name,
 		CN_COUNTERS(CN_X)
@@ -65,17 +71,16 @@ static int register_causes(void)
 	static const struct
 	{
 		const char *name;
-		bool counted;
 		const char *text;
 	} list[] = {
-#define CN_X(name, counted, text) {#name, counted, text},
+#define CN_X(name, counted, text) {#name, text},
 			CN_CAUSES(CN_X)
 #undef CN_X
 	};
 	int i;
 
 	for(i = 0; i < CN_CAUSE_COUNT; i++) {
-		if(list[i].counted
+		if(is_counted[i]
 				&& counter_register(&causes[i], "cms_notify", list[i].name, 0,
 						   0, 0, list[i].text, 0)
 						   < 0)
@@ -116,17 +121,8 @@ void cn_stats_count(enum cn_counter counter)
 
 void cn_stats_cause(enum cn_cause cause)
 {
-	switch(cause) {
-#define CN_X(name, counted, text)       \
-	case CN_CAUSE_##name:               \
-		if(counted)                     \
-			counter_inc(causes[cause]); \
-		break;
-		CN_CAUSES(CN_X)
-#undef CN_X
-		case CN_CAUSE_COUNT:
-			break;
-	}
+	if(is_counted[cause])
+		counter_inc(causes[cause]);
 }
 
 void cn_stats_gauge(enum cn_gauge gauge, int by)
@@ -227,7 +223,7 @@ unsigned long cn_stats_cause_count(enum cn_cause cause)
 {
 	if(cause == CN_CAUSE_busy)
 		return cn_stats_counter(CN_COUNTER_busy);
-	return cause == CN_CAUSE_none ? 0 : counter_get_val(causes[cause]);
+	return is_counted[cause] ? counter_get_val(causes[cause]) : 0;
 }
 
 int cn_stats_gauge_value(enum cn_gauge gauge)

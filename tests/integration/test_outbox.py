@@ -1,15 +1,18 @@
 """The outbox: what the CMS did not get is kept, and reaches it later."""
 
 import contextlib
+import functools
 import os
 import shutil
 import sqlite3
+import subprocess
+import tempfile
 import time
 
 import pytest
 
 import harness
-from harness import registrar, shown
+from harness import registrar, shown, until
 
 DEFER = """
 	if ($cms(verdict) == "accepted") {
@@ -30,6 +33,19 @@ DEFER = """
 	exit;"""
 
 
+@functools.lru_cache(maxsize=None)
+def _new_table():
+    """Made once per test process."""
+    folder = tempfile.TemporaryDirectory(prefix="cms-outbox-")
+    subprocess.run(
+        [harness.TOP / "scripts" / "database", "sqlite",
+         os.path.join(folder.name, "kamailio.sqlite")], check=True,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ,
+             "KAMAILIO_SQL": harness.environment()["KAMAILIO_SQL"]})
+    return folder, os.path.join(folder.name, "cms_outbox.sqlite")
+
+
 def table(server):
     return os.path.join(server.folder, "cms_outbox.sqlite")
 
@@ -37,9 +53,7 @@ def table(server):
 def url(server):
     """A table of this server's own."""
     if not os.path.exists(table(server)):
-        empty = os.path.dirname(harness._new_database()[1])
-        shutil.copyfile(os.path.join(empty, "cms_outbox.sqlite"),
-                        table(server))
+        shutil.copyfile(_new_table()[1], table(server))
     return f"sqlite:///{table(server)}"
 
 
@@ -62,11 +76,7 @@ def rows(server, where="state < 2"):
 
 def drained(server, timeout=20):
     """Wait until nothing waits in the outbox."""
-    deadline = time.monotonic() + timeout
-    while server.status()["outbox"]:
-        assert time.monotonic() < deadline, \
-            f"{server.status()['outbox']} still wait"
-        time.sleep(0.01)
+    until(lambda: server.status()["outbox"] == 0, timeout)
     server.settle()
 
 
@@ -136,9 +146,7 @@ def test_newer_replaces_older(cms, kamailio):
     ids = []
     for n in range(5):
         ids.append(defer(server, ua, call_id=f"boot{n}@test"))
-    deadline = time.monotonic() + 5
-    while len(rows(server)) > 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(rows(server)) == 1)
     assert [r["event_id"] for r in rows(server)] == ids[-1:]
     assert server.status()["outbox"] == 1
     cms.start()
@@ -235,9 +243,7 @@ def test_locked(cms, kamailio):
         assert server.device().register().status == 503
         assert time.monotonic() - began < 0.5
         db.rollback()
-    deadline = time.monotonic() + 3
-    while server.device().register().status != 200:
-        assert time.monotonic() < deadline
+    until(lambda: server.device().register().status == 200)
     cms.start()
     drained(server)
 
@@ -365,9 +371,7 @@ def test_leaving_in_order(cms, kamailio):
     ua = server.device()
     defer(server, ua)
     assert ua.unregister().status == 200
-    deadline = time.monotonic() + 5
-    while len(rows(server)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(rows(server)) == 2)
     assert [r["event"] for r in rows(server)] == ["register", "unregister"]
     cms.start()
     drained(server)
@@ -417,9 +421,7 @@ def test_leaving_survives_a_kill(cms, kamailio):
     assert ua.register().status == 200
     cms.stop()
     assert ua.unregister().status == 200
-    deadline = time.monotonic() + 5
-    while not rows(server) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: rows(server))
     server.kill()
     cms.start()
     server.start()
@@ -511,10 +513,7 @@ def test_pause(cms, kamailio):
     event = defer(server, server.device())
     assert server.rpc("cms_notify.pause") == {"state": "paused"}
     cms.start()
-    deadline = time.monotonic() + 5
-    while (answer := server.device().register()).get("X-Deferred"):
-        assert time.monotonic() < deadline
-    assert answer.status == 200
+    until(lambda: not server.device().register().get("X-Deferred"))
     time.sleep(1)  # longer than any back-off by now
     assert event not in [r.json["id"] for r in cms.requests]
     assert server.rpc("cms_notify.outbox")["state"] == "paused"
@@ -535,11 +534,8 @@ def test_commands_without_outbox(cms, kamailio, command):
 
 
 def resynced(server, timeout=30):
-    deadline = time.monotonic() + timeout
-    while (progress := server.status()["resync"])["state"] != "idle":
-        assert time.monotonic() < deadline, progress
-        time.sleep(0.02)
-    return progress
+    until(lambda: server.status()["resync"]["state"] == "idle", timeout)
+    return server.status()["resync"]
 
 
 def snapshots(cms):
@@ -607,3 +603,85 @@ def test_resync_with_a_cms_that_comes_and_goes(cms, kamailio):
     assert (progress["sent"], progress["refused"], progress["failed"]) == \
         (19, 1, 0)
     assert len({r.json["aor"] for r in snapshots(cms)}) == 19
+
+
+# -- scripts -----------------------------------------------------------------
+
+LUA = """
+function ksr_request_route()
+	if KSR.is_OPTIONS() and KSR.pv.is_null("$rU") then
+		KSR.sl.sl_send_reply(200, "OK")
+		return 1
+	end
+	if KSR.cms_notify.notify("location", "verdict") > 0 then
+		KSR.registrar.save("location", 0)
+	end
+	return 1
+end
+
+function verdict()
+	local deferred = KSR.cms_notify.defer()
+	KSR.hdr.append_to_reply("X-Deferred: " .. tostring(deferred) .. "\\r\\n")
+	if deferred > 0 or KSR.pv.gete("$cms(verdict)") == "accepted" then
+		KSR.registrar.save("location", 0)
+	else
+		KSR.tm.t_send_reply(503, KSR.pv.gete("$cms(cause)"))
+	end
+	return 1
+end
+"""
+
+
+def test_kemi(cms, kamailio):
+    """KSR.cms_notify.defer() is cms_defer(); both refuse where there is nothing
+    to defer."""
+    def config(server, cms_url):
+        script = server.write("script.lua", LUA)
+        text = deferring(modules=["app_lua"], more=[
+            ("app_lua", "load", script), ("usrloc", "preload", "location")])(
+                server, cms_url)
+        return text[:text.index("request_route {")] + 'cfgengine "lua"\n'
+    server = kamailio(cms, config=config)
+    server.allow_errors("cms_defer\\(\\) is for the verdict")
+    accepted = server.device().register()
+    assert (accepted.status, accepted.get("X-Deferred")) == (200, "-1")
+    assert server.log("cms_defer\\(\\) is for the verdict")
+    cms.stop()
+    ua = server.device()
+    answer = ua.register()
+    assert (answer.status, answer.get("X-Deferred")) == (200, "1")
+    cms.start()
+    drained(server)
+    assert [r.json["aor"] for r in cms.requests][-1] == ua.aor
+
+
+def test_cause_of_a_failed_deferral(cms, kamailio):
+    """After cms_defer() has failed $cms(cause) is outbox, with a text; the
+    verdict stays what it was."""
+    server = kamailio(cms, config=deferring(("outbox_max", 1)))
+    server.allow_errors("the outbox is full")
+    cms.stop()
+    defer(server, server.device())
+    answer = server.device().register()
+    seen = shown(answer)
+    assert (seen["verdict"], seen["cause"]) == ("unavailable", "connect")
+    assert answer.get("X-Defer-Cause") == "outbox"
+
+
+def test_read_only(cms, kamailio):
+    """A table that cannot be written: the device is told to come back, and the
+    server goes on."""
+    server = kamailio(cms, config=deferring())
+    server.allow_errors("readonly", "commit failed", "db_")
+    server.stop()
+    server.configure(config=deferring(
+        more=[("db_sqlite", "db_set_readonly", table(server))]))
+    server.start()
+    cms.stop()
+    for _ in range(2):
+        answer = server.device().register()
+        assert answer.status == 503
+        assert answer.get("X-Defer-Cause") == "outbox"
+    cms.start()
+    until(lambda: server.device().register().status == 200)
+    assert server.status()["outbox"] == 0

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from harness import ReferenceCms
+from harness import ReferenceCms, until
 from postgres import Postgres
 from test_outbox import defer, deferring, drained
 
@@ -104,10 +104,7 @@ def test_database_away(kamailio, postgres):
             assert answer.get("X-Defer-Cause") == "outbox"
         finally:
             postgres.start()
-        deadline = time.monotonic() + 10
-        while (answer := server.device().register()).status != 200:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        until(lambda: server.device().register().status == 200, 10)
         cms.start()
         drained(server)
         assert first in [r.json["id"] for r in cms.requests]
