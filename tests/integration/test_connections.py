@@ -11,7 +11,8 @@ pytestmark = pytest.mark.contract
 def test_never_more_connections_than_max_connections(
         kamailio, cms, processes, most):
     server = kamailio(cms, settings={
-        "CMS_MAX_CONNECTIONS": 8, "CMS_HTTP_PROCESSES": processes,
+        "CMS_TIMEOUT": 15000, "CMS_MAX_CONNECTIONS": 8,
+        "CMS_HTTP_PROCESSES": processes,
         "USRLOC_DB_MODE": 0})
     cms.rule(delay=0.02)
     uas = server.devices(500)
