@@ -3,7 +3,6 @@
  */
 
 #include <sanitizer/common_interface_defs.h>
-#include <time.h>
 
 #include "stubs.h"
 
@@ -108,14 +107,13 @@ static void run_once(void)
 
 static void whatever_comes(void **state)
 {
-	double seconds = (double)number("FUZZ_SECONDS", 4);
+	long runs = (long)number("FUZZ_RUNS", fuzz_runs);
 	int seeds = length_of(fuzz_seeds), n;
 	const char *seed;
-	clock_t start = clock();
 
 	fuzz.seed = fuzz.dice = number("FUZZ_SEED", 20261123);
 	__sanitizer_set_death_callback(say_where);
-	while((double)(clock() - start) / CLOCKS_PER_SEC < seconds) {
+	while(fuzz.runs < runs) {
 		seed = fuzz_seeds[fuzz.runs < seeds ? fuzz.runs : below(seeds)];
 		fuzz.size = strlen(seed);
 		memcpy(fuzz.data, seed, fuzz.size);
@@ -124,9 +122,7 @@ static void whatever_comes(void **state)
 			mutate();
 		run_once();
 	}
-	print_message("%ld runs\n", fuzz.runs);
-	assert_true(fuzz.runs > seeds);
-	assert_true(fuzz_was_worth_it(fuzz.runs));
+	assert_true(fuzz_was_worth_it(runs));
 }
 
 int main(void)

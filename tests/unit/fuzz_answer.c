@@ -19,6 +19,8 @@ const char *const fuzz_seeds[] = {"\xff{\"text\": \"refused\"}",
 		"\x40{\"a\": \"b\", \"text\": \"\\u0085\\u2028 \\u001b[2J\\t\"}",
 		"\x10<html><body>{not json}</body></html>", "", NULL};
 
+const long fuzz_runs = 150000;
+
 const char *const fuzz_words[] = {"{", "}", "[", "]", "\"", ",", ":", "\\",
 		"\"text\"", "\"text\":\"", "{\"text\":", "\\u0000", "\\ud83d",
 		"\\udcf7", "\\u2029", "\\u000a", "\xc2\x85", "\xe2\x80\xa8",

@@ -80,6 +80,8 @@ const char *const fuzz_seeds[] = {
 		"\"sip:1.2.3.4:5\"\r\n\r\n",
 		"3" HEAD TO "Require: outbound\r\n" CONTACT "\r\n", "", NULL};
 
+const long fuzz_runs = 120000;
+
 const char *const fuzz_words[] = {"\r\n", "\r\n ", "\r\n\r\n", "<", ">", "\"",
 		";", ",", "*", ":", "@", "%", "%00", "%4", "sip:", "sips:", "tel:+1",
 		"Contact: ", "Contact: *\r\n", "m: ", "Path: <sip:x;lr>\r\n",

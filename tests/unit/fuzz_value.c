@@ -23,6 +23,8 @@ const char *const fuzz_seeds[] = {
 		"\",\"x\":\"\n\\\n}]\n$v(0)",
 		"\xe6\x91\x84\xe5\x83\x8f\n\xff\xfe\n\xc3\n", "\n\n\n", "", NULL};
 
+const long fuzz_runs = 20000;
+
 const char *const fuzz_words[] = {"\n", "\n\n", "\"", "\\", "\\u0000", "}", "]",
 		",", ":", "\"c\":", "\x01", "\x7f", "\xc2\x80", "\xe2\x80\xa8",
 		"\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc0\xaf", "\xf0\x9f\x93",

