@@ -17,9 +17,10 @@
 #include "cn_ring.h"
 #include "cn_stats.h"
 
-/* Slots for devices with something waiting. Two devices in one slot cost a
- * look at the table. */
-#define CN_SLOTS 65536
+/* Slots for devices with something waiting: more than there may be rows. Two
+ * devices in one slot cost a look at the table. */
+#define CN_SLOTS_MIN 1024
+#define CN_SLOTS_MAX 1048576
 /* After the database has failed one process tries again so often; the others
  * give up at once, so that they have time for those that need none. */
 #define CN_DB_RETRY_US 1000000
@@ -42,6 +43,7 @@ static struct shared
 } * shared;
 
 static struct cn_ring *notes;
+static unsigned slots;
 static int64_t epoch_us; /* of cn_now_us() */
 
 bool cn_outbox_exists(void)
@@ -51,9 +53,13 @@ bool cn_outbox_exists(void)
 
 static int init_shared(void)
 {
-	size_t slots = cn_outbox_exists() ? CN_SLOTS : 0;
-	size_t size = sizeof(*shared) + slots * sizeof(atomic_t);
+	size_t size;
 
+	slots = cn_outbox_exists() ? CN_SLOTS_MIN : 0;
+	while(slots > 0 && slots < CN_SLOTS_MAX
+			&& slots < 2 * (unsigned)cn_conf.outbox_max)
+		slots *= 2;
+	size = sizeof(*shared) + slots * sizeof(atomic_t);
 	shared = shm_malloc(size);
 	if(shared == NULL) {
 		SHM_MEM_ERROR;
@@ -252,7 +258,7 @@ void cn_outbox_recount(void)
 
 static atomic_t *slot(unsigned hash)
 {
-	return &shared->waiting[hash % CN_SLOTS];
+	return &shared->waiting[hash % slots];
 }
 
 void cn_outbox_found(unsigned hash)
@@ -271,10 +277,10 @@ void cn_outbox_left(unsigned hash)
 
 void cn_outbox_none_found(void)
 {
-	int i;
+	unsigned i;
 
 	atomic_set(&shared->loaded, 0);
-	for(i = 0; i < CN_SLOTS; i++)
+	for(i = 0; i < slots; i++)
 		atomic_set(&shared->waiting[i], 0);
 }
 
@@ -445,7 +451,8 @@ void cn_outbox_accepted(const struct cn_job *job)
 
 static bool is_outdated(const struct cn_row *row, const struct cn_note *note)
 {
-	return row->created_us < note->at_us && strcmp(row->event_id, note->id) != 0
+	return row->ours && row->created_us < note->at_us
+		   && strcmp(row->event_id, note->id) != 0
 		   && cn_about_within(row->about, note->about);
 }
 

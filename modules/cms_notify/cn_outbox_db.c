@@ -53,11 +53,11 @@ static str col_body = str_init("body");
 /* What struct cn_row holds; the order is that of read_row(). */
 static const db_key_t row_columns[] = {&col_id, &col_event_id, &col_device,
 		&col_contacts, &col_event, &col_reason, &col_created, &col_attempts,
-		&col_cause, &col_status};
+		&col_cause, &col_status, &col_claimed_by};
 #define ROW_COLUMNS (int)(sizeof(row_columns) / sizeof(row_columns[0]))
 #define ROW_SQL                                                              \
 	"a.id, a.event_id, a.device, a.contacts, a.event, a.reason, a.created, " \
-	"a.attempts, a.cause, a.status"
+	"a.attempts, a.cause, a.status, a.claimed_by"
 
 /* -------- connection -------- */
 
@@ -255,6 +255,7 @@ static void read_row(const db_row_t *from, struct cn_row *row)
 	row->attempts = (int)number(&v[7]);
 	copy_text(&v[8], row->cause, sizeof(row->cause));
 	row->status = (int)number(&v[9]);
+	row->ours = number(&v[10]) == server_id;
 }
 
 static int read_rows(db1_res_t *result, struct cn_row *rows, int max)
@@ -468,16 +469,17 @@ int cn_outbox_db_dead(int64_t after, struct cn_row *rows, int max)
 int cn_outbox_db_of_device(
 		const char *device, int64_t after, struct cn_row *rows, int max)
 {
-	const db_key_t keys[] = {&col_device, &col_state, &col_claimed_by, &col_id};
-	const db_op_t ops[] = {OP_EQ, OP_EQ, OP_EQ, OP_GT};
-	db_val_t values[] = {text_value(device), int_value(CN_ROW_WAITING),
-			big_value(server_id), big_value(after)};
+	/* not by claimed_by: SQLite would then read all that this server has */
+	const db_key_t keys[] = {&col_device, &col_state, &col_id};
+	const db_op_t ops[] = {OP_EQ, OP_EQ, OP_GT};
+	db_val_t values[] = {
+			text_value(device), int_value(CN_ROW_WAITING), big_value(after)};
 	db1_res_t *result = NULL;
 	char order[32];
 	str order_by = {order, snprintf(order, sizeof(order), "id LIMIT %d", max)};
 
 	if(connect_db() < 0
-			|| ended(dbf.query(my.con, keys, ops, values, row_columns, 4,
+			|| ended(dbf.query(my.con, keys, ops, values, row_columns, 3,
 					   ROW_COLUMNS, &order_by, &result))
 					   < 0)
 		return -1;

@@ -181,14 +181,18 @@ static int heed(const struct cn_note *note)
 	return 0;
 }
 
-/* @return false: the database has failed, there is more to be heeded */
+/* Heed what is in the ring now. @return false: the database has failed, there is
+ * more */
 static bool take_notes(void)
 {
 	static struct cn_note *note;
+	unsigned n = cn_ring_count(cn_outbox_notes()) + (note != NULL);
 
-	if(cn_now_us() < db_due_us)
-		return note == NULL;
-	while(note || (note = cn_ring_take(cn_outbox_notes())) != NULL) {
+	for(; n > 0 && cn_now_us() >= db_due_us; n--) {
+		if(note == NULL)
+			note = cn_ring_take(cn_outbox_notes());
+		if(note == NULL)
+			break;
 		if(heed(note) < 0) {
 			db_failed();
 			return false;
@@ -197,7 +201,7 @@ static bool take_notes(void)
 		note = NULL;
 		look_at(cn_now_us());
 	}
-	return true;
+	return n == 0;
 }
 
 /* -------- sending -------- */
