@@ -11,7 +11,7 @@ export KAMAILIO_SRC DESTDIR
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run test test-unit test-integration \
-	test-6.0 kamailio-6.0 soak lint format docs clean
+	test-6.0 kamailio-6.0 soak bench bench-refresh lint format docs clean
 
 all: module
 
@@ -28,6 +28,9 @@ help:
 	@echo "                       PYTEST_ARGS='-k word'"
 	@echo "make test-6.0          integration tests on Kamailio 6.0.1, built here"
 	@echo "make soak              the long tests"
+	@echo "make bench             what telling the CMS costs, side by side;"
+	@echo "                       tests/bench/README.md"
+	@echo "make bench-refresh     instructions of a refresh, with and without"
 	@echo "make lint              layers, documentation, style, shipped configuration"
 	@echo "make format            indent the module's sources as Kamailio's are"
 	@echo "make docs              the module's README, from its doc/"
@@ -72,6 +75,15 @@ soak: module
 	@scripts/deps kamailio run test
 	env $$(scripts/kamailio-env installed) \
 		$(PYTHON) -m pytest tests/integration -m soak $(PYTEST_ARGS)
+
+bench: module
+	@scripts/deps kamailio bench
+	@tests/bench/http-async-client >/dev/null
+	@tests/bench/bench
+
+bench-refresh: module
+	@scripts/deps kamailio bench
+	@tests/bench/refreshes
 
 lint: module
 	@scripts/deps kamailio run lint docs
