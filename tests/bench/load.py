@@ -25,10 +25,13 @@ REALM, PASSWORD = "kedacom.com", "123456"
 
 
 class Devices:
-    """`count` devices with a database of their own; a context manager."""
+    """`count` devices with a database of their own; a context manager.
 
-    def __init__(self, count):
-        self.count = count
+    registered_at  they are registered already, from this port: SIPp's
+    """
+
+    def __init__(self, count, registered_at=None):
+        self.count, self._registered_at = count, registered_at
         self.folder = tempfile.mkdtemp(prefix="bench-devices-")
         self.database = os.path.join(self.folder, "kamailio.sqlite")
         self.file = os.path.join(self.folder, "devices.csv")
@@ -45,6 +48,13 @@ class Devices:
             db.executemany(
                 "INSERT INTO subscriber (username, domain, password, ha1)"
                 " VALUES (?, ?, '', ?)", rows)
+            if self._registered_at:
+                db.executemany(
+                    "INSERT INTO location (ruid, username, domain, contact,"
+                    " callid, socket) VALUES (?, ?, 'telecom.com', ?, ?, '')",
+                    ((f"bench-{name}", name,
+                      f"sip:{name}@{HOST}:{self._registered_at}",
+                      f"bench-{name}") for name, _, _ in rows))
         db.close()
         with open(self.file, "w", encoding="ascii") as file:
             file.write("SEQUENTIAL\n")
@@ -67,11 +77,12 @@ class Sipp:
     runs at its end is ended.
 
     seconds   end after so long, whatever is left
+    repeats   send again what is not answered in time, as SIP does over UDP
     cpus      that it may use; None: all
     """
 
     def __init__(self, devices, port, calls, rate, at_once=None, seconds=None,
-                 cpus=None):
+                 cpus=None, repeats=True):
         self._calls, self._seconds, self._cpus = calls, seconds, cpus
         self._folder = Path(tempfile.mkdtemp(prefix="bench-sipp-"))
         self._command = [
@@ -82,6 +93,8 @@ class Sipp:
             "-trace_stat", "-stf", "stat.csv", "-fd", "1",
             "-trace_err", "-error_file", "errors.log",
             "-recv_timeout", "30000", "-buff_size", "4194304", "-nostdin"]
+        if not repeats:
+            self._command.append("-nr")
         if seconds:
             self._command += ["-timeout", f"{seconds}s"]
         self._process = None
