@@ -183,7 +183,7 @@ HEAD = """# What telling the CMS costs
 the least and the most. One registration is REGISTER, 401, REGISTER with
 credentials, 200, from a device that was not registered. Users in SQLite,
 usrloc with `db_mode` {BENCH_USRLOC_DB_MODE}, {BENCH_WORKERS} SIP processes,
-one HTTP process; the CMS is nginx on the same machine. {pinned} CPU: loads of
+HTTP processes: {BENCH_HTTP_PROCESSES}; the CMS is nginx on the same machine. {pinned} CPU: loads of
 {BENCH_SECONDS} s at {BENCH_RATE} registrations a second, until tm has freed
 the last transaction. At most: {BENCH_AT_ONCE} registrations under way at any
 time. Latency: from the authenticated REGISTER to its 200, by the packets, at

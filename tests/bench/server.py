@@ -114,7 +114,8 @@ class Server:
             "CMS_URL": cms_url, "HTTPCON": "cms=>" + cms_url.rsplit("/", 1)[0],
             "DB_URL": f"sqlite:///{database}",
             "CTL": f"unix:{self.folder}/ctl",
-            "CMS_TIMEOUT_MS": 4000,
+            "CMS_TIMEOUT_MS": 4000, "VERDICT_PROCESSES": 2,
+            "MAX_BRANCHES": 12,
             "WORKERS": 4, "HTTP_PROCESSES": 1, "USRLOC_DB_MODE": 0,
             **dict(configuration.settings), **(settings or {})}
         if configuration.scheme == "https":
@@ -186,10 +187,11 @@ class Server:
             rows = re.findall(r"PID: (\d+)\s+DSC: ([^\n]+)",
                               self.kamcmd("core.psx"))
             self._pids = {int(pid): kind_of(text) for pid, text in rows}
-            if len(self.pids("http")) >= self._http_processes:
+            if self.pids("main") \
+                    and len(self.pids("http")) >= self._http_processes:
                 break
             if time.monotonic() > deadline:
-                raise RuntimeError("the HTTP processes do not start:\n"
+                raise RuntimeError("not all processes start:\n"
                                    + self.complaints())
             time.sleep(0.02)
 
