@@ -11,7 +11,8 @@ export KAMAILIO_SRC DESTDIR
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run test test-unit test-integration \
-	test-6.0 kamailio-6.0 soak bench bench-refresh lint format docs clean
+	test-6.0 kamailio-6.0 soak bench bench-refresh \
+	bench-scaling lint format docs clean
 
 all: module
 
@@ -31,6 +32,7 @@ help:
 	@echo "make bench             what telling the CMS costs, side by side;"
 	@echo "                       tests/bench/README.md"
 	@echo "make bench-refresh     instructions of a refresh, with and without"
+	@echo "make bench-scaling     cost of a POST by what is in flight, known"
 	@echo "make lint              layers, documentation, style, shipped configuration"
 	@echo "make format            indent the module's sources as Kamailio's are"
 	@echo "make docs              the module's README, from its doc/"
@@ -84,6 +86,10 @@ bench: module
 bench-refresh: module
 	@scripts/deps kamailio bench
 	@tests/bench/refreshes
+
+bench-scaling: module
+	@scripts/deps kamailio bench
+	@tests/bench/scaling
 
 lint: module
 	@scripts/deps kamailio run lint docs

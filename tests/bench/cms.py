@@ -1,10 +1,13 @@
 """The CMS of the benchmark.
 
     Nginx      answers each POST with 200 and a small JSON body, and counts
+    Slow       answers the same, later
     Hanging    takes every connection and request, and answers none
 """
 
+import asyncio
 import http.client
+import multiprocessing
 import re
 import shutil
 import socket
@@ -131,6 +134,66 @@ def make_certificate(folder):
          "-keyout", folder / "key.pem", "-out", ca / "ca.pem"],
         check=True, capture_output=True)
     subprocess.run(["openssl", "rehash", ca], check=True, capture_output=True)
+
+
+class Slow:
+    """Answers after `delay` seconds, as many at once as there are. A process
+    of its own; a context manager."""
+
+    ANSWER = (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+              b'Content-Length: 13\r\n\r\n{"text":"ok"}')
+
+    def __init__(self, port, delay, cpus=None):
+        self.port, self._delay, self._cpus = port, delay, cpus
+        self._process = None
+
+    def url(self):
+        return f"http://{HOST}:{self.port}/register"
+
+    def __enter__(self):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, self.port))
+        listener.listen(4096)
+        with on_cpus(self._cpus), listener:
+            self._process = multiprocessing.get_context("fork").Process(
+                target=lambda: asyncio.run(self._serve(listener)),
+                daemon=True)
+            self._process.start()
+        return self
+
+    def __exit__(self, *_exc):
+        self._process.kill()
+        self._process.join()
+
+    async def _serve(self, listener):
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: SlowConnection(loop, self._delay), sock=listener)
+        await server.serve_forever()
+
+
+class SlowConnection(asyncio.Protocol):
+    """Takes one request after the other, as libcurl sends them over HTTP/1.1."""
+
+    def __init__(self, loop, delay):
+        self._loop, self._delay = loop, delay
+        self._data = b""
+        self._transport = None
+
+    def connection_made(self, transport):
+        self._transport = transport
+
+    def data_received(self, data):
+        self._data += data
+        head, found, body = self._data.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = re.search(rb"\r\nContent-Length: *(\d+)", head, re.I)
+        if len(body) >= int(length.group(1)):
+            self._data = b""
+            self._loop.call_later(self._delay, self._transport.write,
+                                  Slow.ANSWER)
 
 
 class Hanging:

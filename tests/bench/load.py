@@ -28,10 +28,12 @@ class Devices:
     """`count` devices with a database of their own; a context manager.
 
     registered_at  they are registered already, from this port: SIPp's
+    known          so many others are registered
     """
 
-    def __init__(self, count, registered_at=None):
-        self.count, self._registered_at = count, registered_at
+    def __init__(self, count, registered_at=None, known=0):
+        self.count, self._known = count, known
+        self._registered_at = registered_at
         self.folder = tempfile.mkdtemp(prefix="bench-devices-")
         self.database = os.path.join(self.folder, "kamailio.sqlite")
         self.file = os.path.join(self.folder, "devices.csv")
@@ -49,12 +51,9 @@ class Devices:
                 "INSERT INTO subscriber (username, domain, password, ha1)"
                 " VALUES (?, ?, '', ?)", rows)
             if self._registered_at:
-                db.executemany(
-                    "INSERT INTO location (ruid, username, domain, contact,"
-                    " callid, socket) VALUES (?, ?, 'telecom.com', ?, ?, '')",
-                    ((f"bench-{name}", name,
-                      f"sip:{name}@{HOST}:{self._registered_at}",
-                      f"bench-{name}") for name, _, _ in rows))
+                add_bindings(db, (name for name, _, _ in rows),
+                             self._registered_at)
+            add_bindings(db, (f"known{i}" for i in range(self._known)), 5060)
         db.close()
         with open(self.file, "w", encoding="ascii") as file:
             file.write("SEQUENTIAL\n")
@@ -69,6 +68,14 @@ class Devices:
     @staticmethod
     def name(number):
         return f"cam{number}"
+
+
+def add_bindings(db, names, port):
+    db.executemany(
+        "INSERT INTO location (ruid, username, domain, contact, callid)"
+        " VALUES (?, ?, 'telecom.com', ?, ?)",
+        ((f"bench-{name}", name, f"sip:{name}@{HOST}:{port}", f"bench-{name}")
+         for name in names))
 
 
 class Sipp:

@@ -25,7 +25,7 @@ sys.path.insert(0, str(TOP / "scripts" / "lib"))
 from kamailio_process import KamailioProcess  # noqa: E402
 
 HOST = "127.0.0.1"
-START_SECONDS = 60
+START_SECONDS = 300  # with a database full of bindings
 # tm frees a transaction 5 s after its answer.
 SETTLE_SECONDS = 30
 CLOCK_TICK = os.sysconf("SC_CLK_TCK")
@@ -81,6 +81,15 @@ def define(name, value):
     return ["-A", f"{name}={text}"]
 
 
+def halves(pin=True):
+    """(CPUs of Kamailio, CPUs of SIPp and the CMS); (None, None): all."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if not pin or len(cpus) < 2:
+        return None, None
+    half = len(cpus) // 2
+    return set(cpus[half:]), set(cpus[:half])
+
+
 @contextlib.contextmanager
 def on_cpus(cpus):
     """What is started in here runs on these; None: anywhere."""
@@ -104,7 +113,7 @@ class Server:
 
     def __init__(self, configuration, allocator, database, port, cms_url,
                  settings=None, tls_folder=None, cpus=None, binary=None,
-                 shm_mb=2048):
+                 shm_mb=2048, pkg_mb=32):
         self.configuration = configuration
         self.port = port
         self.folder = tempfile.mkdtemp(prefix="bench-kamailio-")
@@ -128,13 +137,16 @@ class Server:
         for name, value in values.items():
             options += define(name, value)
         options += ["-L", modules, "-l", f"udp:{HOST}:{port}",
-                    "-x", allocator, "-m", str(shm_mb), "-M", "32"]
+                    "-x", allocator, "-m", str(shm_mb), "-M", str(pkg_mb)]
         self._process = KamailioProcess(
             binary or env["KAMAILIO"], str(HERE / "kamailio.cfg"), self.folder,
             lambda line: None, self._on_end, options)
         self._cpus = cpus
-        self._http_processes = (
-            values["HTTP_PROCESSES"] if configuration.has_http_processes else 0)
+        self._expected = {}
+        if configuration.has_http_processes:
+            self._expected["http"] = values["HTTP_PROCESSES"]
+        if configuration.define == "CMS_NOTIFY":
+            self._expected["verdict"] = values["VERDICT_PROCESSES"]
         self._kamcmd = env["KAMCMD"]
         self._pids = {}
 
@@ -183,17 +195,35 @@ class Server:
                     break
                 except OSError:  # refused, or no answer yet
                     time.sleep(0.02)
-        while True:
-            rows = re.findall(r"PID: (\d+)\s+DSC: ([^\n]+)",
-                              self.kamcmd("core.psx"))
-            self._pids = {int(pid): kind_of(text) for pid, text in rows}
-            if self.pids("main") \
-                    and len(self.pids("http")) >= self._http_processes:
-                break
+        while not self._all_started():
             if time.monotonic() > deadline:
                 raise RuntimeError("not all processes start:\n"
                                    + self.complaints())
             time.sleep(0.02)
+
+    def _all_started(self):
+        rows = re.findall(r"PID: (\d+)\s+DSC: ([^\n]+)",
+                          self.kamcmd("core.psx"))
+        self._pids = {int(pid): kind_of(text) for pid, text in rows}
+        return self.pids("main") and all(
+            len(self.pids(kind)) >= count
+            for kind, count in self._expected.items()) and self._all_known()
+
+    def _all_known(self):
+        return set(self._pids) == set(group(*self.pids("main")))
+
+    def wait_bindings(self, count):
+        """SIP is answered before usrloc has read its table."""
+        deadline = time.monotonic() + START_SECONDS
+        while self._ended is None and int(re.search(
+                r"location_contacts: (\d+)", self.kamcmd(
+                    "stats.fetch", "usrloc:")).group(1)) < count:
+            if time.monotonic() > deadline:
+                raise RuntimeError("usrloc does not read its table:\n"
+                                   + self.complaints())
+            time.sleep(0.1)
+        if self._ended is not None:
+            raise RuntimeError("Kamailio has ended:\n" + self.complaints())
 
     def kamcmd(self, *words):
         done = subprocess.run(
@@ -204,16 +234,17 @@ class Server:
                                + (done.stderr or done.stdout).strip())
         return done.stdout
 
-    def _number(self, command, name):
+    def number(self, command, name):
+        """A value of what an RPC command answers."""
         return int(re.search(rf"\b{name}: (\d+)",
                              self.kamcmd(command)).group(1))
 
     def shm_used(self):
         """Bytes of shared memory, what the allocator adds included."""
-        return self._number("core.shmmem", "real_used")
+        return self.number("core.shmmem", "real_used")
 
     def transactions(self):
-        return self._number("tm.stats", "current")
+        return self.number("tm.stats", "current")
 
     def settle(self):
         """Wait until tm has freed every transaction: that is part of the cost
@@ -227,7 +258,7 @@ class Server:
 
     def cpu(self):
         """What all processes have used so far."""
-        if set(self._pids) != set(group(*self.pids("main"))):
+        if not self._all_known():
             raise RuntimeError("not all of Kamailio's processes are known")
         return Cpu.of(self._pids)
 
