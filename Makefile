@@ -11,7 +11,8 @@ export KAMAILIO_SRC DESTDIR
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run test test-unit test-integration \
-	test-6.0 kamailio-6.0 soak lint format docs clean
+	test-6.0 kamailio-6.0 soak bench bench-refresh \
+	bench-scaling lint format docs clean
 
 all: module
 
@@ -28,6 +29,10 @@ help:
 	@echo "                       PYTEST_ARGS='-k word'"
 	@echo "make test-6.0          integration tests on Kamailio 6.0.1, built here"
 	@echo "make soak              the long tests"
+	@echo "make bench             what telling the CMS costs, side by side;"
+	@echo "                       tests/bench/README.md"
+	@echo "make bench-refresh     instructions of a refresh, with and without"
+	@echo "make bench-scaling     cost of a POST by what is in flight, known"
 	@echo "make lint              layers, documentation, style, shipped configuration"
 	@echo "make format            indent the module's sources as Kamailio's are"
 	@echo "make docs              the module's README, from its doc/"
@@ -72,6 +77,19 @@ soak: module
 	@scripts/deps kamailio run test
 	env $$(scripts/kamailio-env installed) \
 		$(PYTHON) -m pytest tests/integration -m soak $(PYTEST_ARGS)
+
+bench: module
+	@scripts/deps kamailio bench
+	@tests/bench/http-async-client >/dev/null
+	@tests/bench/bench
+
+bench-refresh: module
+	@scripts/deps kamailio bench
+	@tests/bench/refreshes
+
+bench-scaling: module
+	@scripts/deps kamailio bench
+	@tests/bench/scaling
 
 lint: module
 	@scripts/deps kamailio run lint docs
