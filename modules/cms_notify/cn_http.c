@@ -20,6 +20,8 @@
 
 #define CN_HEADER_BYTES_MAX 65536
 #define CN_EVENTS 64
+/* How late a request may end, and how often that is looked at. */
+#define CN_LOOK_MS 50
 
 #if LIBCURL_VERSION_NUM < 0x075700
 #error "libcurl 7.87 or newer is needed"
@@ -33,6 +35,7 @@ struct transfer
 	struct cn_http *http;
 	CURL *easy;
 	void *user;
+	bool active;  /* a request is under way */
 	int endpoint; /* that the handle is set up for, -1: none yet */
 	struct curl_slist id_header; /* the head of the common list */
 	char id[80];
@@ -57,6 +60,9 @@ struct cn_http
 	cn_http_done_f done;
 	struct curl_slist *headers; /* common to all requests */
 	struct transfer *free;
+	int64_t looked_us; /* for what libcurl has not ended */
+	int most;
+	int active;
 	struct transfer transfers[];
 };
 
@@ -322,6 +328,7 @@ struct cn_http *cn_http_new(int most, cn_http_done_f done)
 	h->epoll = epoll_create1(EPOLL_CLOEXEC);
 	h->timer_us = -1;
 	h->done = done;
+	h->most = most;
 	h->multi = curl_multi_init();
 	h->share = new_share();
 	if(h->epoll < 0 || h->multi == NULL || h->share == NULL
@@ -423,6 +430,8 @@ int cn_http_post(
 		return -1;
 	}
 	t->user = user;
+	t->active = true;
+	http->active++;
 	http->free = t->next;
 	return 0;
 }
@@ -530,6 +539,8 @@ static void end_transfer(struct cn_http *h, struct transfer *t, CURLcode code)
 	result.body.len = (int)t->answer_len;
 	result.detail = t->error[0] ? t->error : curl_easy_strerror(code);
 	curl_multi_remove_handle(h->multi, t->easy);
+	t->active = false;
+	h->active--;
 	t->next = h->free;
 	h->free = t;
 	h->done(t->user, &result);
@@ -549,10 +560,30 @@ static void end_transfers(struct cn_http *h)
 	}
 }
 
+/* libcurl 7.88 can lose the timer of a request that has just a few milliseconds
+ * when it begins. Each must end, so this is looked after here as well. */
+static void end_overdue(struct cn_http *h)
+{
+	int64_t now = cn_now_us();
+	int i;
+
+	if(h->active == 0 || now - h->looked_us < CN_LOOK_MS * 1000)
+		return;
+	h->looked_us = now;
+	for(i = 0; i < h->most; i++) {
+		struct transfer *t = &h->transfers[i];
+
+		if(t->active && now > t->until_us + CN_LOOK_MS * 1000)
+			end_transfer(h, t, CURLE_OPERATION_TIMEDOUT);
+	}
+}
+
 static int wait_ms(const struct cn_http *h, int timeout_ms)
 {
 	int64_t left;
 
+	if(h->active > 0 && (timeout_ms < 0 || timeout_ms > CN_LOOK_MS))
+		timeout_ms = CN_LOOK_MS;
 	if(h->timer_us < 0)
 		return timeout_ms;
 	left = (h->timer_us - cn_now_us() + 999) / 1000;
@@ -590,4 +621,5 @@ void cn_http_run(struct cn_http *http, int timeout_ms)
 		curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
 	}
 	end_transfers(http);
+	end_overdue(http);
 }

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import statistics
+import subprocess
 import threading
 import time
 
@@ -469,6 +470,55 @@ def test_all_endpoints_together_have_one_deadline(
     second_cms.rule(hang=True)
     seen = measured(lambda: seconds(two.device()), 3.0)
     assert (seen["verdict"], seen["cause"]) == ("unavailable", "timeout")
+
+
+@pytest.mark.parametrize("rest", [1, 2, 5])
+def test_an_attempt_in_the_last_moment_ends_at_the_deadline_too(
+        kamailio, cms, second_cms, rest):
+    """When the first endpoint has had its time there are some milliseconds
+    left for the second: hardly more than its clock's resolution."""
+    server = kamailio(cms, config=small(
+        200 + rest, attempt_timeout=200, cms_url=second_cms.url))
+    cms.rule(hang=True)
+    second_cms.rule(hang=True)
+    for _round in range(5):
+        registrations = [ua.start_register() for ua in server.devices(10)]
+        assert {r.wait().status for r in registrations} == {503}
+    server.settle(3)
+    assert second_cms.count, "the last moment must have come"
+
+
+@pytest.fixture
+def busy_machine():
+    """Something else wants the processors."""
+    loops = [subprocess.Popen(["sh", "-c", "while :; do :; done"])
+             for _ in range(2)]
+    yield
+    for loop in loops:
+        loop.kill()
+        loop.wait()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_no_post_outlives_its_deadline(kamailio, cms, busy_machine):
+    """Many are begun in the last moments of their events."""
+    server = kamailio(cms, config=small(1500))
+    for _round in range(60):
+        kept = [ua.start_register(retransmit=True)
+                for ua in server.devices(40)]
+        for registration in kept:
+            registration.wait(20)
+        rule = cms.rule(hang=True)
+        late = []
+        for _ in range(20):
+            late += [ua.start_register(retransmit=True)
+                     for ua in server.devices(50)]
+            time.sleep(0.03)
+        for registration in late:
+            registration.wait(30)
+        cms.remove_rule(rule)
+        server.settle(5)
 
 
 def test_the_endpoints_tell_what_they_have_been_through(kamailio, cms):

@@ -147,6 +147,7 @@ def test_a_refresh_does_not_mind_a_full_queue(kamailio, cms):
     server = kamailio(cms, config=config())
     old = server.device()
     assert old.register().status == 200
+    server.settle()
     full = Full(server, cms)
     response = old.register()
     assert (response.status, response.get("X-Route")) == (200, "main")

@@ -512,6 +512,7 @@ def test_pause(cms, kamailio):
     cms.stop()
     event = defer(server, server.device())
     assert server.rpc("cms_notify.pause") == {"state": "paused"}
+    server.settle()  # what was under way is finished
     cms.start()
     until(lambda: not server.device().register().get("X-Deferred"))
     time.sleep(1)  # longer than any back-off by now
