@@ -3,6 +3,7 @@
 KAMAILIO_SRC ?=
 DESTDIR ?=
 PYTEST_ARGS ?=
+STORM_ARGS ?=
 TEST_KAMAILIO ?= installed
 
 PYTHON = /usr/bin/python3
@@ -11,7 +12,7 @@ export KAMAILIO_SRC DESTDIR
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run test test-unit test-integration \
-	test-6.0 kamailio-6.0 soak bench bench-refresh \
+	test-6.0 kamailio-6.0 test-faults storm soak bench bench-refresh \
 	bench-scaling lint format docs clean
 
 all: module
@@ -28,6 +29,9 @@ help:
 	@echo "make test-integration  integration tests on the installed Kamailio;"
 	@echo "                       PYTEST_ARGS='-k word'"
 	@echo "make test-6.0          integration tests on Kamailio 6.0.1, built here"
+	@echo "make test-faults       the CMS, the network, the database and Kamailio"
+	@echo "                       fail under load; writes the table of them"
+	@echo "make storm             100,000 devices register within a minute"
 	@echo "make soak              the long tests"
 	@echo "make bench             what telling the CMS costs, side by side;"
 	@echo "                       tests/bench/README.md"
@@ -72,6 +76,16 @@ test-6.0: kamailio-6.0
 	@scripts/deps kamailio run test
 	env $$(scripts/kamailio-env 6.0.1) \
 		$(PYTHON) -m pytest tests/integration -m "contract and not soak" $(PYTEST_ARGS)
+
+test-faults: module
+	@scripts/deps kamailio run test faults
+	env $$(scripts/kamailio-env installed) $(PYTHON) -m pytest tests/faults \
+		-m long --table modules/cms_notify/doc/faults.md $(PYTEST_ARGS)
+
+storm: module
+	@scripts/deps kamailio run test
+	env $$(scripts/kamailio-env installed) $(PYTHON) tests/faults/storm.py \
+		--output modules/cms_notify/doc $(STORM_ARGS)
 
 soak: module
 	@scripts/deps kamailio run test

@@ -1,0 +1,105 @@
+"""Fixtures of the fault suite, and the table that it makes.
+
+--table FILE  write what was measured as a table, for the documentation
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "integration"))
+
+import harness  # noqa: E402
+import table  # noqa: E402
+from server import Server  # noqa: E402
+
+CRASHED = r"signal (4|6|7|8|11)\b|core was generated|\bBUG\b"
+
+_rows = []
+_servers = []
+
+
+def pytest_addoption(parser):
+    parser.addoption("--table", metavar="FILE",
+                     help="write the table of the documentation")
+
+
+def pytest_sessionfinish(session, exitstatus):
+    path = session.config.getoption("--table")
+    if path and exitstatus == 0:
+        table.write(path, _rows)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built():
+    module = Path(harness.environment()["CMS_NOTIFY_MODULE_DIR"])
+    assert (module / "cms_notify.so").exists(), "make builds the module"
+
+
+@pytest.fixture
+def row():
+    """row(Row): a line of the table, shown by pytest -s, too."""
+    def add(line):
+        print(f"\n{line.fault} ({line.mode})\n  device:   {line.device}\n"
+              f"  CMS:      {line.cms}\n  lost:     {line.lost}\n"
+              f"  recovery: {line.recovery}")
+        _rows.append(line)
+    return add
+
+
+@pytest.fixture
+def make_cms():
+    """make_cms(): a running ReferenceCms."""
+    made = []
+
+    def make(**kw):
+        cms = harness.ReferenceCms(validate=False, **kw)
+        made.append(cms)
+        cms.start()
+        return cms
+
+    yield make
+    for cms in made:
+        cms.close()
+
+
+@pytest.fixture
+def cms(make_cms):
+    return make_cms()
+
+
+@pytest.fixture
+def server():
+    """server(cms, ...): a running Server. At the end it must not have crashed,
+    and it must end as it is told to."""
+    made = []
+
+    def start(*args, run=True, **kw):
+        one = Server(*args, **kw)
+        made.append(one)
+        _servers.append(one)
+        return one.start() if run else one
+
+    yield start
+    try:
+        for one in made:
+            if one.running:
+                assert one.stop() == 0, "Kamailio did not end as told"
+            crashed = one.log(CRASHED)
+            assert not crashed, "\n".join(crashed[:20])
+    finally:
+        for one in made:
+            _servers.remove(one)
+            one.close()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        for one in _servers:
+            report.sections.append((
+                f"log of Kamailio on port {one.port}",
+                "\n".join(one.lines[-60:])))

@@ -1,0 +1,225 @@
+"""What a storm was like: the claims, a summary in Markdown, a plot in SVG."""
+
+import subprocess
+import typing
+from bisect import bisect_left
+from datetime import date
+
+import harness
+
+MB = 1 << 20
+OPTIONS_SECONDS = 0.050
+BUSY = 0.90
+REPEATS = 0.001
+
+
+class Sample(typing.NamedTuple):
+    when: float
+    queued: int
+    in_flight: int
+    parked: int
+    shm: int
+    own: int  # memory of the processes besides that
+
+
+def percentile(values, percent):
+    ordered = sorted(values)
+    if not ordered:
+        return 0.0
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+class Report:
+    def __init__(self, options, devices, began, cms, pings, watched, errors):
+        self.options = options
+        self.devices = devices
+        self.began = began
+        self.cms = cms
+        self.errors = errors
+        self.samples, self.stats, self.shm_most, self.cpu = watched
+        self.on_line = sorted(when for when in devices.on_line if when)
+        end = self.on_line[-1] if self.on_line else began
+        self.seconds = end - began
+        self.timed_pings = pings
+        self.pings = [taken for when, taken in pings if began < when < end]
+        self.claims = self._claims()
+        self.broken = [c for c in self.claims if not c[1]]
+
+    # -- claims --------------------------------------------------------------
+
+    def busy(self):
+        """Share of what the CMS could have taken between its first POST and
+        its last, that it took."""
+        arrived = [a for a, _done in self.cms.posts]
+        if not arrived:
+            return 0.0
+        lasted = max(d for _a, d in self.cms.posts) - min(arrived)
+        return len(arrived) / (self.options.rate * lasted)
+
+    def repeats(self):
+        return sum(self.cms.devices.values()) - len(self.cms.devices)
+
+    def memory(self):
+        """MB by which the processes have grown at the most."""
+        own = [s.own for s in self.samples]
+        return (max(own) - own[0]) / MB if own else 0.0
+
+    def _claims(self):
+        """(claim, holds, what was measured)"""
+        options, cms = self.options, self.cms
+        count = options.devices
+        slowest = 1000 * percentile(self.pings, 99)
+        shm = self.shm_most / MB
+        return [
+            ("all devices are on line", len(self.on_line) == count,
+             f"{len(self.on_line)} of {count} after {self.seconds:.0f} s; "
+             f"the CMS alone needs {count / options.rate:.0f} s"),
+            ("the CMS never has more in flight than allowed",
+             cms.max_in_flight <= options.connections,
+             f"{cms.max_in_flight} of {options.connections}"),
+            ("it sees each device once, and at most 0.1 % again",
+             self.repeats() <= REPEATS * count,
+             f"{self.repeats()} repeats, {cms.abandoned} given up"),
+            ("it is at least 90 % busy until the end", self.busy() >= BUSY,
+             f"{100 * self.busy():.1f} %"),
+            ("OPTIONS takes less than 50 ms at the 99th percentile",
+             slowest < 1000 * OPTIONS_SECONDS,
+             f"{slowest:.1f} ms; median "
+             f"{1000 * percentile(self.pings, 50):.1f} ms, slowest "
+             f"{1000 * max(self.pings, default=0):.0f} ms of "
+             f"{len(self.pings)}"),
+            ("memory is bounded", shm < 0.9 * options.memory,
+             f"at most {shm:.0f} of {options.memory} MB of shared memory; "
+             f"the processes grew by {self.memory():.0f} MB"),
+            ("Kamailio has no error to tell of", not self.errors,
+             f"{len(self.errors)} lines"
+             + (f", such as {self.errors[0][:200]!r}" if self.errors else "")),
+        ]
+
+    # -- summary ----------------------------------------------------------------
+
+    def text(self):
+        options, devices = self.options, self.devices
+        cores = subprocess.run(["nproc"], capture_output=True, text=True,
+                               check=True).stdout.strip()
+        waits = sorted(
+            when - self.began for when in devices.on_line if when)
+        lines = [
+            "# A storm of devices", "",
+            f"{options.devices} devices register within {options.seconds:g} s"
+            f" at a CMS that takes {options.rate} POSTs a second and "
+            f"{1000 * options.service:g} ms for each. Measured by `make "
+            f"storm` on {date.today()}, Kamailio "
+            f"{harness.environment()['KAMAILIO_VERSION']}, {cores} cores, "
+            "devices and CMS on the same machine. Settings: the shipped ones "
+            f"and `CMS_MAX_CONNECTIONS` {options.connections}"
+            + "".join(f", `{name}` {value}" for name, value in options.set)
+            + ".", "",
+            "![registered devices, and those that wait](storm.svg)", "",
+            "| Claim | | Measured |", "|---|---|---|"]
+        lines += [f"| {claim} | {'yes' if holds else '**no**'} | {measured} |"
+                  for claim, holds, measured in self.claims]
+        answers = ", ".join(
+            f"{n} × {status}"
+            for status, n in sorted(devices.statuses.items()))
+        pauses = sorted(devices.retry_after.elements())
+        lines += [
+            "", f"- Answers: {answers}; {devices.retransmissions} "
+            f"retransmissions by devices, {devices.given_up} given up.",
+            "- On line, after the first device came: half of them after "
+            f"{percentile(waits, 50):.0f} s, 99 % after "
+            f"{percentile(waits, 99):.0f} s.",
+            f"- `Retry-After`: median {percentile(pauses, 50)} s, at most "
+            f"{max(pauses, default=0)} s.",
+            f"- CMS: {self.cms.connections} connections in all.",
+            f"- CPU seconds: Kamailio {self.cpu:.0f}, "
+            f"{1e6 * self.cpu / max(1, len(self.on_line)):.0f} µs for each "
+            f"device that is on line; the devices {devices.cpu:.0f}, the CMS "
+            f"{self.cms.cpu:.0f}.",
+            f"- The load generator was late by at most "
+            f"{1000 * devices.latest:.0f} ms.", ""]
+        return "\n".join(lines)
+
+    def write(self, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "storm.md").write_text(self.text(), encoding="utf-8")
+        (folder / "storm.svg").write_text(self.plot(), encoding="utf-8")
+
+    def series(self):
+        """The data of the plot, a line for each sample."""
+        done = sorted(done for _arrived, done in self.cms.posts)
+        pings = sorted(self.timed_pings)
+        last = self.began
+        lines = ["seconds on_line parked queued in_flight posts shm_mb ping_ms"]
+        for s in self.samples:
+            taken = [t for when, t in pings if last <= when < s.when]
+            lines.append(
+                f"{s.when - self.began:.1f} {bisect_left(self.on_line, s.when)}"
+                f" {s.parked} {s.queued} {s.in_flight}"
+                f" {bisect_left(done, s.when) - bisect_left(done, last)}"
+                f" {s.shm / MB:.0f} {1000 * max(taken, default=0):.0f}")
+            last = s.when
+        return "\n".join(lines)
+
+    # -- plot --------------------------------------------------------------------
+
+    def plot(self):
+        registered = [
+            (s.when - self.began, bisect_left(self.on_line, s.when))
+            for s in self.samples]
+        waiting = [(s.when - self.began, s.parked) for s in self.samples]
+        queued = [(s.when - self.began, s.queued) for s in self.samples]
+        seconds = [int(done - self.began) for _a, done in self.cms.posts]
+        rate = [(t + 0.5, seconds.count(t))
+                for t in range(max(seconds, default=0) + 1)]
+        end = max(self.seconds, 1.0)
+        return svg(end, [
+            ("devices on line", self.options.devices,
+             [("on line", "#1f77b4", registered)]),
+            ("devices that wait for their verdict",
+             max([n for _t, n in waiting], default=1),
+             [("parked", "#d62728", waiting), ("queued", "#ff7f0e", queued)]),
+            ("POSTs answered by the CMS, a second",
+             max([n for _t, n in rate], default=1),
+             [("POSTs", "#2ca02c", rate)])])
+
+
+WIDTH, HEIGHT, LEFT, TOP, GAP = 760, 170, 70, 30, 50
+
+
+def svg(end, panels):
+    """Panels (title, most, [(name, colour, [(x, y)])]) over the same time."""
+    height = TOP + len(panels) * (HEIGHT + GAP)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 30}"'
+        f' height="{height}" font-family="sans-serif" font-size="12">',
+        '<rect width="100%" height="100%" fill="white"/>']
+    for number, (title, most, curves) in enumerate(panels):
+        parts += panel(TOP + number * (HEIGHT + GAP), title, end, most or 1,
+                       curves)
+    return "\n".join(parts + ["</svg>", ""])
+
+
+def panel(top, title, end, most, curves):
+    def x(seconds):
+        return LEFT + WIDTH * min(max(seconds / end, 0), 1)
+
+    def y(value):
+        return top + HEIGHT * (1 - value / most)
+
+    yield f'<text x="{LEFT}" y="{top - 8}" font-weight="bold">{title}</text>'
+    for part in range(5):
+        value, seconds = most * part / 4, end * part / 4
+        yield (f'<line x1="{LEFT}" x2="{LEFT + WIDTH}" y1="{y(value):.1f}" '
+               f'y2="{y(value):.1f}" stroke="#ddd"/>')
+        yield (f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" '
+               f'text-anchor="end">{value:.0f}</text>')
+        yield (f'<text x="{x(seconds):.1f}" y="{top + HEIGHT + 16}" '
+               f'text-anchor="middle">{seconds:.0f} s</text>')
+    for number, (name, colour, points) in enumerate(curves):
+        line = " ".join(f"{x(t):.1f},{y(v):.1f}" for t, v in points
+                        if 0 <= t <= end)
+        yield (f'<polyline points="{line}" fill="none" stroke="{colour}" '
+               'stroke-width="1.5"/>')
+        yield (f'<text x="{LEFT + WIDTH - 8}" y="{top + 16 + 16 * number}" '
+               f'text-anchor="end" fill="{colour}">{name}</text>')

@@ -1,0 +1,95 @@
+"""With every endpoint down: verdicts at once; and the way back."""
+
+import statistics
+import time
+
+import pytest
+
+from server import QUICK
+from trial import Row, seconds
+
+VERDICT_SECONDS = 0.010
+ROUNDS = 5  # a test machine has other things to do, too: the best counts
+
+
+def until_open(one):
+    """Registrations until the breaker of each endpoint is open."""
+    while any(e["state"] != "open" for e in one.rpc("cms_notify.endpoints")):
+        waiting = [ua.start_register() for ua in one.devices(10)]
+        for registration in waiting:
+            assert registration.wait(10).status == 503
+
+
+def answered(ua):
+    """(status, seconds) of a registration, without the challenge."""
+    registration = ua.start_register()
+    status = registration.wait(10).status
+    return status, registration.steps[-1].latency
+
+
+@pytest.mark.parametrize("params", [
+    pytest.param(QUICK, marks=pytest.mark.short, id="short"),
+    pytest.param({}, marks=pytest.mark.long, id="long")])
+def test_verdict_at_once(params, make_cms, server, row):
+    """Two endpoints hang. Once both breakers are open a new registration has
+    its verdict within 10 ms."""
+    both = make_cms(), make_cms()
+    for cms in both:
+        cms.rule(hang=True)
+    one = server(both[0], "reject",
+                 {**params, "breaker_cooldown": 60000}, urls=[both[1].url])
+    until_open(one)
+    posts = sum(cms.count for cms in both)
+    rounds = []
+    for _ in range(ROUNDS):
+        taken = []
+        for ua in one.devices(40):
+            status, latency = answered(ua)
+            assert status == 503
+            taken.append(latency)
+        rounds.append(sorted(taken))
+        if rounds[-1][-1] < VERDICT_SECONDS:
+            break
+    assert sum(cms.count for cms in both) == posts
+    best = min(rounds, key=lambda r: r[-1])
+    assert best[-1] < VERDICT_SECONDS, best
+    row(Row("both endpoints hang, their breakers are open", "reject",
+            f"503 after {1000 * statistics.median(best):.1f} ms (median), "
+            f"{1000 * best[-1]:.1f} ms (slowest of {len(best)})",
+            "nothing", "0 of 0", "–"))
+
+
+@pytest.mark.parametrize("how", ["refuses", "hangs"])
+@pytest.mark.parametrize("params", [
+    pytest.param(QUICK, marks=pytest.mark.short, id="short"),
+    pytest.param({}, marks=pytest.mark.long, id="long")])
+def test_first_one_after(params, how, cms, server, row):
+    """The CMS is back: the first registration that comes after
+    breaker_cooldown and the time of one attempt goes through."""
+    one = server(cms, "reject", params)
+    # With one endpoint an attempt may take the whole of `timeout`.
+    most = params.get("breaker_cooldown", 2000) / 1000
+    if how == "refuses":
+        cms.stop()
+    else:
+        hanging = cms.rule(hang=True)
+        most += params.get("timeout", 4000) / 1000
+    until_open(one)
+    if how == "refuses":
+        cms.start()
+    else:
+        cms.remove_rule(hanging)
+    back = time.monotonic()
+    tries = []
+    while not any(t.result is not None and t.result.status == 200
+                  for t in tries):
+        assert time.monotonic() < back + most + 1, "no registration succeeds"
+        tries.append(one.devices(1)[0].start_register())
+        time.sleep(0.05)  # the devices come in one after the other
+    first = min(t.result.time for t in tries
+                if t.result is not None and t.result.status == 200)
+    # One comes in every 50 ms, and takes its time.
+    assert first - back < most + 0.3
+    row(Row(f"the CMS {how}, and is back", "reject",
+            f"the first 200 after {seconds(first - back)}; allowed are "
+            f"{most:g} s", "–", "0 of 1", seconds(first - back)))

@@ -1,0 +1,104 @@
+"""The suite sees what it is there to see."""
+
+from types import SimpleNamespace
+
+import pytest
+
+import ledger
+from server import QUICK
+from trial import Trial
+
+pytestmark = [pytest.mark.short, pytest.mark.long]
+
+
+def boot(number, attempts=()):
+    return SimpleNamespace(number=number, call_id=f"a-{number}",
+                           attempts=list(attempts))
+
+
+def devices(*boots):
+    return [SimpleNamespace(ua=SimpleNamespace(aor="sip:a@b"), boots=boots,
+                            boot=boots[-1], settled=True)]
+
+
+def post(number, arrived, outcome=200, key=None):
+    body = {"aor": "sip:a@b", "call_id": f"a-{number}", "id": f"{number}"}
+    return SimpleNamespace(
+        json=body, arrived=arrived, answered=arrived, outcome=outcome,
+        get=lambda _name: key or f"key-{number}")
+
+
+def step(*finals, sent=0.0):
+    return SimpleNamespace(
+        request=SimpleNamespace(time=sent, cseq=1),
+        finals=[SimpleNamespace(status=int(f[:3]), raw=f, start_line=f)
+                for f in finals])
+
+
+def test_told():
+    assert not ledger.told(devices(boot(1), boot(2)), [post(2, 1)])
+    assert ledger.told(devices(boot(1), boot(2)), [post(1, 1)])
+    assert ledger.told(devices(boot(1)), [post(1, 1, outcome="abandoned")])
+
+
+def test_order():
+    two = devices(boot(1), boot(2))
+    assert not ledger.order(two, [post(1, 1), post(2, 2)])
+    assert ledger.order(two, [post(2, 1), post(1, 2)])
+    # tried in vain, then outdated, then seen again
+    assert ledger.order(two, [post(1, 1, 503), post(2, 2), post(1, 3)])
+    assert not ledger.order(two, [post(1, 1), post(1, 2), post(2, 3)])
+
+
+def test_once():
+    def lines(*steps, died=()):
+        attempt = SimpleNamespace(steps=steps)
+        return ledger.once(devices(boot(1, attempts=[attempt])), 1.0,
+                           died)
+
+    assert not lines(step("401 a", "401 b"), step("200 a", "200 a"))
+    assert lines(step("200 a", "200 b"))
+    assert lines(step("503 a", "200 b"))
+    assert lines(step())
+    assert not lines(step(), died=[0.5])
+    assert lines(step(), died=[5.0])
+
+
+def test_repeats():
+    assert ledger.repeats([post(1, 1), post(1, 2), post(2, 3)]) == 1
+    assert ledger.repeats([post(1, 1, 503), post(1, 2)]) == 0
+
+
+def test_served_without_being_stored(cms, server):
+    """A configuration that puts devices on line though nothing was stored."""
+    one = server(cms, "defer", QUICK, run=False)
+    with open(one.config, encoding="utf-8") as file:
+        text = file.read()
+    assert text.count("if (cms_defer()) route(SAVE);") == 1
+    one.write("kamailio.cfg", text.replace("if (cms_defer()) route(SAVE);",
+                                           "route(SAVE);"))
+    one.start()
+    with Trial(one, [cms], 10) as trial:
+        trial.warm_up()
+        cms.stop()
+        trial.load(0.7)
+        trial.fleet.finish()
+        cms.start()
+        trial.over()
+        with pytest.raises(AssertionError, match="the CMS does not know"):
+            trial.end("")
+
+
+def test_rows_lost(cms, server):
+    """Somebody deletes what is stored."""
+    one = server(cms, "defer", QUICK)
+    with Trial(one, [cms], 10) as trial:
+        trial.warm_up()
+        cms.stop()
+        trial.load(0.7)
+        trial.fleet.finish()
+        one.wait_outbox(lambda waiting: waiting > 0)
+        one.delete_outbox_rows()
+        cms.start()
+        with pytest.raises(AssertionError, match="the CMS does not know"):
+            trial.end("", timeout=3)

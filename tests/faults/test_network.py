@@ -1,0 +1,61 @@
+"""What is between Kamailio and the CMS fails."""
+
+import pytest
+
+from network import NameServer, private_network, resolving
+from sizes import modes
+from trial import Trial
+
+
+@pytest.fixture
+def firewall():
+    with private_network() as firewall:
+        yield firewall
+
+
+@modes("defer", "reject")
+@pytest.mark.parametrize("loss", [0.3, 1.0])
+def test_packets_lost(mode, size, loss, firewall, cms, server, row):
+    """Packets to and from the CMS are lost, some or all."""
+    with Trial(server(cms, mode, size.params), [cms], size.devices) as trial:
+        trial.warm_up()
+        firewall.drop(cms.port, loss)
+        trial.load(size.seconds)
+        firewall.clear()
+        trial.over()
+        trial.load(size.seconds / 4)
+        row(trial.end(f"{loss:.0%} of the packets between Kamailio and the "
+                      "CMS lost"))
+
+
+@modes("defer", "reject")
+def test_answers_lost(mode, size, firewall, cms, server, row):
+    """The CMS gets every POST, and none of its answers arrives."""
+    with Trial(server(cms, mode, size.params), [cms], size.devices) as trial:
+        trial.warm_up()
+        firewall.drop(cms.port, ways=["--sport"])
+        trial.load(size.seconds)
+        firewall.clear()
+        trial.over()
+        trial.load(size.seconds / 4)
+        row(trial.end("the CMS's packets lost, Kamailio's not"))
+
+
+@modes("defer", "reject")
+@pytest.mark.parametrize("how", ["silent", "servfail"])
+def test_dns(mode, size, how, firewall, cms, server, row, tmp_path):
+    """The CMS's name does not resolve: Kamailio is started meanwhile, so that
+    it knows no address."""
+    url = f"http://cms.example:{cms.port}{cms.path}"
+    with NameServer() as names:
+        names.mode = how
+        one = server(url, mode, size.params, wrap=resolving(tmp_path))
+        with Trial(one, [cms], size.devices) as trial:
+            trial.fleet.start()
+            trial.load(size.seconds)
+            assert names.questions and not cms.count
+            names.mode = "answer"
+            trial.over()
+            trial.load(size.seconds / 4)
+            row(trial.end("DNS " + {"silent": "does not answer",
+                                    "servfail": "fails"}[how]))
