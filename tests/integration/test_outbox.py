@@ -196,7 +196,7 @@ def test_refused_is_a_dead_letter(cms, kamailio):
     dead, = rows(server)
     assert (dead["event_id"], dead["state"], dead["status"]) == (event, 1, 403)
     assert server.stats()["dead"] == 1
-    assert server.log(f"event {event} of .* is a dead letter")
+    assert server.wait_log(f"event {event} of .* is a dead letter")
 
 
 def test_too_old_is_a_dead_letter(cms, kamailio):
@@ -257,6 +257,7 @@ def test_without_outbox(cms, kamailio):
         answer = server.device().register()
         assert answer.status == 503
         assert answer.get("X-Defer-Cause") == "outbox"
+    server.wait_log("there is no outbox")
     assert len(server.log("there is no outbox")) == 1
     assert not server.pids("cms_notify outbox")
 
@@ -646,7 +647,7 @@ def test_kemi(cms, kamailio):
     server.allow_errors("cms_defer\\(\\) is for the verdict")
     accepted = server.device().register()
     assert (accepted.status, accepted.get("X-Deferred")) == (200, "-1")
-    assert server.log("cms_defer\\(\\) is for the verdict")
+    assert server.wait_log("cms_defer\\(\\) is for the verdict")
     cms.stop()
     ua = server.device()
     answer = ua.register()

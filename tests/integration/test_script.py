@@ -291,6 +291,7 @@ def test_unknown_computed_route(start, cms, name):
         ("X-Verdict-Route", name)] if name else [])
     assert (response.status, shown(response)["route"]) == (503, "busy")
     assert server.posts() == []
+    server.wait_log("ERROR: cms_notify", 5)
     assert len(server.log("ERROR: cms_notify")) == 1
     assert server.settle()["events"] == 0
     assert ua.register(headers=[("X-Verdict-Route", "OTHER")]).status == 200
@@ -711,6 +712,7 @@ def test_kemi(kemi, cms):
     assert shown(response) == {"route": "main"}
     assert response.get("X-New") == "-1"
     assert len(server.posts()) == 1
+    server.wait_log("parked")
     assert len(server.log("parked")) == 1
     assert len(server.contacts(ua)) == 1
 
