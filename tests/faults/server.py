@@ -64,7 +64,8 @@ class Server(harness.Kamailio):
         return os.path.join(self.outbox_folder, "cms_outbox.sqlite")
 
     def configure(self, settings=None, config=None):
-        settings = {"CMS_DETECT_REBOOT": 1, "CMS_OUTBOX_DB_URL": self._url(),
+        settings = {"CMS_BREAKER_FAILURES": None, # the shipped breaker
+                    "CMS_DETECT_REBOOT": 1, "CMS_OUTBOX_DB_URL": self._url(),
                     **self._settings, **(settings or {})}
         if self.mode == "defer":
             settings["WITH_DEFER"] = 1
