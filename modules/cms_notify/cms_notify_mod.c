@@ -29,6 +29,7 @@
 #include "cn_rpc.h"
 #include "cn_script.h"
 #include "cn_stats.h"
+#include "cn_turn.h"
 #include "cn_verdict_proc.h"
 
 MODULE_VERSION
@@ -84,6 +85,7 @@ static int mod_init(void)
 			|| cn_outbox_proc_init(cn_pv_set_event) < 0 || cn_binding_init() < 0
 			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
 		return -1;
+	cn_turn_init(cn_http_proc_give);
 	if(rpc_register_array(cn_rpc_commands) != 0) {
 		LM_ERR("cannot register the RPC commands\n");
 		return -1;

@@ -9,6 +9,7 @@
 #include "../../core/locking.h"
 #include "../../core/mem/shm_mem.h"
 
+#include "cn_conf.h"
 #include "cn_device.h"
 
 /* Requests that may wait for one event, and events of one AOR that may be under
@@ -77,15 +78,42 @@ static bool is_over(const struct cn_job *job)
 	return cn_job_decided(job) && cn_job_outcome(job)->verdict != CN_ACCEPTED;
 }
 
+/* An event of the outbox: nobody waits for its verdict. */
+static bool is_delivery(const struct cn_job *job)
+{
+	return cn_job_row(job) != 0;
+}
+
 static struct cn_job *find(struct slot *slot, const struct cn_event *ev)
 {
 	struct cn_job *job;
 
 	for(job = slot->first; job; job = *cn_job_next(job)) {
-		if(cn_job_covers(job, ev) && !is_over(job))
+		if(!is_delivery(job) && cn_job_covers(job, ev) && !is_over(job))
 			return job;
 	}
 	return NULL;
+}
+
+static bool is_of(const struct cn_job *job, const str *key)
+{
+	const str *own = cn_job_device(job);
+
+	return own->len == key->len && memcmp(own->s, key->s, key->len) == 0;
+}
+
+/* Is there something of the AOR that what is new has to wait for? */
+static bool has_older(struct slot *slot, const str *key)
+{
+	struct cn_job *job;
+
+	if(cn_conf.outbox_db_url == NULL)
+		return false;
+	for(job = slot->first; job; job = *cn_job_next(job)) {
+		if((is_delivery(job) || is_over(job)) && is_of(job, key))
+			return true;
+	}
+	return false;
 }
 
 bool cn_device_quiet(const str *key, unsigned hash, unsigned generation)
@@ -96,12 +124,8 @@ bool cn_device_quiet(const str *key, unsigned hash, unsigned generation)
 
 	lock_get(&slot->lock);
 	quiet = slot->generation == generation;
-	for(job = slot->first; job && quiet; job = *cn_job_next(job)) {
-		const str *other = cn_job_device(job);
-
-		quiet = other->len != key->len
-				|| memcmp(other->s, key->s, key->len) != 0;
-	}
+	for(job = slot->first; job && quiet; job = *cn_job_next(job))
+		quiet = !is_of(job, key);
 	lock_release(&slot->lock);
 	return quiet;
 }
@@ -125,7 +149,7 @@ static bool is_crowded(struct slot *slot, const struct cn_event *ev)
 	int n = 0;
 
 	for(job = slot->first; job; job = *cn_job_next(job))
-		n += cn_job_same_aor(job, ev);
+		n += !is_delivery(job) && cn_job_same_aor(job, ev);
 	return n >= CN_JOBS_PER_AOR_MAX;
 }
 
@@ -141,6 +165,12 @@ static void add_waiter(struct cn_job *job, struct cn_waiter *waiter)
 	waiter->next = *p;
 	*p = waiter;
 	++*cn_job_waiter_count(job);
+}
+
+static void link_job(struct slot *slot, struct cn_job *job)
+{
+	*cn_job_next(job) = slot->first;
+	slot->first = job;
 }
 
 enum cn_entry cn_device_enter(const struct cn_event *ev, unsigned generation,
@@ -164,10 +194,11 @@ enum cn_entry cn_device_enter(const struct cn_event *ev, unsigned generation,
 	} else if(is_crowded(slot, ev)) {
 		entry = CN_CROWDED;
 	} else {
+		entry = has_older(slot, &ev->key) ? CN_HELD : CN_ENTERED;
+		if(entry == CN_HELD)
+			*cn_job_turn(waiter->block) = CN_TURN_HELD;
 		add_waiter(waiter->block, waiter);
-		*cn_job_next(waiter->block) = slot->first;
-		slot->first = waiter->block;
-		entry = CN_ENTERED;
+		link_job(slot, waiter->block);
 	}
 	lock_release(&slot->lock);
 	return entry;
@@ -181,13 +212,13 @@ static void unlink_job(struct slot *slot, struct cn_job *job)
 		p = cn_job_next(*p);
 	if(*p)
 		*p = *cn_job_next(job);
-	slot->generation++;
 }
 
 struct cn_waiter *cn_device_next_waiter(struct cn_job *job)
 {
 	struct slot *slot = slot_of(cn_job_hash(job));
 	struct cn_waiter *waiter;
+	bool unsent = false;
 
 	lock_get(&slot->lock);
 	waiter = *cn_job_waiters(job);
@@ -196,9 +227,92 @@ struct cn_waiter *cn_device_next_waiter(struct cn_job *job)
 		--*cn_job_waiter_count(job);
 	} else {
 		unlink_job(slot, job);
+		slot->generation++;
+		/* over before its turn came: nobody else is going to take it */
+		unsent = *cn_job_turn(job) != CN_TURN_COME;
+		*cn_job_turn(job) = CN_TURN_COME;
 	}
 	lock_release(&slot->lock);
+	if(unsent)
+		cn_job_release(job);
 	return waiter;
+}
+
+/* -------- what is older comes first -------- */
+
+bool cn_device_begin_delivery(struct cn_job *job)
+{
+	struct slot *slot = slot_of(cn_job_hash(job));
+	struct cn_job *other;
+	bool fine;
+
+	lock_get(&slot->lock);
+	fine = slot->generation == cn_job_change(job);
+	for(other = slot->first; other && fine; other = *cn_job_next(other))
+		fine = !is_of(other, cn_job_device(job));
+	if(fine)
+		link_job(slot, job);
+	lock_release(&slot->lock);
+	return fine;
+}
+
+bool cn_device_is_overtaken(const struct cn_job *job)
+{
+	struct slot *slot = slot_of(cn_job_hash(job));
+	struct cn_job *other;
+	bool found;
+
+	lock_get(&slot->lock);
+	found = slot->generation != cn_job_change(job);
+	for(other = slot->first; other && !found; other = *cn_job_next(other))
+		found = !is_delivery(other) && is_of(other, cn_job_device(job));
+	lock_release(&slot->lock);
+	return found;
+}
+
+void cn_device_end_delivery(struct cn_job *job)
+{
+	struct slot *slot = slot_of(cn_job_hash(job));
+
+	lock_get(&slot->lock);
+	unlink_job(slot, job);
+	lock_release(&slot->lock);
+}
+
+struct cn_job *cn_device_freed(const struct cn_job *left)
+{
+	struct slot *slot = slot_of(cn_job_hash(left));
+	struct cn_job *job, *freed = NULL;
+
+	if(*(struct cn_job *volatile *)&slot->first == NULL)
+		return NULL;
+	lock_get(&slot->lock);
+	if(!has_older(slot, cn_job_device(left))) {
+		/* the newest is the first in the slot */
+		for(job = slot->first; job; job = *cn_job_next(job)) {
+			if(*cn_job_turn(job) != CN_TURN_HELD
+					|| !is_of(job, cn_job_device(left)))
+				continue;
+			*cn_job_turn(job) = CN_TURN_COME;
+			*cn_job_freed(job) = freed;
+			freed = job;
+		}
+	}
+	lock_release(&slot->lock);
+	return freed;
+}
+
+bool cn_device_turn(struct cn_job *job, enum cn_turn from, enum cn_turn to)
+{
+	struct slot *slot = slot_of(cn_job_hash(job));
+	bool is_from;
+
+	lock_get(&slot->lock);
+	is_from = *cn_job_turn(job) == from;
+	if(is_from)
+		*cn_job_turn(job) = to;
+	lock_release(&slot->lock);
+	return is_from;
 }
 
 void cn_device_overdue(int64_t now_us, void (*due)(struct cn_job *job))
@@ -213,9 +327,42 @@ void cn_device_overdue(int64_t now_us, void (*due)(struct cn_job *job))
 			continue;
 		lock_get(&slot->lock);
 		for(job = slot->first; job; job = *cn_job_next(job)) {
-			if(!cn_job_decided(job) && cn_job_deadline_us(job) < now_us)
+			if(!is_delivery(job) && !cn_job_decided(job)
+					&& cn_job_deadline_us(job) < now_us)
 				due(job);
 		}
+		lock_release(&slot->lock);
+	}
+}
+
+static void hurry(
+		struct slot *slot, int64_t before_us, void (*give)(struct cn_job *job))
+{
+	struct cn_job *job, *next;
+
+	for(job = slot->first; job; job = next) {
+		enum cn_turn *turn = cn_job_turn(job);
+
+		next = *cn_job_next(job);
+		if((*turn != CN_TURN_HELD && *turn != CN_TURN_ASKED)
+				|| cn_job_parked_us(job) >= before_us)
+			continue;
+		*turn = CN_TURN_COME;
+		give(job);
+	}
+}
+
+void cn_device_hurry(int64_t before_us, void (*give)(struct cn_job *job))
+{
+	unsigned i;
+
+	for(i = 0; i <= index_.mask; i++) {
+		struct slot *slot = &index_.slots[i];
+
+		if(*(struct cn_job *volatile *)&slot->first == NULL)
+			continue;
+		lock_get(&slot->lock);
+		hurry(slot, before_us, give);
 		lock_release(&slot->lock);
 	}
 }
@@ -245,8 +392,10 @@ int cn_device_list(struct cn_device_row *rows, int max)
 		if(*(struct cn_job *volatile *)&slot->first == NULL)
 			continue;
 		lock_get(&slot->lock);
-		for(job = slot->first; job && n < max; job = *cn_job_next(job))
-			fill_row(&rows[n++], job);
+		for(job = slot->first; job && n < max; job = *cn_job_next(job)) {
+			if(!is_delivery(job))
+				fill_row(&rows[n++], job);
+		}
 		lock_release(&slot->lock);
 	}
 	return n;

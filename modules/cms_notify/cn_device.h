@@ -3,8 +3,9 @@
  */
 
 /* Which devices have an event under way: a later REGISTER of the same device
- * joins it instead of making another. An index in shared memory, a lock a
- * slot, nothing is called under a lock. */
+ * joins it instead of making another, and waits its turn where something older
+ * comes first. An index in shared memory, a lock a slot, nothing is called
+ * under a lock. */
 
 #ifndef CN_DEVICE_H
 #define CN_DEVICE_H
@@ -13,7 +14,8 @@
 
 enum cn_entry
 {
-	CN_ENTERED, /* the job is in the index */
+	CN_ENTERED, /* the job is in the index, it is the caller's to send */
+	CN_HELD,	/* it is in the index, something older comes first */
 	CN_JOINED,	/* the waiter waits for another job */
 	CN_CROWDED, /* too many wait for that job, or too many jobs of the AOR */
 	CN_STALE	/* an event of this slot has ended since: classify again */
@@ -43,8 +45,8 @@ bool cn_device_joinable(const struct cn_event *ev);
  *
  * @param waiter    the job's own, or one without a job
  * @param generation as read before the event was classified
- * @return ENTERED and JOINED take the waiter with its block; the others leave
- *         it to the caller
+ * @return ENTERED, HELD and JOINED take the waiter with its block; the others
+ *         leave it to the caller
  */
 enum cn_entry cn_device_enter(const struct cn_event *ev, unsigned generation,
 		struct cn_waiter *waiter) CN_MUST;
@@ -59,6 +61,41 @@ struct cn_waiter *cn_device_next_waiter(struct cn_job *job) CN_MUST;
 /* Call due() for each job whose deadline passed before now_us and which has no
  * verdict. Under the slot's lock: due() may decide and push, no more. */
 void cn_device_overdue(int64_t now_us, void (*due)(struct cn_job *job));
+
+/* -------- what is older comes first --------
+ * An event of the outbox is in the index from the beginning of its POST until
+ * the table knows how it ended; a registration that has failed, until all who
+ * wait for it are answered, as it may be going to the outbox. What is new of
+ * their AOR is held meanwhile. Who is held, or asked about, has its sending
+ * side held by the index. */
+
+/**
+ * Enter an event of the outbox, unless something of the device is under way or
+ * has ended since its row was taken.
+ * Process: HTTP.
+ */
+bool cn_device_begin_delivery(struct cn_job *job) CN_MUST;
+
+/* Has something newer of its slot ended since, or does it wait or go beside it?
+ * Then the event is not to be sent to one endpoint more. */
+bool cn_device_is_overtaken(const struct cn_job *job);
+
+/* It has ended; does nothing for one that has not begun. */
+void cn_device_end_delivery(struct cn_job *job);
+
+/**
+ * Those that were held by a job that has left the index, oldest first, chained
+ * by cn_job_freed(). They are the caller's to send.
+ */
+struct cn_job *cn_device_freed(const struct cn_job *job) CN_MUST;
+
+/* Change the turn of a job. @return false: it is another one than `from` */
+bool cn_device_turn(struct cn_job *job, enum cn_turn from, enum cn_turn to);
+
+/* Call give() for each job that is held or asked about and was parked before
+ * that moment: its turn has come. Under the slot's lock: give() may decide and
+ * push, no more. */
+void cn_device_hurry(int64_t before_us, void (*give)(struct cn_job *job));
 
 /* One line of cms_notify.parked. */
 struct cn_device_row

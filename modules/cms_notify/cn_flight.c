@@ -9,11 +9,13 @@
 #include "../../core/rand/kam_rand.h"
 
 #include "cn_backoff.h"
+#include "cn_device.h"
 #include "cn_flight.h"
 #include "cn_http_proc.h"
 #include "cn_outbox.h"
 #include "cn_pace.h"
 #include "cn_stats.h"
+#include "cn_turn.h"
 
 /* What the table is to know of an event that has ended. */
 enum state
@@ -31,6 +33,7 @@ struct flight
 	enum state state;
 	unsigned hash;
 	int64_t began_us;
+	struct cn_job *job;	  /* in the index of devices until the state is FREE */
 	struct cn_task *task; /* no row: a binding that is told again */
 	struct cn_row row;
 };
@@ -127,6 +130,7 @@ int cn_flight_begin(const struct cn_row *row, const str *body, unsigned hash,
 		return -1;
 	}
 	f->state = STATE_UNDER_WAY;
+	f->job = job;
 	f->hash = hash;
 	f->began_us = cn_now_us();
 	f->task = task;
@@ -148,6 +152,15 @@ bool cn_flight_is_outdated(const struct cn_row *row)
 }
 
 /* -------- ends -------- */
+
+static void set_free(struct flight *f)
+{
+	f->state = STATE_FREE;
+	cn_device_end_delivery(f->job);
+	cn_turn_left(f->job);
+	cn_job_release(f->job);
+	f->job = NULL;
+}
 
 static void note_attempt(struct flight *f, const struct cn_outcome *outcome)
 {
@@ -198,7 +211,7 @@ static void end_task(struct flight *f, const struct cn_outcome *outcome)
 	if(outcome->cause != CN_CAUSE_busy && keep_pace(f, outcome)
 			&& told == CN_TOLD_NOT_NOW)
 		told = CN_TOLD_FAILED;
-	f->state = STATE_FREE;
+	set_free(f);
 	cn_resync_told(f->task, told);
 }
 
@@ -220,7 +233,10 @@ static void end_row(struct flight *f, const struct cn_outcome *outcome)
 		case CN_UNAVAILABLE:
 			/* busy: never sent, as something of the device came in between */
 			if(outcome->cause == CN_CAUSE_busy) {
-				f->state = outdated ? STATE_DONE : STATE_FREE;
+				if(outdated)
+					f->state = STATE_DONE;
+				else
+					set_free(f);
 				break;
 			}
 			if(keep_pace(f, outcome))
@@ -247,7 +263,6 @@ bool cn_flight_take_ended(void)
 			end_task(f, cn_job_outcome(job));
 		else
 			end_row(f, cn_job_outcome(job));
-		cn_job_release(job);
 		any = true;
 	}
 	return any;
@@ -260,7 +275,7 @@ static void leave(struct flight *f)
 {
 	cn_backoff_forget(f->row.device, f->hash);
 	cn_outbox_left(f->hash);
-	f->state = STATE_FREE;
+	set_free(f);
 }
 
 /* @return how many; -1: the database failed */
@@ -303,7 +318,7 @@ static int write_end(struct flight *f)
 	} else if(f->state == STATE_FAILED) {
 		if(cn_outbox_db_update(&f->row, CN_ROW_WAITING) < 0)
 			return -1;
-		f->state = STATE_FREE;
+		set_free(f);
 	}
 	return 0;
 }

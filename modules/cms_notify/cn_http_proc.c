@@ -84,16 +84,6 @@ void cn_http_proc_destroy(void)
 	ring = spare = ended = NULL;
 }
 
-void cn_http_proc_give(struct cn_job *job)
-{
-	void *item = job;
-
-	cn_stats_gauge(CN_GAUGE_queued, 1);
-	if(cn_ring_push(ring, &item) < 0)
-		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
-				cn_job_id(job)->s);
-}
-
 static int spare_most(void)
 {
 	int most = cn_conf_posts_per_process() / 4;
@@ -178,6 +168,21 @@ static void fail(struct cn_job *job, enum cn_cause cause)
 	pass_on(job, &outcome);
 }
 
+void cn_http_proc_give(struct cn_job *job)
+{
+	void *item = job;
+
+	/* the HTTP processes may have gone already */
+	if(cn_drain_asked()) {
+		fail(job, CN_CAUSE_shutdown);
+		return;
+	}
+	cn_stats_gauge(CN_GAUGE_queued, 1);
+	if(cn_ring_push(ring, &item) < 0)
+		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
+				cn_job_id(job)->s);
+}
+
 static void end_post(struct post *post, const struct cn_http_result *result)
 {
 	struct cn_outcome outcome = {.verdict = CN_UNAVAILABLE};
@@ -256,6 +261,7 @@ static void on_done(void *user, const struct cn_http_result *result)
 	report(post->endpoint, result);
 	if(cn_policy_moves_on(result->cause, result->status)
 			&& now < cn_job_deadline_us(post->job) && !cn_job_decided(post->job)
+			&& !(post->spare && cn_device_is_overtaken(post->job))
 			&& attempt(post, post->endpoint + 1) == CN_CAUSE_none)
 		return;
 	end_post(post, result);
@@ -330,24 +336,18 @@ static bool has_spare(void)
 	return spare != NULL && free_posts != NULL && spare_posts < spare_most();
 }
 
-/* Something of the device has been or is under way since the event was taken
- * out of the table: it may be outdated. */
-static bool is_late(struct cn_job *job)
-{
-	return !cn_device_quiet(
-			cn_job_device(job), cn_job_hash(job), cn_job_change(job));
-}
-
 static void take_spare(void)
 {
 	struct cn_job *job;
 
 	while(has_spare() && cn_ring_count(ring) == 0
 			&& (job = cn_ring_take(spare)) != NULL) {
-		if(is_late(job))
-			fail(job, CN_CAUSE_busy);
-		else
+		/* something of the device has been or is under way since the event
+		 * was taken out of the table: it may be outdated */
+		if(cn_device_begin_delivery(job))
 			begin(job);
+		else
+			fail(job, CN_CAUSE_busy);
 	}
 }
 

@@ -20,7 +20,7 @@ int cn_http_proc_fork(void) CN_MUST;
 void cn_http_proc_destroy(void);
 
 /* Hand a job to the HTTP processes. There is room for every job that exists.
- * Process: SIP worker. Never blocks. */
+ * While the server stops it ends at once. Process: any. Never blocks. */
 void cn_http_proc_give(struct cn_job *job);
 
 /* -------- events of the outbox, with the connections that are to spare --------

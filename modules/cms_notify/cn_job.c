@@ -45,6 +45,9 @@ struct cn_job
 	int64_t row;	 /* in the outbox, 0: a registration */
 	unsigned change; /* of the device, when the row was taken */
 	enum cn_deferral deferral;
+	bool kept;
+	enum cn_turn turn;
+	struct cn_job *freed; /* the next whose turn has come */
 	int key_count;
 	struct key keys[];
 };
@@ -219,6 +222,11 @@ void cn_job_free(struct cn_job *job)
 	shm_free(job);
 }
 
+void cn_job_hold(struct cn_job *job)
+{
+	atomic_inc(&job->holders);
+}
+
 void cn_job_release(struct cn_job *job)
 {
 	if(atomic_dec_and_test(&job->holders))
@@ -383,9 +391,29 @@ void cn_job_set_deferral(struct cn_job *job, enum cn_deferral deferral)
 	job->outcome.text.len = strlen(job->outcome.text.s);
 }
 
+bool cn_job_is_kept(const struct cn_job *job)
+{
+	return job->kept;
+}
+
+void cn_job_set_kept(struct cn_job *job, bool kept)
+{
+	job->kept = kept;
+}
+
 struct cn_job **cn_job_next(struct cn_job *job)
 {
 	return &job->next;
+}
+
+enum cn_turn *cn_job_turn(struct cn_job *job)
+{
+	return &job->turn;
+}
+
+struct cn_job **cn_job_freed(struct cn_job *job)
+{
+	return &job->freed;
 }
 
 struct cn_waiter **cn_job_waiters(struct cn_job *job)

@@ -49,6 +49,15 @@ enum cn_deferral
 	CN_NOT_STORED
 };
 
+/* May it be sent, or does something older of the device come first? Under the
+ * lock of its slot in cn_device. */
+enum cn_turn
+{
+	CN_TURN_COME,
+	CN_TURN_HELD, /* something older is on its way */
+	CN_TURN_ASKED /* the outbox process is to look whether something waits */
+};
+
 /* Process: main, before any fork. */
 int cn_job_init(unsigned capacity) CN_MUST;
 void cn_job_destroy(void);
@@ -83,6 +92,7 @@ struct cn_job *cn_job_new_delivery(int64_t row, const str *id,
 		const str *device, unsigned hash, unsigned change,
 		const str *body) CN_MUST;
 void cn_job_free(struct cn_job *job); /* nobody else holds it; NULL allowed */
+void cn_job_hold(struct cn_job *job); /* a third holder, for a while */
 void cn_job_release(struct cn_job *job);
 
 /* A waiter without a job, to join somebody else's. NULL: no memory. */
@@ -127,11 +137,21 @@ const struct cn_outcome *cn_job_outcome(const struct cn_job *job);
 enum cn_deferral cn_job_deferral(const struct cn_job *job);
 void cn_job_set_deferral(struct cn_job *job, enum cn_deferral deferral);
 
+/* Is it in the outbox, but not to be delivered from there? Process: outbox
+ * before the job is sent, verdict after that. */
+bool cn_job_is_kept(const struct cn_job *job);
+void cn_job_set_kept(struct cn_job *job, bool kept);
+
 /* For cn_device only: the chain of a slot and the waiters, under its lock. */
 struct cn_job **cn_job_next(struct cn_job *job);
+enum cn_turn *cn_job_turn(struct cn_job *job);
 struct cn_waiter **cn_job_waiters(struct cn_job *job);
 int *cn_job_waiter_count(struct cn_job *job);
 unsigned cn_job_hash(const struct cn_job *job);
+
+/* The next of those whose turn has come together. */
+struct cn_job **cn_job_freed(struct cn_job *job);
+
 bool cn_job_same_aor(const struct cn_job *job, const struct cn_event *ev);
 /* Is the device of the event the device of the job? */
 bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev);

@@ -128,8 +128,11 @@ struct cn_ring *cn_outbox_notes(void)
 
 void cn_note_free(struct cn_note *note)
 {
-	if(note)
-		shm_free(note);
+	if(note == NULL)
+		return;
+	if(note->job)
+		cn_job_release(note->job);
+	shm_free(note);
 }
 
 static struct cn_note *new_note(
@@ -210,6 +213,18 @@ void cn_outbox_left_done(const struct cn_note *note, bool stored)
 		set_waiting(note->hash, false);
 }
 
+struct cn_note *cn_outbox_question(struct cn_job *job)
+{
+	struct cn_note *note =
+			new_note(CN_NOTE_TURN, cn_job_hash(job), cn_job_device(job));
+
+	if(note) {
+		cn_job_hold(job);
+		note->job = job;
+	}
+	return note;
+}
+
 /* What is not told to the outbox process is done here and now. */
 static void tell(enum cn_note_type type, const struct cn_job *job)
 {
@@ -221,9 +236,11 @@ static void tell(enum cn_note_type type, const struct cn_job *job)
 	}
 	copy(note->id, cn_job_id(job), sizeof(note->id));
 	copy(note->about, cn_job_about(job), sizeof(note->about));
+	note->kept = cn_job_is_kept(job);
 	if(cn_ring_push(notes, (void **)&note) == 0)
 		return;
-	if(cn_outbox_outdate(note, NULL) < 0)
+	if((note->kept && cn_outbox_unkeep(cn_job_id(job), note->hash) < 0)
+			|| (type != CN_NOTE_UNDONE && cn_outbox_outdate(note, NULL) < 0))
 		LM_WARN("event %s: what waits of %s may be delivered after it\n",
 				note->id, note->device);
 	cn_note_free(note);
@@ -357,7 +374,8 @@ static void db_ended(int err)
 	lock_release(&shared->lock);
 }
 
-static int insert(const struct cn_job *job)
+static int insert(
+		const struct cn_job *job, const str *body, enum cn_row_state state)
 {
 	const struct cn_outcome *outcome = cn_job_outcome(job);
 	struct cn_row row;
@@ -377,9 +395,27 @@ static int insert(const struct cn_job *job)
 	strcpy(row.cause, cn_cause_name(outcome->cause));
 	row.status = (int)outcome->status;
 	row.created_us = cn_outbox_time_us(cn_job_parked_us(job));
-	err = cn_outbox_db_insert(&row, cn_job_body(job));
+	err = cn_outbox_db_insert(&row, state, body);
 	db_ended(err);
 	return err;
+}
+
+/* As long as it is kept it counts as being stored. */
+int cn_outbox_keep(const struct cn_job *job, const str *body)
+{
+	set_waiting(cn_job_hash(job), true);
+	if(insert(job, body, CN_ROW_KEPT) == 0)
+		return 0;
+	set_waiting(cn_job_hash(job), false);
+	return -1;
+}
+
+int cn_outbox_unkeep(const str *id, unsigned hash)
+{
+	if(cn_outbox_db_unkeep(id->s, id->len) < 0)
+		return -1;
+	set_waiting(hash, false);
+	return 0;
 }
 
 int cn_outbox_store_left(const struct cn_note *note, const str *body)
@@ -399,7 +435,7 @@ int cn_outbox_store_left(const struct cn_note *note, const str *body)
 	strcpy(row.event, cn_kind_name(ev->kind));
 	strcpy(row.reason, cn_reason_name(ev->reason));
 	row.created_us = note->at_us;
-	if(cn_outbox_db_insert(&row, body) < 0)
+	if(cn_outbox_db_insert(&row, CN_ROW_WAITING, body) < 0)
 		return -1;
 	cn_stats_count(CN_COUNTER_deferred);
 	return 0;
@@ -407,8 +443,6 @@ int cn_outbox_store_left(const struct cn_note *note, const str *body)
 
 static int store(const struct cn_job *job)
 {
-	int err;
-
 	if(!cn_outbox_exists()) {
 		if(atomic_cmpxchg(&shared->told_off, 0, 1) == 0)
 			LM_ERR("cms_defer(): there is no outbox, set outbox_db_url\n");
@@ -419,27 +453,41 @@ static int store(const struct cn_job *job)
 	/* before the row is there: nobody must accept a newer event of the device
 	 * unnoticed */
 	set_waiting(cn_job_hash(job), true);
-	err = insert(job);
-	if(err < 0) {
+	if(insert(job, cn_job_body(job), CN_ROW_WAITING) < 0) {
 		set_waiting(cn_job_hash(job), false);
 		return -1;
 	}
+	return 0;
+}
+
+static int store_kept(const struct cn_job *job)
+{
+	int err;
+
+	if(!db_may_work())
+		return -1;
+	err = cn_outbox_db_release(cn_job_id(job)->s, cn_job_id(job)->len);
+	db_ended(err);
+	return err;
+}
+
+static enum cn_deferral defer(struct cn_job *job)
+{
+	if((cn_job_is_kept(job) ? store_kept(job) : store(job)) < 0) {
+		cn_stats_count(CN_COUNTER_not_deferred);
+		return CN_NOT_STORED;
+	}
+	cn_job_set_kept(job, false);
 	atomic_dec(&shared->storing);
 	cn_stats_count(CN_COUNTER_deferred);
 	tell(CN_NOTE_STORED, job);
-	return 0;
+	return CN_STORED;
 }
 
 int cn_outbox_defer(struct cn_job *job)
 {
-	if(cn_job_deferral(job) == CN_NOT_TRIED) {
-		if(store(job) < 0) {
-			cn_stats_count(CN_COUNTER_not_deferred);
-			cn_job_set_deferral(job, CN_NOT_STORED);
-		} else {
-			cn_job_set_deferral(job, CN_STORED);
-		}
-	}
+	if(cn_job_deferral(job) == CN_NOT_TRIED)
+		cn_job_set_deferral(job, defer(job));
 	return cn_job_deferral(job) == CN_STORED ? 0 : -1;
 }
 
@@ -449,11 +497,69 @@ void cn_outbox_accepted(const struct cn_job *job)
 		tell(CN_NOTE_ACCEPTED, job);
 }
 
+void cn_outbox_answered(const struct cn_job *job)
+{
+	if(cn_job_is_kept(job) && cn_job_outcome(job)->verdict != CN_ACCEPTED)
+		tell(CN_NOTE_UNDONE, job);
+}
+
 static bool is_outdated(const struct cn_row *row, const struct cn_note *note)
 {
 	return row->ours && row->created_us < note->at_us
 		   && strcmp(row->event_id, note->id) != 0
 		   && cn_about_within(row->about, note->about);
+}
+
+/* @return 0, or -1: the database failed */
+static int any_of_device(const char *device, int64_t after,
+		bool (*wanted)(const struct cn_row *row, const void *what),
+		const void *what, bool *found)
+{
+	struct cn_row rows[CN_ROWS];
+	int i, n;
+
+	*found = false;
+	do {
+		n = cn_outbox_db_of_device(device, after, rows, CN_ROWS);
+		for(i = 0; i < n && !*found; i++) {
+			after = rows[i].id;
+			*found = wanted(&rows[i], what);
+		}
+	} while(n == CN_ROWS && !*found);
+	return n < 0 ? -1 : 0;
+}
+
+static bool is_within(const struct cn_row *row, const void *about)
+{
+	return row->ours && cn_about_within(row->about, about);
+}
+
+int cn_outbox_has_older(const struct cn_job *job, bool *older)
+{
+	char device[CN_ROW_KEY_MAX + 1], about[CN_ABOUT_MAX + 1];
+
+	*older = false;
+	if(cn_job_device(job)->len > CN_ROW_KEY_MAX)
+		return 0; /* nothing of it can be stored */
+	copy(device, cn_job_device(job), sizeof(device));
+	copy(about, cn_job_about(job), sizeof(about));
+	return any_of_device(device, 0, is_within, about, older);
+}
+
+/* A registration says all there is to say of its contacts; that one has left
+ * does not. */
+static bool replaces(const struct cn_row *row, const void *about)
+{
+	return row->ours && strcmp(row->event, cn_kind_name(CN_KIND_REGISTER)) == 0
+		   && cn_about_within(about, row->about);
+}
+
+int cn_outbox_has_newer(const struct cn_row *row, unsigned hash, bool *newer)
+{
+	*newer = false;
+	if(atomic_get(slot(hash)) < 2)
+		return 0; /* nothing else of the device waits */
+	return any_of_device(row->device, row->id, replaces, row->about, newer);
 }
 
 int cn_outbox_outdate(

@@ -41,6 +41,11 @@ int cn_outbox_defer(struct cn_job *job) CN_MUST;
  * called while the job is in the device index. Process: verdict. */
 void cn_outbox_accepted(const struct cn_job *job);
 
+/* All who waited for the job have been answered: if it is kept, and neither
+ * accepted nor deferred, its device was turned away and the CMS is not to hear
+ * of it. Process: verdict. */
+void cn_outbox_answered(const struct cn_job *job);
+
 /* A contact has gone. Copies and returns, in whatever process. */
 void cn_outbox_leave(const struct cn_event *ev);
 
@@ -49,7 +54,9 @@ void cn_outbox_leave(const struct cn_event *ev);
 enum cn_note_type
 {
 	CN_NOTE_STORED,	  /* an event of the device, in the table */
-	CN_NOTE_ACCEPTED, /* one that was not */
+	CN_NOTE_ACCEPTED, /* one that was not, or was only kept there */
+	CN_NOTE_UNDONE,	  /* one that was kept is not to be delivered */
+	CN_NOTE_TURN,	  /* a registration is to be sent: cn_turn_heed() */
 	CN_NOTE_LEFT,	  /* a contact has gone: an event to be stored */
 	CN_NOTE_LOOK,	  /* something else has changed */
 	CN_NOTE_COUNT	  /* the rows that wait have changed */
@@ -63,12 +70,28 @@ struct cn_note
 	int64_t at_us; /* what is older is outdated */
 	char id[CN_ID_LEN + 1];
 	char about[CN_ABOUT_MAX + 1];
+	bool kept;				/* ACCEPTED */
 	struct cn_event *event; /* LEFT */
+	struct cn_job *job;		/* TURN; held by the note */
 	char device[];			/* with a zero at its end */
 };
 
 struct cn_ring *cn_outbox_notes(void);
 void cn_note_free(struct cn_note *note);
+
+/* A note TURN. @return NULL: no memory */
+struct cn_note *cn_outbox_question(struct cn_job *job) CN_MUST;
+
+/* Does something wait that the event of the job will make outdated? @return 0,
+ * or -1: the database failed */
+int cn_outbox_has_older(const struct cn_job *job, bool *older) CN_MUST;
+
+/* Store the event of a job that is to be sent, not to be delivered while it is.
+ * @return 0, or -1: the database failed */
+int cn_outbox_keep(const struct cn_job *job, const str *body) CN_MUST;
+
+/* Delete what was kept. @return 0, or -1: the database failed, try again */
+int cn_outbox_unkeep(const str *id, unsigned hash) CN_MUST;
 
 /**
  * Store what a note LEFT tells.
@@ -93,6 +116,11 @@ void cn_outbox_recount(void);
  */
 int cn_outbox_outdate(
 		const struct cn_note *note, bool (*keep)(const struct cn_row *row));
+
+/* Is there a later row of the device about the same contacts, which makes this
+ * one not worth sending? @return 0, or -1: the database failed */
+int cn_outbox_has_newer(
+		const struct cn_row *row, unsigned hash, bool *newer) CN_MUST;
 
 /* Rows have left those that wait, by device. */
 void cn_outbox_left(unsigned hash);

@@ -341,6 +341,14 @@ static int enter_server(void)
 	return server_id != 0 ? 0 : -1;
 }
 
+/* Kept by a server that is not there any more. */
+static int release_all(int64_t server)
+{
+	return run("UPDATE %s SET state = %d WHERE claimed_by = %" PRId64
+			   " AND state = %d",
+			table.s, CN_ROW_WAITING, server, CN_ROW_KEPT);
+}
+
 int cn_outbox_db_init(int64_t *newest_us)
 {
 	char sql[200];
@@ -371,7 +379,7 @@ int cn_outbox_db_init(int64_t *newest_us)
 			"SELECT created FROM %s WHERE state <> %d ORDER BY id DESC LIMIT 1",
 			table.s, CN_ROW_SERVER);
 	if(dbf.use_table(my.con, &table) < 0 || enter_server() < 0
-			|| ask_number(newest_us, sql) < 0) {
+			|| release_all(server_id) < 0 || ask_number(newest_us, sql) < 0) {
 		LM_ERR("outbox_table %s cannot be written\n", table.s);
 		cn_outbox_db_close();
 		return -1;
@@ -381,7 +389,8 @@ int cn_outbox_db_init(int64_t *newest_us)
 
 /* -------- events -------- */
 
-int cn_outbox_db_insert(const struct cn_row *row, const str *body)
+int cn_outbox_db_insert(
+		const struct cn_row *row, enum cn_row_state state, const str *body)
 {
 	const db_key_t keys[] = {&col_event_id, &col_node, &col_device,
 			&col_contacts, &col_event, &col_reason, &col_created, &col_state,
@@ -389,14 +398,26 @@ int cn_outbox_db_insert(const struct cn_row *row, const str *body)
 	db_val_t values[] = {text_value(row->event_id), text_value(cn_conf.node),
 			text_value(row->device), text_value(row->about),
 			text_value(row->event), text_value(row->reason),
-			big_value(row->created_us), int_value(CN_ROW_WAITING),
-			big_value(server_id), text_value(row->cause),
-			int_value(row->status), blob_value(body)};
+			big_value(row->created_us), int_value(state), big_value(server_id),
+			text_value(row->cause), int_value(row->status), blob_value(body)};
 
 	if(connect_db() < 0)
 		return -1;
 	return ended(
 			dbf.insert(my.con, keys, values, sizeof(keys) / sizeof(keys[0])));
+}
+
+/* The id is of our own making: hexadecimal digits. */
+int cn_outbox_db_release(const char *event_id, int len)
+{
+	return run("UPDATE %s SET state = %d WHERE event_id = '%.*s'", table.s,
+			CN_ROW_WAITING, len, event_id);
+}
+
+int cn_outbox_db_unkeep(const char *event_id, int len)
+{
+	return run("DELETE FROM %s WHERE event_id = '%.*s' AND state = %d", table.s,
+			len, event_id, CN_ROW_KEPT);
 }
 
 static int keep_body(const db_val_t *v, str *body)
@@ -604,6 +625,8 @@ int cn_outbox_db_take_over(const struct cn_server *server)
 	n = affected();
 	if(n <= 0)
 		return n;
+	if(release_all(server->id) < 0)
+		return -1;
 	if(run("UPDATE %s SET claimed_by = %" PRId64 " WHERE claimed_by = %" PRId64,
 			   table.s, server_id, server->id)
 			< 0)

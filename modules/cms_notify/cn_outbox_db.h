@@ -17,8 +17,9 @@
 enum cn_row_state
 {
 	CN_ROW_WAITING,
-	CN_ROW_DEAD,  /* the CMS has refused it, or it is too old */
-	CN_ROW_SERVER /* no event: attempts is the server's heartbeat */
+	CN_ROW_DEAD,   /* the CMS has refused it, or it is too old */
+	CN_ROW_SERVER, /* no event: attempts is the server's heartbeat */
+	CN_ROW_KEPT	   /* waits, once this server has been started again */
 };
 
 /* An event without its body. */
@@ -68,7 +69,12 @@ int cn_outbox_db_open(int timeout_ms);
 void cn_outbox_db_close(void);
 
 /* Durable when it returns 0. The row's id is not used. */
-int cn_outbox_db_insert(const struct cn_row *row, const str *body) CN_MUST;
+int cn_outbox_db_insert(const struct cn_row *row, enum cn_row_state state,
+		const str *body) CN_MUST;
+
+/* A kept event now waits; is not needed any more. */
+int cn_outbox_db_release(const char *event_id, int len) CN_MUST;
+int cn_outbox_db_unkeep(const char *event_id, int len) CN_MUST;
 
 /* The body of an event, in memory of this process that the next call
  * overwrites. @return 0; -1: the database failed; 1: it does not wait here any

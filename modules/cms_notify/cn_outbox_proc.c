@@ -31,6 +31,7 @@
 #include "cn_resync.h"
 #include "cn_ring.h"
 #include "cn_stats.h"
+#include "cn_turn.h"
 
 #define CN_PAGE 100
 #define CN_STATEMENT_MS 10000
@@ -163,12 +164,33 @@ static int take_left(const struct cn_note *note)
 	return err;
 }
 
-static int heed(const struct cn_note *note)
+static int unkeep(struct cn_note *note)
+{
+	str id = {note->id, strlen(note->id)};
+
+	if(!note->kept)
+		return 0;
+	if(cn_outbox_unkeep(&id, note->hash) < 0)
+		return -1;
+	note->kept = false;
+	return 0;
+}
+
+static int heed(struct cn_note *note)
 {
 	switch(note->type) {
 		case CN_NOTE_STORED:
 		case CN_NOTE_ACCEPTED:
-			return cn_outbox_outdate(note, cn_flight_is_outdated);
+			return unkeep(note) < 0
+						   ? -1
+						   : cn_outbox_outdate(note, cn_flight_is_outdated);
+		case CN_NOTE_UNDONE:
+			return unkeep(note);
+		case CN_NOTE_TURN:
+			/* once: it does not wait for a database that fails */
+			if(cn_turn_heed(note->job) < 0)
+				db_failed();
+			break;
 		case CN_NOTE_LEFT:
 			return take_left(note);
 		case CN_NOTE_LOOK:
@@ -261,11 +283,14 @@ static bool is_due(const struct cn_row *row, unsigned hash, unsigned generation,
 	return false;
 }
 
-/* Does the row tell of a contact's leaving that is there again? */
-static bool has_come_back(const struct cn_row *row)
+/* Is there no point in sending the row? It tells of a contact's leaving that is
+ * there again, or of what a later row tells, too. @return -1: the database
+ * failed */
+static int is_outdated(const struct cn_row *row, unsigned hash, bool *outdated)
 {
-	return strcmp(row->event, cn_kind_name(CN_KIND_REGISTER)) != 0
-		   && cn_binding_is_live(row->device, row->about);
+	*outdated = strcmp(row->event, cn_kind_name(CN_KIND_REGISTER)) != 0
+				&& cn_binding_is_live(row->device, row->about);
+	return *outdated ? 0 : cn_outbox_has_newer(row, hash, outdated);
 }
 
 static int drop(const struct cn_row *row, unsigned hash)
@@ -283,6 +308,7 @@ static int offer(struct cn_row *row, int64_t now)
 {
 	unsigned hash = hash_of(row->device);
 	unsigned generation = cn_device_generation(hash);
+	bool outdated;
 	str body;
 	int err;
 
@@ -300,7 +326,9 @@ static int offer(struct cn_row *row, int64_t now)
 	 * it makes outdated is known now. */
 	if(!take_notes())
 		return -1;
-	if(has_come_back(row))
+	if(is_outdated(row, hash, &outdated) < 0)
+		return -1;
+	if(outdated)
 		return drop(row, hash);
 	err = cn_outbox_db_body(row->id, &body);
 	if(err != 0)

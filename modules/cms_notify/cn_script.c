@@ -11,13 +11,13 @@
 #include "cn_conf.h"
 #include "cn_detect.h"
 #include "cn_device.h"
-#include "cn_http_proc.h"
 #include "cn_load.h"
 #include "cn_outbox.h"
 #include "cn_park.h"
 #include "cn_pv.h"
 #include "cn_script.h"
 #include "cn_stats.h"
+#include "cn_turn.h"
 
 /* Times that a request is classified again because an event of its slot ended
  * meanwhile; in practice once is rare. */
@@ -110,7 +110,11 @@ static enum cn_entry park_and_enter(struct sip_msg *msg, struct cn_event *ev,
 		entry = cn_device_enter(ev, generation, waiter);
 		if(entry == CN_ENTERED) {
 			cn_stats_count(CN_COUNTER_events);
-			cn_http_proc_give(job);
+			cn_turn_go(job);
+			return entry;
+		}
+		if(entry == CN_HELD) {
+			cn_stats_count(CN_COUNTER_events);
 			return entry;
 		}
 		if(entry == CN_JOINED) {
@@ -145,6 +149,7 @@ static int try_notify(struct sip_msg *msg, struct udomain *table,
 		return fail(msg, ev, cause);
 	switch(park_and_enter(msg, ev, generation, waiter, &parked)) {
 		case CN_ENTERED:
+		case CN_HELD:
 		case CN_JOINED:
 			return RESULT_PARKED;
 		case CN_CROWDED:

@@ -21,6 +21,7 @@
 #include "cn_park.h"
 #include "cn_ring.h"
 #include "cn_stats.h"
+#include "cn_turn.h"
 #include "cn_verdict_proc.h"
 
 /* The watchdog comes after the deadline has had its chance to be met by the
@@ -63,6 +64,7 @@ static ticks_t watch(ticks_t ticks, struct timer_ln *timer, void *unused)
 	(void)timer;
 	(void)unused;
 	cn_device_overdue(cn_now_us() - CN_WATCHDOG_GRACE_US, end_overdue);
+	cn_turn_watch(cn_now_us());
 	return (ticks_t)-1; /* again */
 }
 
@@ -133,6 +135,8 @@ static void resume(struct cn_job *job)
 		if(waiter->block != job)
 			cn_waiter_free(waiter);
 	}
+	cn_outbox_answered(job);
+	cn_turn_left(job);
 	cn_job_release(job);
 }
 
@@ -166,6 +170,7 @@ static void wait_for_verdict(int timeout_ms)
 static void drain(void)
 {
 	while(cn_job_count() > 0 && cn_drain_left_us() > -CN_DRAIN_AFTER_HTTP_US) {
+		cn_turn_hurry();
 		resume_all();
 		wait_for_verdict(CN_DRAIN_LOOK_MS);
 	}
