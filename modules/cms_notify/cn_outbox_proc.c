@@ -326,13 +326,13 @@ static int offer(struct cn_row *row, int64_t now)
 	 * it makes outdated is known now. */
 	if(!take_notes())
 		return -1;
+	err = cn_outbox_db_body(row->id, &body);
+	if(err != 0)
+		return err < 0 ? -1 : 0; /* it does not wait any more */
 	if(is_outdated(row, hash, &outdated) < 0)
 		return -1;
 	if(outdated)
 		return drop(row, hash);
-	err = cn_outbox_db_body(row->id, &body);
-	if(err != 0)
-		return err < 0 ? -1 : 0; /* it does not wait any more */
 	return cn_flight_begin(row, &body, hash, generation, NULL);
 }
 
