@@ -183,7 +183,14 @@ bool cn_binding_in_memory(void)
 	return usrloc.db_mode != DB_ONLY;
 }
 
-static bool has_live(const urecord_t *record, const char *about)
+static bool came_here(const ucontact_t *b, int64_t since_s)
+{
+	return server_id != 0 && is_ours(b) && b->last_modified > since_s;
+}
+
+/* @param since_s 0: at any time, anywhere */
+static bool has_live(
+		const urecord_t *record, const char *about, int64_t since_s)
 {
 	char one[CN_ABOUT_MAX + 1];
 	const ucontact_t *b;
@@ -191,7 +198,7 @@ static bool has_live(const urecord_t *record, const char *about)
 	time_t now = time(NULL);
 
 	for(b = record->contacts; b; b = b->next) {
-		if(!VALID_CONTACT(b, now))
+		if(!VALID_CONTACT(b, now) || (since_s > 0 && !came_here(b, since_s)))
 			continue;
 		read_binding(&view, b, CN_KIND_SNAPSHOT);
 		cn_about_write(&view.ev, one);
@@ -201,7 +208,7 @@ static bool has_live(const urecord_t *record, const char *about)
 	return false;
 }
 
-bool cn_binding_is_live(const char *key, const char *about)
+static bool is_live(const char *key, const char *about, int64_t since_s)
 {
 	struct udomain *tables[CN_TABLES_MAX];
 	str aor = {(char *)key, strlen(key)};
@@ -215,12 +222,22 @@ bool cn_binding_is_live(const char *key, const char *about)
 	for(i = 0; i < n && !live; i++) {
 		usrloc.lock_udomain(tables[i], &aor);
 		if(usrloc.get_urecord(tables[i], &aor, &record) == 0) {
-			live = has_live(record, about);
+			live = has_live(record, about, since_s);
 			usrloc.release_urecord(record);
 		}
 		usrloc.unlock_udomain(tables[i], &aor);
 	}
 	return live;
+}
+
+bool cn_binding_is_live(const char *key, const char *about)
+{
+	return is_live(key, about, 0);
+}
+
+bool cn_binding_came_here(const char *key, const char *about, int64_t since_s)
+{
+	return is_live(key, about, since_s);
 }
 
 /* -------- one after the other -------- */

@@ -19,6 +19,14 @@ int cn_binding_init(void) CN_MUST;
  * where usrloc has no bindings in memory (db_mode 3). */
 bool cn_binding_is_live(const char *key, const char *about);
 
+/**
+ * The same for one that has registered or refreshed here since, not at another
+ * server. No where servers cannot be told from one another (server_id is 0).
+ *
+ * @param since_s seconds since 1970
+ */
+bool cn_binding_came_here(const char *key, const char *about, int64_t since_s);
+
 /* -------- one after the other; process: outbox -------- */
 
 /* usrloc's tables are looked at in so many pieces. */

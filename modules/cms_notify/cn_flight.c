@@ -16,6 +16,7 @@
 #include "cn_pace.h"
 #include "cn_stats.h"
 #include "cn_turn.h"
+#include "cn_waiting.h"
 
 /* What the table is to know of an event that has ended. */
 enum state
@@ -274,7 +275,7 @@ bool cn_flight_take_ended(void)
 static void leave(struct flight *f)
 {
 	cn_backoff_forget(f->row.device, f->hash);
-	cn_outbox_left(f->hash);
+	cn_waiting_left(f->hash);
 	set_free(f);
 }
 

@@ -16,11 +16,8 @@
 #include "cn_outbox_db.h"
 #include "cn_ring.h"
 #include "cn_stats.h"
+#include "cn_waiting.h"
 
-/* Slots for devices with something waiting: more than there may be rows. Two
- * devices in one slot cost a look at the table. */
-#define CN_SLOTS_MIN 1024
-#define CN_SLOTS_MAX 1048576
 /* After the database has failed one process tries again so often; the others
  * give up at once, so that they have time for those that need none. */
 #define CN_DB_RETRY_US 1000000
@@ -36,14 +33,11 @@ static struct shared
 	atomic_t paused;
 	atomic_t dead;
 	atomic_t told_off; /* that there is no outbox */
-	atomic_t loaded;
-	atomic_t storing;	/* under way now */
-	atomic_t stores;	/* ever begun */
-	atomic_t waiting[]; /* rows by device */
+	atomic_t storing;  /* under way now */
+	atomic_t stores;   /* ever begun */
 } * shared;
 
 static struct cn_ring *notes;
-static unsigned slots;
 static int64_t epoch_us; /* of cn_now_us() */
 
 bool cn_outbox_exists(void)
@@ -53,24 +47,17 @@ bool cn_outbox_exists(void)
 
 static int init_shared(void)
 {
-	size_t size;
-
-	slots = cn_outbox_exists() ? CN_SLOTS_MIN : 0;
-	while(slots > 0 && slots < CN_SLOTS_MAX
-			&& slots < 2 * (unsigned)cn_conf.outbox_max)
-		slots *= 2;
-	size = sizeof(*shared) + slots * sizeof(atomic_t);
-	shared = shm_malloc(size);
+	shared = shm_malloc(sizeof(*shared));
 	if(shared == NULL) {
 		SHM_MEM_ERROR;
 		return -1;
 	}
-	memset(shared, 0, size);
+	memset(shared, 0, sizeof(*shared));
 	if(lock_init(&shared->lock) == NULL) {
 		LM_ERR("cannot make a lock\n");
 		return -1;
 	}
-	return 0;
+	return cn_waiting_init(cn_outbox_exists() ? cn_conf.outbox_max : 0);
 }
 
 int cn_outbox_init(void)
@@ -107,6 +94,7 @@ void cn_outbox_destroy(void)
 	if(shared)
 		shm_free(shared);
 	shared = NULL;
+	cn_waiting_destroy();
 }
 
 int64_t cn_outbox_time_us(int64_t now_us)
@@ -166,10 +154,10 @@ static void set_waiting(unsigned hash, bool waits)
 	if(waits) {
 		atomic_inc(&shared->storing);
 		atomic_inc(&shared->stores);
-		cn_outbox_found(hash);
+		cn_waiting_found(hash);
 		cn_stats_gauge(CN_GAUGE_outbox, 1);
 	} else {
-		cn_outbox_left(hash);
+		cn_waiting_left(hash);
 		atomic_dec(&shared->storing);
 	}
 }
@@ -266,45 +254,11 @@ void cn_outbox_look(void)
 
 void cn_outbox_recount(void)
 {
-	/* until then anything may wait */
-	atomic_set(&shared->loaded, 0);
+	cn_waiting_find_all();
 	give_hint(CN_NOTE_COUNT);
 }
 
 /* -------- what waits -------- */
-
-static atomic_t *slot(unsigned hash)
-{
-	return &shared->waiting[hash % slots];
-}
-
-void cn_outbox_found(unsigned hash)
-{
-	atomic_inc(slot(hash));
-}
-
-void cn_outbox_left(unsigned hash)
-{
-	/* not below zero: rows that were there before this server are found one
-	 * after the other, and may leave before */
-	if(atomic_get(slot(hash)) > 0)
-		atomic_dec(slot(hash));
-	cn_stats_gauge(CN_GAUGE_outbox, -1);
-}
-
-void cn_outbox_none_found(void)
-{
-	unsigned i;
-
-	atomic_set(&shared->loaded, 0);
-	for(i = 0; i < slots; i++)
-		atomic_set(&shared->waiting[i], 0);
-}
-
-void cn_outbox_all_found(void)
-{
-	atomic_set(&shared->loaded, 1);
-}
 
 unsigned cn_outbox_count(void)
 {
@@ -324,11 +278,6 @@ bool cn_outbox_counted(unsigned mark, int waiting, int dead)
 void cn_outbox_died(void)
 {
 	atomic_inc(&shared->dead);
-}
-
-bool cn_outbox_may_wait(unsigned hash)
-{
-	return atomic_get(&shared->loaded) == 0 || atomic_get(slot(hash)) > 0;
 }
 
 /* -------- deferring -------- */
@@ -493,7 +442,7 @@ int cn_outbox_defer(struct cn_job *job)
 
 void cn_outbox_accepted(const struct cn_job *job)
 {
-	if(cn_outbox_exists() && cn_outbox_may_wait(cn_job_hash(job)))
+	if(cn_outbox_exists() && cn_waiting_may(cn_job_hash(job)))
 		tell(CN_NOTE_ACCEPTED, job);
 }
 
@@ -505,8 +454,7 @@ void cn_outbox_answered(const struct cn_job *job)
 
 static bool is_outdated(const struct cn_row *row, const struct cn_note *note)
 {
-	return row->ours && row->created_us < note->at_us
-		   && strcmp(row->event_id, note->id) != 0
+	return row->created_us < note->at_us && strcmp(row->event_id, note->id) != 0
 		   && cn_about_within(row->about, note->about);
 }
 
@@ -531,7 +479,7 @@ static int any_of_device(const char *device, int64_t after,
 
 static bool is_within(const struct cn_row *row, const void *about)
 {
-	return row->ours && cn_about_within(row->about, about);
+	return cn_about_within(row->about, about);
 }
 
 int cn_outbox_has_older(const struct cn_job *job, bool *older)
@@ -550,14 +498,14 @@ int cn_outbox_has_older(const struct cn_job *job, bool *older)
  * does not. */
 static bool replaces(const struct cn_row *row, const void *about)
 {
-	return row->ours && strcmp(row->event, cn_kind_name(CN_KIND_REGISTER)) == 0
+	return strcmp(row->event, cn_kind_name(CN_KIND_REGISTER)) == 0
 		   && cn_about_within(about, row->about);
 }
 
 int cn_outbox_has_newer(const struct cn_row *row, unsigned hash, bool *newer)
 {
 	*newer = false;
-	if(atomic_get(slot(hash)) < 2)
+	if(!cn_waiting_may_several(hash))
 		return 0; /* nothing else of the device waits */
 	return any_of_device(row->device, row->id, replaces, row->about, newer);
 }
@@ -567,21 +515,23 @@ int cn_outbox_outdate(
 {
 	struct cn_row rows[CN_ROWS];
 	int64_t ids[CN_ROWS], after = 0;
-	int i, n, count;
+	int i, n, count, ours;
 
 	do {
 		n = cn_outbox_db_of_device(note->device, after, rows, CN_ROWS);
 		if(n < 0)
 			return -1;
-		for(i = count = 0; i < n; i++) {
+		for(i = count = ours = 0; i < n; i++) {
 			after = rows[i].id;
-			if(is_outdated(&rows[i], note) && (!keep || !keep(&rows[i])))
-				ids[count++] = rows[i].id;
+			if(!is_outdated(&rows[i], note) || (keep && keep(&rows[i])))
+				continue;
+			ids[count++] = rows[i].id;
+			ours += rows[i].ours;
 		}
 		if(cn_outbox_db_delete(ids, count) < 0)
 			return -1;
-		while(count-- > 0)
-			cn_outbox_left(note->hash);
+		while(ours-- > 0)
+			cn_waiting_left(note->hash);
 	} while(n == CN_ROWS);
 	return 0;
 }

@@ -122,17 +122,6 @@ int cn_outbox_outdate(
 int cn_outbox_has_newer(
 		const struct cn_row *row, unsigned hash, bool *newer) CN_MUST;
 
-/* Rows have left those that wait, by device. */
-void cn_outbox_left(unsigned hash);
-/* A row has been found that waits. */
-void cn_outbox_found(unsigned hash);
-/* Begin to find them; everything that waits has been found. */
-void cn_outbox_none_found(void);
-void cn_outbox_all_found(void);
-
-/* May something of the device wait? */
-bool cn_outbox_may_wait(unsigned hash);
-
 void cn_outbox_died(void); /* a row has become a dead letter */
 
 /* Before the table is counted. @return for cn_outbox_counted() */

@@ -53,11 +53,11 @@ static str col_body = str_init("body");
 /* What struct cn_row holds; the order is that of read_row(). */
 static const db_key_t row_columns[] = {&col_id, &col_event_id, &col_device,
 		&col_contacts, &col_event, &col_reason, &col_created, &col_attempts,
-		&col_cause, &col_status, &col_claimed_by};
+		&col_cause, &col_status, &col_claimed_by, &col_node};
 #define ROW_COLUMNS (int)(sizeof(row_columns) / sizeof(row_columns[0]))
 #define ROW_SQL                                                              \
 	"a.id, a.event_id, a.device, a.contacts, a.event, a.reason, a.created, " \
-	"a.attempts, a.cause, a.status, a.claimed_by"
+	"a.attempts, a.cause, a.status, a.claimed_by, a.node"
 
 /* -------- connection -------- */
 
@@ -244,6 +244,7 @@ static void copy_text(const db_val_t *v, char *to, int size)
 static void read_row(const db_row_t *from, struct cn_row *row)
 {
 	const db_val_t *v = ROW_VALUES(from);
+	char node[CN_NODE_MAX + 1];
 
 	row->id = number(&v[0]);
 	copy_text(&v[1], row->event_id, sizeof(row->event_id));
@@ -256,6 +257,8 @@ static void read_row(const db_row_t *from, struct cn_row *row)
 	copy_text(&v[8], row->cause, sizeof(row->cause));
 	row->status = (int)number(&v[9]);
 	row->ours = number(&v[10]) == server_id;
+	copy_text(&v[11], node, sizeof(node));
+	row->moved = row->ours && strcmp(node, cn_conf.node) != 0;
 }
 
 static int read_rows(db1_res_t *result, struct cn_row *rows, int max)
@@ -472,6 +475,16 @@ int cn_outbox_db_waiting(int64_t after, struct cn_row *rows, int max)
 {
 	return read_rows(
 			ask("SELECT " ROW_SQL " FROM %s a WHERE a.claimed_by = %" PRId64
+				" AND a.state = %d AND a.id > %" PRId64
+				" ORDER BY a.id LIMIT %d",
+					table.s, server_id, CN_ROW_WAITING, after, max),
+			rows, max);
+}
+
+int cn_outbox_db_elsewhere(int64_t after, struct cn_row *rows, int max)
+{
+	return read_rows(
+			ask("SELECT " ROW_SQL " FROM %s a WHERE a.claimed_by <> %" PRId64
 				" AND a.state = %d AND a.id > %" PRId64
 				" ORDER BY a.id LIMIT %d",
 					table.s, server_id, CN_ROW_WAITING, after, max),

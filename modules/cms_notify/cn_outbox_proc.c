@@ -32,6 +32,7 @@
 #include "cn_ring.h"
 #include "cn_stats.h"
 #include "cn_turn.h"
+#include "cn_waiting.h"
 
 #define CN_PAGE 100
 #define CN_STATEMENT_MS 10000
@@ -53,6 +54,7 @@ static struct
 	int count, next;
 	int64_t after;
 	bool last;		 /* no page follows this one */
+	bool any;		 /* was there a row in this round? */
 	int64_t look_us; /* when a new round begins */
 	int64_t soon_us; /* when, for all that was seen in this round */
 } page;
@@ -95,41 +97,40 @@ static void not_before(int64_t us)
 
 /* The rows that were in the table before this process, or came to it otherwise
  * than by itself. */
-static int know_rows(void)
+static int know_rows(bool again)
 {
 	struct cn_row rows[CN_PAGE];
 	int64_t after = 0;
 	int n, i;
 
-	cn_outbox_none_found();
+	cn_waiting_find_all();
+	if(again)
+		cn_waiting_forget_all();
 	do {
 		n = cn_outbox_db_waiting(after, rows, CN_PAGE);
 		for(i = 0; i < n; i++)
-			cn_outbox_found(hash_of(rows[i].device));
+			cn_waiting_found(hash_of(rows[i].device));
 		if(n > 0)
 			after = rows[n - 1].id;
 	} while(n == CN_PAGE);
-	if(n < 0)
-		return -1;
-	rows_known = true;
-	return 0;
+	return n < 0 ? -1 : 0;
 }
 
 static int count_rows(void)
 {
+	static bool again;
 	unsigned mark = cn_outbox_count();
 	struct cn_row_counts counts;
 
-	if(!rows_known && know_rows() < 0)
-		return -1;
-	if(cn_outbox_db_count(&counts) < 0)
+	if((!rows_known && know_rows(again) < 0) || cn_outbox_db_count(&counts) < 0)
 		return -1;
 	rows_counted = cn_outbox_counted(mark, counts.waiting, counts.dead);
-	/* one that came in between may have been missed: once more then */
-	if(rows_counted)
-		cn_outbox_all_found();
-	else
-		rows_known = false;
+	/* one that came in while all were forgotten may have been missed: then once
+	 * more */
+	if(!rows_known && (rows_counted || !again)) {
+		rows_known = again = true;
+		cn_waiting_all_found();
+	}
 	return 0;
 }
 
@@ -242,6 +243,7 @@ static int read_page(int64_t now)
 		if(now < page.look_us)
 			return 0;
 		page.after = 0;
+		page.any = false;
 		page.look_us = page.soon_us = INT64_MAX;
 	}
 	n = cn_outbox_db_heads(page.after, page.rows, CN_PAGE);
@@ -253,6 +255,7 @@ static int read_page(int64_t now)
 	}
 	page.count = n;
 	page.last = n < CN_PAGE;
+	page.any |= n > 0;
 	if(n > 0)
 		page.after = page.rows[n - 1].id;
 	return n;
@@ -263,6 +266,10 @@ static void end_round(void)
 {
 	look_at(page.soon_us);
 	page.soon_us = INT64_MAX;
+	/* another server may have deleted what was outdated by one of its own */
+	if(!page.any && cn_stats_gauge_value(CN_GAUGE_outbox) > 0
+			&& !cn_flight_any())
+		rows_counted = false;
 }
 
 /* May this row be sent? */
@@ -284,12 +291,16 @@ static bool is_due(const struct cn_row *row, unsigned hash, unsigned generation,
 }
 
 /* Is there no point in sending the row? It tells of a contact's leaving that is
- * there again, or of what a later row tells, too. @return -1: the database
- * failed */
+ * there again, or a server that is dead had it and the contact has come here
+ * since, or a later row tells of it, too. @return -1: the database failed */
 static int is_outdated(const struct cn_row *row, unsigned hash, bool *outdated)
 {
-	*outdated = strcmp(row->event, cn_kind_name(CN_KIND_REGISTER)) != 0
-				&& cn_binding_is_live(row->device, row->about);
+	if(strcmp(row->event, cn_kind_name(CN_KIND_REGISTER)) != 0)
+		*outdated = cn_binding_is_live(row->device, row->about);
+	else
+		*outdated = row->moved
+					&& cn_binding_came_here(
+							row->device, row->about, row->created_us / 1000000);
 	return *outdated ? 0 : cn_outbox_has_newer(row, hash, outdated);
 }
 
@@ -298,7 +309,7 @@ static int drop(const struct cn_row *row, unsigned hash)
 	if(cn_outbox_db_delete(&row->id, 1) < 0)
 		return -1;
 	cn_backoff_forget(row->device, hash);
-	cn_outbox_left(hash);
+	cn_waiting_left(hash);
 	not_before(cn_now_us());
 	return 0;
 }
@@ -318,7 +329,7 @@ static int offer(struct cn_row *row, int64_t now)
 		if(cn_flight_bury(row, "outbox_max_age has passed") < 0)
 			return -1;
 		cn_backoff_forget(row->device, hash);
-		cn_outbox_left(hash);
+		cn_waiting_left(hash);
 		not_before(now);
 		return 0;
 	}
@@ -368,7 +379,7 @@ static void send_task(struct cn_task *task, const struct cn_event *ev)
 	strcpy(row.event_id, ev->id);
 	memcpy(row.device, ev->key.s, ev->key.len);
 	/* what is older comes first */
-	if(cn_outbox_may_wait(ev->hash) || cn_flight_has_device(row.device)
+	if(cn_waiting_may(ev->hash) || cn_flight_has_device(row.device)
 			|| !cn_device_quiet(&ev->key, ev->hash, generation)
 			|| cn_flight_begin(&row, &body, ev->hash, generation, task) < 0)
 		cn_resync_told(task, CN_TOLD_NOT_NOW);

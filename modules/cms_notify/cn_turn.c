@@ -12,6 +12,7 @@
 #include "cn_outbox.h"
 #include "cn_ring.h"
 #include "cn_turn.h"
+#include "cn_waiting.h"
 
 /* A registration waits for its turn for a quarter of its time, and no longer
  * than this. */
@@ -28,7 +29,7 @@ void cn_turn_go(struct cn_job *job)
 {
 	struct cn_note *note;
 
-	if(!cn_outbox_exists() || !cn_outbox_may_wait(cn_job_hash(job))) {
+	if(!cn_outbox_exists() || !cn_waiting_may(cn_job_hash(job))) {
 		give_job(job);
 		return;
 	}
@@ -81,7 +82,7 @@ int cn_turn_heed(struct cn_job *job)
 	bool older = false, kept = false;
 	int err = 0;
 
-	if(cn_outbox_may_wait(cn_job_hash(job)))
+	if(cn_waiting_may(cn_job_hash(job)))
 		err = cn_outbox_has_older(job, &older);
 	if(older)
 		err = keep(job, &kept);

@@ -8,8 +8,10 @@ import pytest
 
 import ledger
 from fleet import Fleet
+from server import QUICK
 from postgres import Postgres
 from sip_ua import Transport
+from test_order import assert_in_order
 from sizes import modes
 from trial import Row, Trial, seconds
 
@@ -158,3 +160,49 @@ def test_two_servers(mode, size, dies, cms, postgres, server, row):
             row(line)
     finally:
         fleet.close()
+
+
+def looks(postgres, name):
+    """Of a server at the others, so far: its heartbeat."""
+    return int(postgres.sql("SELECT attempts FROM cms_outbox"
+                            f" WHERE event_id = 'server:{name}'")[0][0])
+
+
+@pytest.mark.parametrize("dies", [
+    pytest.param(False, marks=[pytest.mark.short, pytest.mark.long],
+                 id="cannot_reach_the_cms"),
+    pytest.param(True, marks=pytest.mark.long, id="dies")])
+def test_device_moves(dies, make_cms, postgres, server):
+    """A device registers at one server, which cannot tell the CMS, and later at
+    another one, which can: the first one's event is not told after that."""
+    cmses = make_cms(), make_cms()
+    a, b = (server(cms, "defer", QUICK, outbox=postgres.url,
+                   settings={"NODE_NAME": name, "SERVER_ID": number},
+                   modules=["db_postgres"])
+            for cms, name, number in zip(cmses, "ab", (1, 2)))
+    cmses[0].stop()
+    here = a.device()
+    assert here.register(call_id="boot-1").status == 200
+    a.wait_outbox(lambda waiting: waiting == 1)
+    if dies:
+        a.kill()
+    else:
+        seen = looks(postgres, "b")
+        deadline = time.monotonic() + 20
+        while looks(postgres, "b") < seen + 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    time.sleep(1.1)  # usrloc counts whole seconds
+    there = b.device(here.user, contact=here.contact)
+    assert there.register(call_id="boot-2").status == 200
+    b.wait_outbox(lambda waiting: waiting == 0)
+    cmses[0].start()
+    if dies:
+        b.wait_log("of a server that has stopped", timeout=60)
+        b.wait_outbox(lambda waiting: waiting == 0)
+    else:
+        a.wait_outbox(lambda waiting: waiting == 0, timeout=90)
+        a.settle()
+    b.settle()
+    assert_in_order(*cmses)
+    assert not postgres.sql("SELECT id FROM cms_outbox WHERE state <> 2")
