@@ -352,6 +352,28 @@ static int release_all(int64_t server)
 			table.s, CN_ROW_WAITING, server, CN_ROW_KEPT);
 }
 
+/* What this server kept when it was killed waits. A disk that has become
+ * read-only is no reason not to start. */
+static int release_kept(void)
+{
+	char sql[200];
+	int64_t n;
+
+	snprintf(sql, sizeof(sql),
+			"SELECT COUNT(*) FROM %s WHERE claimed_by = %" PRId64
+			" AND state = %d",
+			table.s, server_id, CN_ROW_KEPT);
+	if(ask_number(&n, sql) < 0)
+		return -1;
+	if(n > 0 && release_all(server_id) < 0) {
+		LM_ERR("%" PRId64 " events of the outbox are told after another start: "
+			   "it cannot be written\n",
+				n);
+		return connect_db();
+	}
+	return 0;
+}
+
 int cn_outbox_db_init(int64_t *newest_us)
 {
 	char sql[200];
@@ -382,7 +404,7 @@ int cn_outbox_db_init(int64_t *newest_us)
 			"SELECT created FROM %s WHERE state <> %d ORDER BY id DESC LIMIT 1",
 			table.s, CN_ROW_SERVER);
 	if(dbf.use_table(my.con, &table) < 0 || enter_server() < 0
-			|| release_all(server_id) < 0 || ask_number(newest_us, sql) < 0) {
+			|| release_kept() < 0 || ask_number(newest_us, sql) < 0) {
 		LM_ERR("outbox_table %s cannot be written\n", table.s);
 		cn_outbox_db_close();
 		return -1;
