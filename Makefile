@@ -12,7 +12,7 @@ export KAMAILIO_SRC DESTDIR
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run test test-unit test-integration \
-	test-6.0 kamailio-6.0 test-faults storm soak bench bench-refresh \
+	test-faults-short test-6.0 kamailio-6.0 test-faults storm soak bench bench-refresh \
 	bench-scaling lint format docs clean
 
 all: module
@@ -23,12 +23,13 @@ help:
 	@echo "make install           install module and configuration; DESTDIR="
 	@echo "make run               the whole registration flow, live;"
 	@echo "                       CMS_URL= SIP_PORT= DATA_DIR="
-	@echo "make test              unit and integration tests;"
+	@echo "make test              unit, integration and short fault tests;"
 	@echo "                       TEST_KAMAILIO=6.0.1 adds those on Kamailio 6.0.1"
 	@echo "make test-unit         unit tests alone"
 	@echo "make test-integration  integration tests on the installed Kamailio;"
 	@echo "                       PYTEST_ARGS='-k word'"
 	@echo "make test-6.0          integration tests on Kamailio 6.0.1, built here"
+	@echo "make test-faults-short the fault tests in their short form"
 	@echo "make test-faults       the CMS, the network, the database and Kamailio"
 	@echo "                       fail under load; writes the table of them"
 	@echo "make storm             100,000 devices register within a minute"
@@ -53,7 +54,7 @@ run: module
 	@scripts/deps kamailio run
 	@scripts/run
 
-test: test-unit test-integration \
+test: test-unit test-integration test-faults-short \
 	$(if $(filter 6.0 6.0.1,$(TEST_KAMAILIO)),test-6.0)
 
 test-unit:
@@ -76,6 +77,11 @@ test-6.0: kamailio-6.0
 	@scripts/deps kamailio run test
 	env $$(scripts/kamailio-env 6.0.1) \
 		$(PYTHON) -m pytest tests/integration -m "contract and not soak" $(PYTEST_ARGS)
+
+test-faults-short: module
+	@scripts/deps kamailio run test faults
+	env $$(scripts/kamailio-env installed) \
+		$(PYTHON) -m pytest tests/faults -m short $(PYTEST_ARGS)
 
 test-faults: module
 	@scripts/deps kamailio run test faults
