@@ -51,7 +51,7 @@ class Server(harness.Kamailio):
         self._outbox = outbox
         self._modules = modules
         self._settings = settings or {}
-        super().__init__(cms, settings={}, options=["-m", "256", *options])
+        super().__init__(cms, settings={}, options=["-m", "256", "-x", "tlsf", *options])
         if wrap:
             self.env = {**self.env, "KAMAILIO": self._wrapper(wrap)}
 

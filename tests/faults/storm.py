@@ -340,7 +340,7 @@ def storm(options):
         "CMS_MAX_CONNECTIONS": options.connections, "CHILDREN": None,
         "TCP_CHILDREN": None, "USRLOC_SYNC": None, "MIN_EXPIRES": None,
         "NAT_PING_INTERVAL": None, **dict(options.set)},
-        options=["-m", str(options.memory)])
+        options=["-m", str(options.memory), "-x", "tlsf"])
     pinger = Process(ping, server.address)
     watcher = Process(watch, server)
     add_subscribers(server.database, options.devices)
