@@ -441,13 +441,13 @@ static void who_is_asked_about_is_not_freed(void **state)
 static void a_turn_is_changed_by_who_knows_it(void **state)
 {
 	static const enum cn_turn turns[] = {
-			CN_TURN_COME, CN_TURN_HELD, CN_TURN_ASKED};
+			CN_TURN_COME, CN_TURN_HELD, CN_TURN_ASKED, CN_TURN_OVER};
 	struct cn_job *job = enter(0);
 	int is, from, to;
 
-	for(is = 0; is < 3; is++) {
-		for(from = 0; from < 3; from++) {
-			for(to = 0; to < 3; to++) {
+	for(is = 0; is < 4; is++) {
+		for(from = 0; from < 4; from++) {
+			for(to = 0; to < 4; to++) {
 				*cn_job_turn(job) = turns[is];
 				assert_int_equal(
 						cn_device_turn(job, turns[from], turns[to]),
