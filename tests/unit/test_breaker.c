@@ -183,8 +183,7 @@ static void each_endpoint_has_its_own(void **state)
 	open_it();
 	assert_int_equal(cn_breaker_state(1), CN_BREAKER_CLOSED);
 	assert_true(cn_breaker_pass(1, T0));
-	assert_int_equal(
-			cn_breaker_report(1, CN_CAUSE_none, T0), CN_BREAKER_SAME);
+	assert_int_equal(cn_breaker_report(1, CN_CAUSE_none, T0), CN_BREAKER_SAME);
 	assert_int_equal(cn_breaker_state(0), CN_BREAKER_OPEN);
 	assert_int_equal(cn_breaker_report(1, CN_CAUSE_tls, T0), CN_BREAKER_SAME);
 	assert_int_equal(cn_breaker_cause(1), CN_CAUSE_tls);

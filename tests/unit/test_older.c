@@ -449,8 +449,7 @@ static void a_turn_is_changed_by_who_knows_it(void **state)
 		for(from = 0; from < 4; from++) {
 			for(to = 0; to < 4; to++) {
 				*cn_job_turn(job) = turns[is];
-				assert_int_equal(
-						cn_device_turn(job, turns[from], turns[to]),
+				assert_int_equal(cn_device_turn(job, turns[from], turns[to]),
 						is == from);
 				assert_int_equal(
 						*cn_job_turn(job), turns[is == from ? to : is]);
