@@ -178,6 +178,32 @@ static void a_late_success_closes_it(void **state)
 	assert_int_equal(cn_breaker_state(0), CN_BREAKER_CLOSED);
 }
 
+/* Out of memory: our own fault. */
+static void what_was_not_sent_is_no_failure(void **state)
+{
+	int i;
+
+	for(i = 0; i < 3 * FAILURES; i++)
+		assert_int_equal(
+				cn_breaker_report(0, CN_CAUSE_memory, T0), CN_BREAKER_SAME);
+	assert_int_equal(cn_breaker_state(0), CN_BREAKER_CLOSED);
+	fails(T0, CN_BREAKER_SAME);
+	fails(T0, CN_BREAKER_SAME);
+	cn_breaker_report(0, CN_CAUSE_memory, T0);
+	/* nor does it interrupt a row of them */
+	fails(T0, CN_BREAKER_WENT);
+	cn_breaker_report(0, CN_CAUSE_memory, T0 + 1);
+	assert_passes(T0 + COOLDOWN_US, true);
+	/* who was to find out has not: another one is to, after a while */
+	assert_int_equal(cn_breaker_report(0, CN_CAUSE_memory, T0 + COOLDOWN_US),
+			CN_BREAKER_SAME);
+	assert_int_equal(cn_breaker_state(0), CN_BREAKER_OPEN);
+	assert_int_equal(cn_breaker_cause(0), CN_CAUSE_timeout);
+	assert_passes(T0 + 2 * COOLDOWN_US - 1, false);
+	assert_passes(T0 + 2 * COOLDOWN_US, true);
+	works(T0 + 2 * COOLDOWN_US, CN_BREAKER_BACK);
+}
+
 static void each_endpoint_has_its_own(void **state)
 {
 	open_it();
@@ -321,6 +347,7 @@ int main(void)
 			TEST(who_never_comes_back_does_not_block_it),
 			TEST(late_failures_do_not_keep_it_open),
 			TEST(a_late_success_closes_it),
+			TEST(what_was_not_sent_is_no_failure),
 			TEST(each_endpoint_has_its_own),
 			TEST(it_tells_why_it_opened),
 			TEST(times_far_apart_are_no_trouble),
