@@ -168,6 +168,21 @@ static void an_answer_to_somebody_else_ends_the_pause(void **state)
 	assert_true(fails(0));
 }
 
+/* Where what asked for the pause was no news, too. */
+static void no_pause_outlasts_an_answer(void **state)
+{
+	int64_t began = now;
+
+	fails(0);
+	cn_pace_succeeded();
+	assert_false(cn_pace_failed(began, 3600, now + 5, NO_DICE));
+	assert_int_equal(cn_pace_due_us(), now + 5 + 3600000000ll);
+	cn_pace_answered(now + 5);
+	assert_int_equal(cn_pace_due_us(), now + 5 + 3600000000ll);
+	cn_pace_answered(now + 6);
+	assert_pause_ms(0);
+}
+
 static void without_a_failure_an_answer_changes_nothing(void **state)
 {
 	cn_pace_init(8);
@@ -290,6 +305,7 @@ int main(void)
 			PACE(what_left_before_the_last_failure_is_no_news),
 			PACE(the_cms_says_when),
 			PACE(an_answer_to_somebody_else_ends_the_pause),
+			PACE(no_pause_outlasts_an_answer),
 			PACE(without_a_failure_an_answer_changes_nothing),
 			BACKOFF(a_device_that_fails_is_held_back_longer_and_longer),
 			BACKOFF(the_dice_hold_it_back_for_less),
