@@ -3,6 +3,7 @@
  */
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "stubs.h"
 
@@ -266,24 +267,39 @@ static void without_memory_it_does_not_start(void **state)
 /* -------- many at once -------- */
 
 #define RACERS 4
-#define ROUNDS 2000
+#define ROUNDS 5000
 
 static struct
 {
-	pthread_barrier_t barrier;
+	int met;
 	int passed, went, back;
 } race;
 
-static void add(int *p, bool one)
+static int add(int *p, bool one)
 {
-	if(one)
-		__atomic_add_fetch(p, 1, __ATOMIC_SEQ_CST);
+	return __atomic_add_fetch(p, one, __ATOMIC_SEQ_CST);
 }
 
-/* @return is this the one that looks at what the round was? */
+/* All go on at once: awake, or they would come one after the other.
+ * @return is this the last that has come? */
 static bool meet(void)
 {
-	return pthread_barrier_wait(&race.barrier) == PTHREAD_BARRIER_SERIAL_THREAD;
+	int n = add(&race.met, true), all = (n + RACERS - 1) / RACERS * RACERS;
+	int i;
+
+	for(i = 0; __atomic_load_n(&race.met, __ATOMIC_SEQ_CST) < all; i++) {
+		if(i % 1000 == 999)
+			sched_yield();
+	}
+	return n == all;
+}
+
+/* What a round is to have come to. */
+static void meet_and_check(const int *p, int wanted)
+{
+	meet();
+	check(__atomic_load_n(p, __ATOMIC_SEQ_CST) == wanted);
+	meet();
 }
 
 /* In each round it opens, cools down, lets one pass and closes; or, each other
@@ -294,12 +310,10 @@ static void *go_round(void *unused)
 	int i, j;
 
 	for(i = 0; i < ROUNDS; i++) {
-		meet();
 		for(j = 0; j < FAILURES; j++)
 			add(&race.went, cn_breaker_report(0, CN_CAUSE_connect, now)
 									== CN_BREAKER_WENT);
-		if(meet())
-			check(race.went == i + 1);
+		meet_and_check(&race.went, i + 1);
 		now += COOLDOWN_US;
 		add(&race.passed, cn_breaker_pass(0, now));
 		meet();
@@ -307,30 +321,63 @@ static void *go_round(void *unused)
 			now += TIMEOUT_US + 1;
 			add(&race.passed, cn_breaker_pass(0, now));
 		}
-		if(meet())
-			check(race.passed == i + 1 + (i + 1) / 2);
+		meet_and_check(&race.passed, i + 1 + (i + 1) / 2);
 		add(&race.back,
 				cn_breaker_report(0, CN_CAUSE_none, now) == CN_BREAKER_BACK);
-		if(meet())
-			check(race.back == i + 1);
+		meet_and_check(&race.back, i + 1);
 		now++;
 	}
 	return NULL;
 }
 
-static void an_edge_is_told_to_one_and_one_finds_out(void **state)
+/* Whoever passes while it closes leaves it closed: nobody is to find out. */
+static void *pass_while_it_closes(void *unused)
+{
+	int64_t now = T0;
+	int i, j;
+
+	for(i = 0; i < ROUNDS; i++) {
+		if(meet()) {
+			for(j = 0; j < FAILURES; j++)
+				cn_breaker_report(0, CN_CAUSE_connect, now);
+			check(cn_breaker_state(0) == CN_BREAKER_OPEN);
+		}
+		now += COOLDOWN_US;
+		if(meet()) {
+			cn_breaker_report(0, CN_CAUSE_none, now);
+		} else {
+			for(j = 0; j < 5; j++)
+				add(&race.passed, cn_breaker_pass(0, now));
+		}
+		meet();
+		check(cn_breaker_state(0) == CN_BREAKER_CLOSED);
+		check(cn_breaker_pass(0, now));
+	}
+	return NULL;
+}
+
+static void run_race(void *(*racer)(void *unused))
 {
 	pthread_t threads[RACERS];
 	int i;
 
 	memset(&race, 0, sizeof(race));
-	pthread_barrier_init(&race.barrier, NULL, RACERS);
 	for(i = 0; i < RACERS; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, go_round, NULL), 0);
+		assert_int_equal(pthread_create(&threads[i], NULL, racer, NULL), 0);
 	for(i = 0; i < RACERS; i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
+}
+
+static void an_edge_is_told_to_one_and_one_finds_out(void **state)
+{
+	run_race(go_round);
 	assert_int_equal(race.back, ROUNDS);
-	pthread_barrier_destroy(&race.barrier);
+}
+
+static void what_has_closed_stays_closed(void **state)
+{
+	run_race(pass_while_it_closes);
+	assert_true(race.passed > 0);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, end)
@@ -354,6 +401,7 @@ int main(void)
 			TEST(states_have_names),
 			TEST(without_memory_it_does_not_start),
 			TEST(an_edge_is_told_to_one_and_one_finds_out),
+			TEST(what_has_closed_stays_closed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
