@@ -92,6 +92,13 @@ bool cn_breaker_would_pass(int endpoint, int64_t now_us)
 	return pass;
 }
 
+/* Our own fault says nothing of the endpoint; who was to find out has not. */
+static void not_sent(struct breaker *b)
+{
+	if(b->state == CN_BREAKER_HALF)
+		b->state = CN_BREAKER_OPEN;
+}
+
 static enum cn_breaker_edge failed(
 		struct breaker *b, enum cn_cause cause, int64_t now_us)
 {
@@ -120,7 +127,9 @@ enum cn_breaker_edge cn_breaker_report(
 	enum cn_breaker_edge edge = CN_BREAKER_SAME;
 
 	lock_get(&b->lock);
-	if(cause != CN_CAUSE_none) {
+	if(cause == CN_CAUSE_memory) {
+		not_sent(b);
+	} else if(cause != CN_CAUSE_none) {
 		edge = failed(b, cause, now_us);
 	} else {
 		if(b->state != CN_BREAKER_CLOSED)

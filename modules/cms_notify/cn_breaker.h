@@ -43,7 +43,7 @@ bool cn_breaker_would_pass(int endpoint, int64_t now_us);
 /**
  * How a POST went.
  *
- * @param cause none: the endpoint works
+ * @param cause none: the endpoint works; memory: nothing is known of it
  * @return BACK or WENT to one caller each
  */
 enum cn_breaker_edge cn_breaker_report(

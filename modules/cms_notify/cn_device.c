@@ -230,7 +230,7 @@ struct cn_waiter *cn_device_next_waiter(struct cn_job *job)
 		slot->generation++;
 		/* over before its turn came: nobody else is going to take it */
 		unsent = *cn_job_turn(job) != CN_TURN_COME;
-		*cn_job_turn(job) = CN_TURN_COME;
+		*cn_job_turn(job) = CN_TURN_OVER;
 	}
 	lock_release(&slot->lock);
 	if(unsent)
@@ -313,6 +313,21 @@ bool cn_device_turn(struct cn_job *job, enum cn_turn from, enum cn_turn to)
 		*cn_job_turn(job) = to;
 	lock_release(&slot->lock);
 	return is_from;
+}
+
+bool cn_device_come(struct cn_job *job, bool kept)
+{
+	struct slot *slot = slot_of(cn_job_hash(job));
+	bool asked;
+
+	lock_get(&slot->lock);
+	asked = *cn_job_turn(job) == CN_TURN_ASKED;
+	if(asked) {
+		*cn_job_turn(job) = CN_TURN_COME;
+		cn_job_set_kept(job, kept);
+	}
+	lock_release(&slot->lock);
+	return asked;
 }
 
 void cn_device_overdue(int64_t now_us, void (*due)(struct cn_job *job))

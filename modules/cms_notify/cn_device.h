@@ -92,6 +92,11 @@ struct cn_job *cn_device_freed(const struct cn_job *job) CN_MUST;
 /* Change the turn of a job. @return false: it is another one than `from` */
 bool cn_device_turn(struct cn_job *job, enum cn_turn from, enum cn_turn to);
 
+/* The turn of a job that was asked about has come. Before it leaves the index,
+ * so that who has answered it knows whether it was kept.
+ * @return false: it has been let go already */
+bool cn_device_come(struct cn_job *job, bool kept) CN_MUST;
+
 /* Call give() for each job that is held or asked about and was parked before
  * that moment: its turn has come. Under the slot's lock: give() may decide and
  * push, no more. */

@@ -124,14 +124,12 @@ static void give_back(struct cn_job *job)
 				cn_job_id(job)->s);
 }
 
-/* A CMS that has the event in its hands (409) works; being out of memory is our
- * own fault. The log shows the edge, not each request. */
+/* A CMS that has the event in its hands (409) works. The log shows the edge, not
+ * each request. */
 static void report(int endpoint, const struct cn_http_result *result)
 {
 	enum cn_cause cause = result->cause;
 
-	if(cause == CN_CAUSE_memory)
-		return;
 	if(!cn_policy_moves_on(cause, result->status))
 		cause = CN_CAUSE_none;
 	switch(cn_breaker_report(endpoint, cause, cn_now_us())) {

@@ -54,8 +54,9 @@ enum cn_deferral
 enum cn_turn
 {
 	CN_TURN_COME,
-	CN_TURN_HELD, /* something older is on its way */
-	CN_TURN_ASKED /* the outbox process is to look whether something waits */
+	CN_TURN_HELD,  /* something older is on its way */
+	CN_TURN_ASKED, /* the outbox process is to look whether something waits */
+	CN_TURN_OVER   /* it has left the index */
 };
 
 /* Process: main, before any fork. */
@@ -137,8 +138,8 @@ const struct cn_outcome *cn_job_outcome(const struct cn_job *job);
 enum cn_deferral cn_job_deferral(const struct cn_job *job);
 void cn_job_set_deferral(struct cn_job *job, enum cn_deferral deferral);
 
-/* Is it in the outbox, but not to be delivered from there? Process: outbox
- * before the job is sent, verdict after that. */
+/* Is it in the outbox, but not to be delivered from there? Set by cn_device,
+ * read by the verdict process. */
 bool cn_job_is_kept(const struct cn_job *job);
 void cn_job_set_kept(struct cn_job *job, bool kept);
 

@@ -207,6 +207,7 @@ struct cn_note *cn_outbox_question(struct cn_job *job)
 			new_note(CN_NOTE_TURN, cn_job_hash(job), cn_job_device(job));
 
 	if(note) {
+		copy(note->id, cn_job_id(job), sizeof(note->id));
 		cn_job_hold(job);
 		note->job = job;
 	}

@@ -70,7 +70,7 @@ struct cn_note
 	int64_t at_us; /* what is older is outdated */
 	char id[CN_ID_LEN + 1];
 	char about[CN_ABOUT_MAX + 1];
-	bool kept;				/* ACCEPTED */
+	bool kept;				/* to be taken back */
 	struct cn_event *event; /* LEFT */
 	struct cn_job *job;		/* TURN; held by the note */
 	char device[];			/* with a zero at its end */

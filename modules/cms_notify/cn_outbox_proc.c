@@ -189,9 +189,10 @@ static int heed(struct cn_note *note)
 			return unkeep(note);
 		case CN_NOTE_TURN:
 			/* once: it does not wait for a database that fails */
-			if(cn_turn_heed(note->job) < 0)
+			if(cn_turn_heed(note->job, &note->kept) < 0)
 				db_failed();
-			break;
+			note->type = CN_NOTE_UNDONE;
+			return unkeep(note);
 		case CN_NOTE_LEFT:
 			return take_left(note);
 		case CN_NOTE_LOOK:

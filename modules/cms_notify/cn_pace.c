@@ -16,6 +16,7 @@ static struct
 	int failures; /* in a row */
 	int64_t due_us;
 	int64_t failed_us; /* the last one */
+	int64_t asked_us;  /* the CMS, for a pause */
 } pace = {.most = 1, .window = 1};
 
 void cn_pace_init(int most)
@@ -47,7 +48,7 @@ void cn_pace_succeeded(void)
 
 void cn_pace_answered(int64_t at_us)
 {
-	if(pace.failures == 0 || at_us <= pace.failed_us)
+	if(at_us <= pace.failed_us || at_us <= pace.asked_us)
 		return;
 	pace.failures = 0;
 	pace.due_us = 0;
@@ -62,8 +63,10 @@ static void not_before(int64_t us)
 bool cn_pace_failed(
 		int64_t began_us, unsigned retry_after_s, int64_t now_us, unsigned dice)
 {
-	if(retry_after_s > 0)
+	if(retry_after_s > 0) {
 		not_before(now_us + (int64_t)retry_after_s * 1000000);
+		pace.asked_us = now_us;
+	}
 	if(began_us < pace.failed_us)
 		return false;
 	pace.failed_us = now_us;

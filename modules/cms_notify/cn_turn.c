@@ -77,7 +77,7 @@ static int keep(struct cn_job *job, bool *kept)
 	return err;
 }
 
-int cn_turn_heed(struct cn_job *job)
+int cn_turn_heed(struct cn_job *job, bool *in_vain)
 {
 	bool older = false, kept = false;
 	int err = 0;
@@ -86,11 +86,10 @@ int cn_turn_heed(struct cn_job *job)
 		err = cn_outbox_has_older(job, &older);
 	if(older)
 		err = keep(job, &kept);
-	if(cn_device_turn(job, CN_TURN_ASKED, CN_TURN_COME)) {
-		cn_job_set_kept(job, kept);
+	*in_vain = kept;
+	if(cn_device_come(job, kept)) {
+		*in_vain = false;
 		give_job(job);
-	} else if(kept) {
-		err = cn_outbox_unkeep(cn_job_id(job), cn_job_hash(job));
 	}
 	return err;
 }

@@ -33,8 +33,10 @@ void cn_turn_left(const struct cn_job *job);
 
 /* The answer to what cn_turn_go() asked. Process: outbox.
  *
+ * @param in_vain its event has been kept, and nobody else knows: it was let go
+ *                meanwhile. The caller takes it back, cn_outbox_unkeep()
  * @return 0, or -1: the database has failed; the job goes on all the same */
-int cn_turn_heed(struct cn_job *job) CN_MUST;
+int cn_turn_heed(struct cn_job *job, bool *in_vain) CN_MUST;
 
 /* Let go of those that have waited too long. Process: timer. */
 void cn_turn_watch(int64_t now_us);

@@ -83,10 +83,13 @@ void cn_waiting_found(unsigned hash)
 
 void cn_waiting_left(unsigned hash)
 {
+	int n;
+
 	/* not below zero: rows that were there before this server are found one
 	 * after the other, and may leave before */
-	if(atomic_get(slot(hash)) > 0)
-		atomic_dec(slot(hash));
+	do {
+		n = atomic_get(slot(hash));
+	} while(n > 0 && atomic_cmpxchg(slot(hash), n, n - 1) != n);
 	cn_stats_gauge(CN_GAUGE_outbox, -1);
 }
 

@@ -52,7 +52,7 @@ static struct
 	int fail_in;
 	bool failed;
 	bool shared;
-	int shm_blocks;
+	int shm_blocks; /* counted by threads */
 	int pkg_blocks;
 } memory;
 
@@ -147,7 +147,7 @@ static void *take(enum pool pool, size_t size)
 	b->size = size;
 	if(pool != POOL_SHM_SHARED)
 		memset(b + 1, 0xa5, size); /* not zero, as in Kamailio */
-	++*blocks_of(pool);
+	__atomic_add_fetch(blocks_of(pool), 1, __ATOMIC_SEQ_CST);
 	return b + 1;
 }
 
@@ -164,7 +164,7 @@ static void give_back(bool shm, void *p)
 				shm ? "shm" : "pkg");
 		abort();
 	}
-	--*blocks_of(b->pool);
+	__atomic_sub_fetch(blocks_of(b->pool), 1, __ATOMIC_SEQ_CST);
 	if(b->pool == POOL_SHM_SHARED) {
 		munmap(b, sizeof(*b) + b->size);
 	} else {

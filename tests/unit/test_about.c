@@ -2,16 +2,13 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Which contacts an event is about; copies of events; when the outbox tries
- * again. */
+/* Which contacts an event is about; copies of events. */
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "cn_about.h"
-#include "cn_backoff.h"
 #include "cn_conf.h"
-#include "cn_pace.h"
 
 #include "events.h"
 #include "stubs.h"
@@ -141,57 +138,6 @@ static void a_copy_needs_nothing_of_the_original(void **state)
 	free(place);
 }
 
-static void a_device_that_fails_is_held_back_longer_and_longer(void **state)
-{
-	int64_t first, second;
-
-	(void)state;
-	assert_int_equal(cn_backoff_due_us("a@h", 1), 0);
-	cn_backoff_hold("a@h", 1, 0, 0);
-	first = cn_backoff_due_us("a@h", 1);
-	cn_backoff_hold("a@h", 1, 0, 0);
-	second = cn_backoff_due_us("a@h", 1);
-	assert_true(first > 0 && second > first);
-	assert_int_equal(cn_backoff_due_us("b@h", 1), 0);
-	cn_backoff_forget("a@h", 1);
-	assert_int_equal(cn_backoff_due_us("a@h", 1), 0);
-	cn_backoff_hold("b@h", 1, 0, 0);
-	cn_backoff_forget_all();
-	assert_int_equal(cn_backoff_due_us("b@h", 1), 0);
-}
-
-static void failures_in_a_row_are_the_cms_and_one_is_the_event(void **state)
-{
-	int64_t now = 1000;
-
-	(void)state;
-	cn_pace_init(8);
-	cn_pace_succeeded();
-	cn_pace_succeeded();
-	cn_pace_succeeded();
-	assert_int_equal(cn_pace_window(), 8);
-	assert_true(cn_pace_failed(now, 0, now, 0));
-	assert_int_equal(cn_pace_window(), 1);
-	assert_int_equal(cn_pace_due_us(), 0);
-	/* was under way when the first one failed: no news */
-	assert_false(cn_pace_failed(now - 1, 0, now + 1, 0));
-	assert_true(cn_pace_failed(now + 2, 0, now + 2, 0));
-	assert_false(cn_pace_is_probing());
-	assert_false(cn_pace_failed(now + 3, 0, now + 3, 0));
-	assert_true(cn_pace_is_probing());
-	assert_true(cn_pace_due_us() > now);
-	/* an answer from before the failure says nothing */
-	cn_pace_answered(now);
-	assert_true(cn_pace_is_probing());
-	cn_pace_answered(now + 4);
-	assert_false(cn_pace_is_probing());
-	assert_int_equal(cn_pace_due_us(), 0);
-	assert_true(cn_pace_failed(now + 5, 7, now + 5, 0));
-	assert_int_equal(cn_pace_due_us(), now + 5 + 7000000);
-	cn_pace_succeeded();
-	assert_int_equal(cn_pace_due_us(), 0);
-}
-
 static void backing_off_doubles_up_to_the_cap(void **state)
 {
 	unsigned dice;
@@ -221,10 +167,6 @@ int main(void)
 			cmocka_unit_test(the_identity_decides_what_is_the_same),
 			cmocka_unit_test(too_many_contacts_are_one_digest),
 			cmocka_unit_test(a_copy_needs_nothing_of_the_original),
-			cmocka_unit_test(
-					a_device_that_fails_is_held_back_longer_and_longer),
-			cmocka_unit_test(
-					failures_in_a_row_are_the_cms_and_one_is_the_event),
 			cmocka_unit_test(backing_off_doubles_up_to_the_cap)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
