@@ -18,6 +18,7 @@
 #include "cn_binding.h"
 #include "cn_conf.h"
 #include "cn_detect.h"
+#include "cn_leaving.h"
 #include "cn_outbox.h"
 
 /* Stored by registrar for a request without the header. */
@@ -25,7 +26,9 @@
 #define CN_AOR_MAX 512
 
 static usrloc_api_t usrloc;
-static const int *handle_lost_tcp; /* usrloc's parameter */
+/* usrloc's parameters */
+static const int *handle_lost_tcp;
+static const int *db_load;
 
 /* -------- a binding as an event -------- */
 
@@ -120,7 +123,21 @@ static bool was_deleted(const ucontact_t *b)
 		   && !(*handle_lost_tcp && b->tcpconn_id > 0);
 }
 
-/* Under usrloc's lock: copies and returns. */
+/* usrloc purges once more while the server stops. What has run out by then and
+ * has a row in usrloc's table may stay there: it is loaded, purged and told when
+ * the server runs again. */
+static bool is_left_for_the_start(ucontact_t *b)
+{
+	if(usrloc.db_mode != WRITE_THROUGH && usrloc.db_mode != WRITE_BACK)
+		return false;
+	if(*db_load == 0 || b->state == CS_NEW || b->expires == UL_EXPIRED_TIME)
+		return false;
+	b->state = CS_NEW; /* as usrloc calls one without a row to be deleted */
+	return true;
+}
+
+/* Under usrloc's lock: copies and returns. While the server stops, in the main
+ * process, there is no lock and nobody else. */
 static void on_leaving(ucontact_t *binding, int type, void *unused)
 {
 	struct view view;
@@ -130,21 +147,38 @@ static void on_leaving(ucontact_t *binding, int type, void *unused)
 		return;
 	if(type == UL_CONTACT_EXPIRE && was_deleted(binding))
 		return;
+	if(destroy_modules_phase() && is_left_for_the_start(binding))
+		return;
 	read_binding(&view, binding,
 			type == UL_CONTACT_DELETE ? CN_KIND_UNREGISTER : CN_KIND_EXPIRE);
 	cn_event_stamp(&view.ev);
-	cn_outbox_leave(&view.ev);
+	if(destroy_modules_phase())
+		cn_leaving_store(&view.ev);
+	else
+		cn_outbox_leave(&view.ev);
+}
+
+static const int *usrloc_parameter(char *name)
+{
+	struct sr_module *mod = find_module_by_name("usrloc");
+	modparam_t type;
+	const int *value = find_param_export(mod, name, PARAM_INT, &type);
+
+	if(value == NULL)
+		LM_ERR("usrloc has no parameter %s\n", name);
+	return value;
 }
 
 static int listen_to_usrloc(int types)
 {
-	struct sr_module *mod = find_module_by_name("usrloc");
-	modparam_t type;
-
-	handle_lost_tcp =
-			find_param_export(mod, "handle_lost_tcp", PARAM_INT, &type);
-	if(handle_lost_tcp == NULL) {
-		LM_ERR("usrloc has no parameter handle_lost_tcp\n");
+	handle_lost_tcp = usrloc_parameter("handle_lost_tcp");
+	db_load = usrloc_parameter("db_load");
+	if(handle_lost_tcp == NULL || db_load == NULL)
+		return -1;
+	if((types & UL_CONTACT_EXPIRE) && usrloc.db_mode == DB_ONLY
+			&& usrloc.use_domain) {
+		LM_ERR("events: with usrloc's db_mode 3 and use_domain there is no "
+			   "expire, as usrloc does not say in whose domain\n");
 		return -1;
 	}
 	if(server_id == 0 && find_module_by_name("dmq_usrloc")) {

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tempfile
@@ -320,7 +321,7 @@ LEAVING = ("events", "register,unregister,expire")
 def events(cms, ua=None):
     """What the CMS has accepted, in the order in which it came."""
     return [r.json["event"] for r in cms.requests if r.outcome == 200
-            and (ua is None or r.json["aor"] == ua.aor)]
+            and (ua is None or r.json["username"] == ua.user)]
 
 
 def wait_event(cms, event, timeout=10):
@@ -427,6 +428,137 @@ def test_leaving_survives_a_kill(cms, kamailio):
     cms.start()
     server.start()
     assert wait_event(cms, "unregister").json["aor"] == ua.aor
+
+
+def kept_by_usrloc(server):
+    """The rows of its table."""
+    with contextlib.closing(
+            sqlite3.connect(server.database, timeout=10)) as db:
+        return db.execute("SELECT username, (expires - 2440587.5) * 86400"
+                          " FROM location").fetchall()
+
+
+def written(server, ua):
+    return ua.user in [user for user, _expires in kept_by_usrloc(server)]
+
+
+def run_out(server):
+    """Wait until all that is in usrloc's table has run out."""
+    last = max(expires for _user, expires in kept_by_usrloc(server))
+    until(lambda: time.time() > last + 1, 10)
+
+
+def with_usrloc(mode, interval):
+    return deferring(LEAVING, more=[
+        ("usrloc", "db_mode", mode), ("usrloc", "timer_interval", interval),
+        # in db_mode 3 usrloc does not say whose domain's binding has expired
+        ("usrloc", "use_domain", int(mode != 3))])
+
+
+def told_once(cms, server, ua):
+    """The CMS learns that the device has gone, and learns it once."""
+    cms.wait_until(lambda: "expire" in events(cms, ua), 10)
+    server.restart()
+    server.restart()
+    drained(server)
+    assert events(cms, ua) == ["register", "expire"]
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("mode", [1, 3])
+def test_expired_but_not_purged(cms, kamailio, mode, end):
+    """A binding that runs out after usrloc has looked last, before Kamailio
+    ends, is told."""
+    server = kamailio(cms, config=with_usrloc(mode, 600))
+    ua = server.device()
+    assert ua.register(expires=1).status == 200
+    run_out(server)
+    getattr(server, end)()
+    server.configure(config=with_usrloc(mode, 1))
+    server.start()
+    told_once(cms, server, ua)
+
+
+def test_expired_but_not_purged_write_back(cms, kamailio):
+    """The same where usrloc writes now and then: a binding that it has written
+    before, and one that it never wrote."""
+    server = kamailio(cms, config=with_usrloc(2, 4))
+    first, old, new = (server.device() for _ in range(3))
+    assert first.register().status == 200
+    until(lambda: written(server, first), 10)
+    assert old.register(expires=5).status == 200
+    until(lambda: written(server, old), 10)
+    assert new.register(expires=1).status == 200
+    until(lambda: not server.contacts(old) and not server.contacts(new))
+    server.stop()
+    server.configure(config=with_usrloc(2, 1))
+    server.start()
+    cms.wait_until(lambda: "expire" in events(cms, new), 10)
+    told_once(cms, server, old)
+    assert events(cms, new) == ["register", "expire"]
+    assert events(cms, first) == ["register"] and written(server, first)
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("mode", [1, 2, 3])
+def test_expired_while_down(cms, kamailio, mode, end):
+    """A binding that runs out while Kamailio is down is told when it runs
+    again."""
+    server = kamailio(cms, config=with_usrloc(mode, 1))
+    ua = server.device()
+    assert ua.register(expires=4).status == 200
+    until(lambda: written(server, ua), 3)
+    getattr(server, end)()
+    assert events(cms) == ["register"]
+    run_out(server)
+    server.start()
+    told_once(cms, server, ua)
+
+
+def test_expired_with_the_database_locked(cms, kamailio):
+    """A table that cannot be written holds the end of the server up for a
+    moment only."""
+    server = kamailio(cms, config=with_usrloc(3, 600))
+    server.allow_errors("locked", "commit failed", "db_", "is not told")
+    uas = [server.device() for _ in range(5)]
+    for ua in uas:
+        assert ua.register(expires=1).status == 200
+    run_out(server)
+    with contextlib.closing(sqlite3.connect(table(server))) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 3
+        db.rollback()
+    assert server.log("is not told that .* has left")
+
+
+def test_left_when_the_outbox_process_dies(cms, kamailio):
+    """Who has left is stored by the main process, when the outbox process has
+    died before it could."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    server.allow_errors("handle_sigs")
+    ua = server.device()
+    assert ua.register().status == 200
+    server.settle()
+    process, = server.pids("cms_notify outbox")
+    os.kill(process, signal.SIGSTOP)
+    assert ua.unregister().status == 200
+    os.kill(process, signal.SIGKILL)
+    server.wait_exit()
+    assert [r["event"] for r in rows(server)] == ["unregister"]
+    server.start()
+    assert wait_event(cms, "unregister").json["aor"] == ua.aor
+    drained(server)
+    assert events(cms) == ["register", "unregister"]
+
+
+def test_expire_without_its_domain():
+    """Where usrloc does not say who it is that has expired, an operator who
+    wants to know is told at the start."""
+    lines = harness.fails_to_start(
+        config=deferring(LEAVING, more=[("usrloc", "db_mode", 3)]))
+    assert any("does not say in whose domain" in line for line in lines)
 
 
 def test_own_template(cms, kamailio):
