@@ -3,11 +3,13 @@
 import contextlib
 import functools
 import os
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import tempfile
+import threading
 import time
 
 import pytest
@@ -819,3 +821,292 @@ def test_read_only(cms, kamailio):
     cms.start()
     until(lambda: server.device().register().status == 200)
     assert server.status()["outbox"] == 0
+
+
+# -- what the CMS may answer to a delivery -------------------------------------
+
+@pytest.mark.parametrize("answer", [
+    {"status": 408}, {"status": 409}, {"status": 425}, {"status": 429},
+    {"status": 302, "headers": [("Location", "/elsewhere")]},
+    {"status": 500}, {"close": "request"}, {"close": "answer"}], ids=str)
+def test_delivered_in_the_end(cms, kamailio, answer):
+    """What the CMS cannot take now is tried again by the same id, and is no
+    dead letter."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    event = defer(server, server.device())
+    rule = cms.rule(**answer)
+    cms.start()
+    cms.wait(2)
+    row, = rows(server)
+    assert (row["event_id"], row["state"]) == (event, 0)
+    cms.remove_rule(rule)
+    drained(server)
+    assert {r.get("Idempotency-Key") for r in cms.requests} == {f'"{event}"'}
+    assert [r.outcome for r in cms.requests].count(200) == 1
+    assert not rows(server) and server.stats()["dead"] == 0
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 410, 422])
+def test_refused_for_good(cms, kamailio, status):
+    """Any other 4xx makes a dead letter, which is not sent again."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    event = defer(server, server.device())
+    cms.rule(status=status)
+    cms.start()
+    drained(server)
+    dead, = rows(server)
+    assert (dead["event_id"], dead["state"], dead["status"]) == (
+        event, 1, status)
+    server.restart()
+    server.settle()
+    assert cms.count == 1 and server.rpc("cms_notify.outbox")["dead"] == 1
+
+
+@pytest.mark.parametrize("status", [429, 503, 409])
+def test_retry_after_while_delivering(cms, kamailio, status):
+    """The CMS says when to come again, and is left alone until then."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    event = defer(server, server.device())
+    cms.rule(status=status, headers=[("Retry-After", "3")], times=1)
+    cms.start()
+    first, second = cms.wait(2, 10)
+    assert first.get("Idempotency-Key") == second.get("Idempotency-Key") \
+        == f'"{event}"'
+    assert 2.9 <= second.arrived - first.arrived < 6
+    drained(server)
+
+
+def test_other_devices_are_delivered_meanwhile(cms, kamailio):
+    """An event that the CMS cannot take holds its own device back and no
+    other."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    stuck, *others = [server.device() for _ in range(10)]
+    defer(server, stuck)
+    defer(server, stuck, contacts=[f"<sip:{stuck.user}@127.0.0.1:7001>"])
+    for ua in others:
+        defer(server, ua)
+    rule = cms.rule(status=409, match={"username": stuck.user})
+    cms.start()
+    until(lambda: server.status()["outbox"] == 2, 10)
+    assert len(events(cms)) == 9 and len(rows(server)) == 2
+    told = [r.json["id"] for r in server.posts(stuck)]
+    assert len(set(told)) == 1
+    cms.remove_rule(rule)
+    drained(server, 60)
+
+
+def test_the_outbox_finds_out(cms, kamailio):
+    """No device comes: what waits in the outbox closes the breaker."""
+    server = kamailio(cms, config=deferring(
+        ("breaker_failures", 2), ("breaker_cooldown", 200)))
+    cms.stop()
+    for _ in range(3):
+        defer(server, server.device())
+    assert server.rpc("cms_notify.endpoints")[0]["state"] != "closed"
+    cms.start()
+    drained(server)
+    assert cms.count == 3
+    server.wait_log("endpoint 1 is back")
+    assert server.rpc("cms_notify.endpoints")[0]["state"] == "closed"
+
+
+# -- bounds --------------------------------------------------------------------
+
+def test_no_room_for_who_leaves(cms, kamailio):
+    """Dead letters and what waits fill the outbox: that a device has left is
+    not stored then, and counted."""
+    server = kamailio(cms, config=deferring(LEAVING, ("outbox_max", 2)))
+    server.allow_errors("the outbox is full")
+    leaver, dead, waiting = (server.device() for _ in range(3))
+    assert leaver.register().status == 200
+    cms.stop()
+    defer(server, dead)
+    cms.refuse(dead.aor)
+    cms.start()
+    drained(server)
+    cms.stop()
+    defer(server, waiting)
+    assert leaver.unregister().status == 200
+    until(lambda: server.stats()["not_deferred"] == 1)
+    assert len(rows(server)) == 2 and server.status()["outbox"] == 1
+    cms.start()
+    drained(server)
+    assert "unregister" not in events(cms)
+
+
+def test_too_old_is_replayed(cms, kamailio):
+    """A dead letter that was too old is new again when the operator says so."""
+    server = kamailio(cms, config=deferring(("outbox_max_age", 2)))
+    cms.stop()
+    event = defer(server, server.device())
+    until(lambda: [r["state"] for r in rows(server)] == [1], 10)
+    letter, = server.rpc("cms_notify.outbox")["dead_letters"]
+    assert (letter["id"], letter["why"], letter["cause"]) == (
+        event, "too old", "connect")
+    cms.start()
+    assert server.rpc("cms_notify.replay") == {"replayed": 1}
+    post, = cms.wait(1)
+    assert post.json["id"] == event
+    drained(server)
+    assert not rows(server)
+
+
+@pytest.mark.parametrize("statement, said", [
+    ("DELETE FROM version WHERE table_name = 'cms_outbox'", "version"),
+    ("UPDATE version SET table_version = 2 WHERE table_name = 'cms_outbox'",
+     "version"),
+    ("DROP TABLE cms_outbox", "cms_outbox")])
+def test_a_table_of_another_version(statement, said):
+    """Kamailio does not start with a table that it does not know."""
+    def db(server):
+        where = url(server)
+        with contextlib.closing(sqlite3.connect(table(server))) as base:
+            base.execute(statement)
+            base.commit()
+        return where
+    lines = harness.fails_to_start(config=deferring(db=db))
+    assert any(said in line and "ERROR" in line for line in lines)
+
+
+def test_the_creation_scripts_agree():
+    """Each database gets the same columns, indexes and version."""
+    seen = set()
+    for engine in ("sqlite", "postgres", "mysql"):
+        text = (harness.TOP / "modules" / "cms_notify" / "db" / engine
+                / "cms_notify-create.sql").read_text().replace("`", "")
+        columns = re.findall(r"^    (\w+) [A-Z]", text, re.M)
+        indexes = re.findall(r"(UNIQUE|\w+_idx ON cms_outbox) \(([^)]*)\)",
+                             text)
+        version = re.search(r"values \('cms_outbox','(\d+)'\)", text)
+        seen.add((tuple(c for c in columns if c != "CONSTRAINT"),
+                  tuple(indexes), version[1]))
+    assert len(seen) == 1
+    (columns, indexes, _version), = seen
+    assert len(columns) == 14 and len(indexes) == 3
+
+
+# -- the end of the server -------------------------------------------------------
+
+def test_what_is_under_way_at_the_end(cms, kamailio):
+    """A delivery that the CMS accepts while the server stops is not sent
+    again."""
+    server = kamailio(cms, config=deferring(("timeout", 3000)))
+    cms.stop()
+    event = defer(server, server.device())
+    cms.rule(hold=True)
+    cms.start()
+    cms.wait_until(lambda: cms.held == 1)
+    stopping = threading.Thread(target=server.stop)
+    stopping.start()
+    until(lambda: not answers_options(server))
+    cms.clear_rules()
+    cms.release()
+    stopping.join()
+    assert not rows(server)
+    server.start()
+    server.settle()
+    assert [r.json["id"] for r in cms.requests] == [event]
+
+
+def answers_options(server):
+    try:
+        return server.device().options(timeout=0.2).status == 200
+    except harness.NoAnswer:
+        return False
+
+
+def test_deferred_while_the_server_stops(cms, kamailio):
+    """Who is parked when the server stops, and whom the CMS does not answer, is
+    served and told after the start."""
+    server = kamailio(cms, config=deferring(
+        ("timeout", 4000), ("drain_timeout", 300)))
+    cms.rule(hang=True)
+    uas = [server.device() for _ in range(5)]
+    waiting = [ua.start_register() for ua in uas]
+    cms.wait(5)
+    server.stop()
+    assert [(r.wait(5).status, r.result.get("X-Deferred"))
+            for r in waiting] == [(200, "1")] * 5
+    assert len(rows(server)) == 5
+    cms.clear_rules()
+    cms.clear()
+    server.start()
+    drained(server)
+    assert {r.json["aor"] for r in cms.requests} == {ua.aor for ua in uas}
+    assert cms.count == 5
+
+
+# -- resync ------------------------------------------------------------------------
+
+def test_resync_shows_how_far_it_is(cms, kamailio):
+    """At no more than resync_rate, and both the command's own answer and the
+    status say how far it is; while the outbox is paused it waits."""
+    server = kamailio(cms, config=deferring(("resync_rate", 20)))
+    uas = [server.device() for _ in range(40)]
+    for ua in uas:
+        assert ua.register().status == 200
+    server.settle()
+    cms.clear()
+    assert server.rpc("cms_notify.resync")["state"] == "started"
+    cms.wait(10)
+    for progress in (server.rpc("cms_notify.resync"),
+                     server.status()["resync"]):
+        assert progress["state"] == "running"
+        assert progress["sent"] >= 8
+        assert progress["sent"] + progress["waiting"] <= 40
+    server.rpc("cms_notify.pause")
+    server.settle()
+    count = cms.count
+    time.sleep(0.5)  # nothing is to come
+    assert cms.count == count < 40
+    assert server.status()["resync"]["state"] == "running"
+    server.rpc("cms_notify.resume")
+    assert resynced(server)["sent"] == 40
+    times = sorted(r.arrived for r in snapshots(cms))
+    assert len(times) == 40
+    # a second has no more than the rate, and what it catches up
+    assert all(b - a > 0.85 for a, b in zip(times, times[23:]))
+
+
+def test_resync_after_what_waits(cms, kamailio):
+    """What is older comes first: a device's snapshot follows what the outbox
+    has of it."""
+    server = kamailio(cms, config=deferring())
+    ua = server.device()
+    assert ua.register().status == 200
+    cms.stop()
+    event = defer(server, ua, contacts=[f"<sip:{ua.user}@127.0.0.1:7001>"])
+    server.rpc("cms_notify.resync", ua.aor)
+    cms.clear()
+    cms.start()
+    assert resynced(server)["sent"] == 2
+    ids = [r.json["id"] for r in cms.requests if r.outcome == 200]
+    assert ids[0] == event and len(ids) == 3
+    assert events(cms) == ["register", "snapshot", "snapshot"]
+
+
+# -- order -------------------------------------------------------------------------
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_coming_and_going(cms, kamailio, stays):
+    """A device that comes and goes while the CMS is away: the last thing that
+    the CMS hears is what is so."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    assert ua.register().status == 200
+    cms.stop()
+    for _ in range(3):
+        assert ua.unregister().status == 200
+        defer(server, ua)
+    if not stays:
+        assert ua.unregister().status == 200
+    until(lambda: server.rpc("cms_notify.outbox")["waiting"] == len(
+        rows(server)))
+    cms.start()
+    drained(server)
+    assert events(cms)[-1] == ("register" if stays else "unregister")
+    assert bool(server.contacts(ua)) == stays
