@@ -26,9 +26,7 @@
 #define CN_AOR_MAX 512
 
 static usrloc_api_t usrloc;
-/* usrloc's parameters */
-static const int *handle_lost_tcp;
-static const int *db_load;
+static const int *db_load; /* usrloc's parameter */
 
 /* -------- a binding as an event -------- */
 
@@ -115,42 +113,27 @@ static bool is_ours(const ucontact_t *b)
 	return b->server_id == server_id && !(b->flags & FL_DMQRPL);
 }
 
-/* While usrloc writes back, what was deleted is purged like what has expired.
- * The mark that it has then is also that of a lost TCP connection. */
-static bool was_deleted(const ucontact_t *b)
-{
-	return b->expires == UL_EXPIRED_TIME
-		   && !(*handle_lost_tcp && b->tcpconn_id > 0);
-}
-
 /* usrloc purges once more while the server stops. What has run out by then and
  * has a row in usrloc's table may stay there: it is loaded, purged and told when
- * the server runs again. */
-static bool is_left_for_the_start(ucontact_t *b)
+ * the server runs again.
+ * @return true: it does */
+static bool leave_for_the_start(ucontact_t *b)
 {
-	if(usrloc.db_mode != WRITE_THROUGH && usrloc.db_mode != WRITE_BACK)
+	if(!destroy_modules_phase() || *db_load == 0
+			|| (usrloc.db_mode != WRITE_THROUGH
+					&& usrloc.db_mode != WRITE_BACK))
 		return false;
-	if(*db_load == 0 || b->state == CS_NEW || b->expires == UL_EXPIRED_TIME)
+	if(b->state == CS_NEW || b->expires == UL_EXPIRED_TIME)
 		return false;
 	b->state = CS_NEW; /* as usrloc calls one without a row to be deleted */
 	return true;
 }
 
-/* Under usrloc's lock: copies and returns. While the server stops, in the main
- * process, there is no lock and nobody else. */
-static void on_leaving(ucontact_t *binding, int type, void *unused)
+static void tell(const ucontact_t *b, enum cn_kind kind)
 {
 	struct view view;
 
-	(void)unused;
-	if(!is_ours(binding))
-		return;
-	if(type == UL_CONTACT_EXPIRE && was_deleted(binding))
-		return;
-	if(destroy_modules_phase() && is_left_for_the_start(binding))
-		return;
-	read_binding(&view, binding,
-			type == UL_CONTACT_DELETE ? CN_KIND_UNREGISTER : CN_KIND_EXPIRE);
+	read_binding(&view, b, kind);
 	cn_event_stamp(&view.ev);
 	if(destroy_modules_phase())
 		cn_leaving_store(&view.ev);
@@ -158,23 +141,35 @@ static void on_leaving(ucontact_t *binding, int type, void *unused)
 		cn_outbox_leave(&view.ev);
 }
 
-static const int *usrloc_parameter(char *name)
+/* Under usrloc's lock: copies and returns. While the server stops, in the main
+ * process, there is no lock and nobody else. */
+static void on_leaving(ucontact_t *b, int type, void *unused)
 {
-	struct sr_module *mod = find_module_by_name("usrloc");
-	modparam_t type;
-	const int *value = find_param_export(mod, name, PARAM_INT, &type);
-
-	if(value == NULL)
-		LM_ERR("usrloc has no parameter %s\n", name);
-	return value;
+	(void)unused;
+	if(!is_ours(b))
+		return;
+	if(type == UL_CONTACT_DELETE) {
+		/* While usrloc writes back, what was deleted is purged later, like what
+		 * has expired. The mark is that of what usrloc has told already; it is
+		 * gone when the contact registers again. */
+		b->flags |= FL_EXPCLB;
+		if(cn_conf.events_unregister)
+			tell(b, CN_KIND_UNREGISTER);
+	} else if(!(b->flags & FL_EXPCLB) && !leave_for_the_start(b)) {
+		tell(b, CN_KIND_EXPIRE);
+	}
 }
 
 static int listen_to_usrloc(int types)
 {
-	handle_lost_tcp = usrloc_parameter("handle_lost_tcp");
-	db_load = usrloc_parameter("db_load");
-	if(handle_lost_tcp == NULL || db_load == NULL)
+	struct sr_module *mod = find_module_by_name("usrloc");
+	modparam_t type;
+
+	db_load = find_param_export(mod, "db_load", PARAM_INT, &type);
+	if(db_load == NULL) {
+		LM_ERR("usrloc has no parameter db_load\n");
 		return -1;
+	}
 	if((types & UL_CONTACT_EXPIRE) && usrloc.db_mode == DB_ONLY
 			&& usrloc.use_domain) {
 		LM_ERR("events: with usrloc's db_mode 3 and use_domain there is no "
@@ -203,7 +198,8 @@ int cn_binding_init(void)
 		LM_ERR("cannot use usrloc: load usrloc.so before cms_notify.so\n");
 		return -1;
 	}
-	if(cn_conf.events_unregister)
+	/* what was deleted must be known to tell it from what has expired */
+	if(cn_conf.events_unregister || cn_conf.events_expire)
 		types |= UL_CONTACT_DELETE;
 	if(cn_conf.events_expire)
 		types |= UL_CONTACT_EXPIRE;

@@ -122,6 +122,13 @@ static int count_rows(void)
 
 	if((!rows_known && know_rows(again) < 0) || cn_outbox_db_count(&counts) < 0)
 		return -1;
+	if(rows_known && counts.waiting > cn_stats_gauge_value(CN_GAUGE_outbox)) {
+		/* another server has made our dead letters wait again */
+		rows_known = rows_counted = false;
+		cn_waiting_find_all();
+		look_at(cn_now_us());
+		return 0;
+	}
 	rows_counted = cn_outbox_counted(mark, counts.waiting, counts.dead);
 	/* one that came in while all were forgotten may have been missed: then once
 	 * more */

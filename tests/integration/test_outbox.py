@@ -563,6 +563,56 @@ def test_expire_without_its_domain():
     assert any("does not say in whose domain" in line for line in lines)
 
 
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_lost_tcp(cms, kamailio, mode):
+    """Over TCP, where usrloc looks after the connection: who leaves is told
+    once, and so is whose connection is lost."""
+    server = kamailio(cms, config=deferring(LEAVING, more=[
+        ("usrloc", "db_mode", mode), ("usrloc", "handle_lost_tcp", 1)]))
+    leaver = server.device(transport=harness.Transport(server.address, "tcp"))
+    loser = server.device(transport=harness.Transport(server.address, "tcp"))
+    for ua in (leaver, loser):
+        assert ua.register().status == 200
+    until(lambda: mode == 0 or len(kept_by_usrloc(server)) == 2)
+    assert leaver.unregister().status == 200
+    loser.transport.close()
+    until(lambda: "expire" in events(cms, loser))
+    until(lambda: not kept_by_usrloc(server))
+    drained(server)
+    assert events(cms, leaver) == ["register", "unregister"]
+    assert events(cms, loser) == ["register", "expire"]
+
+
+def test_only_who_has_expired(cms, kamailio):
+    """An operator who wants to know of those alone is not told of one that has
+    left by itself, also when usrloc has yet to purge it."""
+    server = kamailio(cms, config=deferring(
+        ("events", "register,expire"), more=[("usrloc", "db_mode", 2)]))
+    ua, other = server.device(), server.device()
+    for one in (ua, other):
+        assert one.register().status == 200
+    until(lambda: len(kept_by_usrloc(server)) == 2)
+    assert ua.unregister().status == 200
+    assert other.register(expires=1).status == 200
+    assert wait_event(cms, "expire").json["aor"] == other.aor
+    until(lambda: not kept_by_usrloc(server))
+    drained(server)
+    assert events(cms, ua) == ["register"]
+
+
+def test_all_contacts_leave(cms, kamailio):
+    """Contact: * is told for each contact."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    uris = {f"sip:x@127.0.0.1:{port}" for port in (7001, 7002, 7003)}
+    for uri in sorted(uris):
+        assert ua.register(contacts=[f"<{uri}>"]).status == 200
+    assert ua.register(contacts=["*"], expires=0).status == 200
+    until(lambda: events(cms).count("unregister") == 3)
+    assert {r.json["contacts"][0]["uri"] for r in cms.requests
+            if r.json["event"] == "unregister"} == uris
+
+
 def test_own_template(cms, kamailio):
     """In a template of the operator, what only a request has is null."""
     body = ('{"what": "$cms(event)", "who": "$cms(aor)", "from": "$si",'
@@ -1038,6 +1088,41 @@ def test_deferred_while_the_server_stops(cms, kamailio):
     drained(server)
     assert {r.json["aor"] for r in cms.requests} == {ua.aor for ua in uas}
     assert cms.count == 5
+
+
+def test_nothing_to_wait_for_at_the_end(cms, kamailio):
+    """What waits in the outbox for a CMS that is away holds nobody up."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    for _ in range(5):
+        defer(server, server.device())
+    server.wait_log("the outbox waits for the CMS")
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < 1.5
+    cms.start()
+    server.start()
+    drained(server)
+    assert cms.count == 5
+
+
+def test_a_delivery_that_hangs_at_the_end(cms, kamailio):
+    """It gets drain_timeout, and is sent again by the same id."""
+    server = kamailio(cms, config=deferring(
+        ("timeout", 10000), ("attempt_timeout", 10000),
+        ("drain_timeout", 700)))
+    rule = cms.rule(hang=True)
+    cms.rule(status=503, times=1)
+    event = defer(server, server.device())
+    cms.wait(2)
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert 0.6 < time.monotonic() - began < 2
+    cms.remove_rule(rule)
+    cms.clear()
+    server.start()
+    drained(server)
+    assert [r.json["id"] for r in cms.requests] == [event]
 
 
 # -- resync ------------------------------------------------------------------------

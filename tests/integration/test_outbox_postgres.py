@@ -89,6 +89,27 @@ def test_a_server_that_lives_keeps_its_own(cms, kamailio, postgres):
     assert not b.log("has stopped") and b.stats()["delivered"] == 0
 
 
+def test_replay_of_another_server(cms, kamailio, postgres):
+    """The dead letters of all servers are replayed, each by its own."""
+    a = kamailio(cms, config=on(postgres, "a"))
+    b = kamailio(cms, config=on(postgres, "b"))
+    cms.stop()
+    ua = b.device("elsewhere")
+    event = defer(b, ua)
+    rule = cms.refuse(ua.aor)
+    cms.start()
+    drained(b)
+    cms.remove_rule(rule)
+    cms.clear()
+    letter, = a.rpc("cms_notify.outbox")["dead_letters"]
+    assert letter["id"] == event
+    assert a.rpc("cms_notify.replay") == {"replayed": 1}
+    post, = cms.wait(1, 70)  # servers look at the table once a minute
+    assert post.json["id"] == event
+    drained(b)
+    assert b.stats()["delivered"] == 1 and a.stats()["delivered"] == 0
+
+
 def test_database_away(kamailio, postgres):
     """With its database away nothing can be deferred; when it is back, all goes
     on without a restart."""
