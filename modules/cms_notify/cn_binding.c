@@ -20,6 +20,8 @@
 #include "cn_detect.h"
 #include "cn_leaving.h"
 #include "cn_outbox.h"
+#include "cn_registrar.h"
+#include "cn_request.h"
 
 /* Stored by registrar for a request without the header. */
 #define CN_NO_USER_AGENT "n/a"
@@ -327,15 +329,23 @@ int cn_binding_each(int part, cn_binding_f each)
 	return 0;
 }
 
+static bool has_scheme(const char *aor)
+{
+	return strncasecmp(aor, "sip:", 4) == 0 || strncasecmp(aor, "sips:", 5) == 0
+		   || strncasecmp(aor, "tel:", 4) == 0;
+}
+
+/* By what usrloc knows it, however it is written. */
 static str key_of(const char *aor)
 {
-	str key = {(char *)aor, strlen(aor)};
+	static char text[CN_AOR_MAX];
+	str key = {text, snprintf(text, sizeof(text), "%s", aor)}, uri = key;
 	char *at;
 
-	if(strncasecmp(aor, "sip:", 4) == 0) {
-		key.s += 4;
-		key.len -= 4;
-	}
+	if(has_scheme(aor) && cn_request_key(&uri, usrloc.use_domain, &key))
+		return key;
+	if(!cn_registrar()->case_sensitive)
+		strlower(&key);
 	at = usrloc.use_domain ? NULL : memchr(key.s, '@', key.len);
 	if(at)
 		key.len = at - key.s;

@@ -1195,3 +1195,89 @@ def test_coming_and_going(cms, kamailio, stays):
     drained(server)
     assert events(cms)[-1] == ("register" if stays else "unregister")
     assert bool(server.contacts(ua)) == stays
+
+
+# -- odd devices, odd operators ------------------------------------------------------
+
+@pytest.mark.parametrize("user", [
+    "o'brien", "a%22b", "x%27;drop", "back%5Cslash", "CamX", "100%25"])
+def test_odd_names(cms, kamailio, user):
+    """Names that mean something to a database are names."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    cms.stop()
+    ua = server.device(user)
+    defer(server, ua)
+    newer = defer(server, ua, contacts=["<sip:x@127.0.0.1:7001>"])
+    assert ua.unregister().status == 200
+    until(lambda: len(rows(server)) == 3)
+    cms.start()
+    drained(server)
+    assert events(cms) == ["register", "register", "unregister"]
+    assert newer in [r.json["id"] for r in cms.requests]
+    assert len({r.json["username"].lower() for r in cms.requests}) == 1
+    assert not any(r.errors for r in cms.requests)
+
+
+@pytest.mark.parametrize("user, written", [
+    ("CamX", "sip:CamX@telecom.com"), ("CamX", "CamX@telecom.com"),
+    ("CamX", "camx@telecom.com"), ("CamX", "SIP:CamX@telecom.com"),
+    ("CamX", "sip:camx@TELECOM.com:5060"), ("CamX", "sips:camx@telecom.com"),
+    ("a%22b", "sip:a%22b@telecom.com"), ("a%22b", 'a"b@telecom.com')])
+def test_resync_as_it_is_written(cms, kamailio, user, written):
+    """An AOR as the operator knows it: as the CMS has it, or as usrloc."""
+    server = kamailio(cms, config=deferring())
+    ua = server.device(user)
+    assert ua.register().status == 200
+    server.settle()
+    server.rpc("cms_notify.resync", written)
+    assert resynced(server)["sent"] == 1
+
+
+@pytest.mark.parametrize("argument", [0, -1, 1001, "many"])
+def test_outbox_refuses_nonsense(cms, kamailio, argument):
+    """A number of dead letters that makes no sense is refused."""
+    server = kamailio(cms, config=deferring())
+    server.allow_errors("jsonrpcs|binrpc|ctl ")
+    with pytest.raises(harness.RpcError):
+        server.rpc("cms_notify.outbox", argument)
+    assert server.rpc("cms_notify.outbox")["waiting"] == 0
+
+
+def test_only_who_leaves(cms, kamailio):
+    """Without expire in `events` the CMS is not told that one has run out."""
+    server = kamailio(cms, config=deferring(("events", "register,unregister")))
+    ua, other = server.device(), server.device()
+    assert ua.register(expires=1).status == 200
+    assert other.register().status == 200
+    until(lambda: len(known(server)) == 1)
+    assert other.unregister().status == 200
+    assert wait_event(cms, "unregister").json["aor"] == other.aor
+    drained(server)
+    assert events(cms, ua) == ["register"]
+
+
+def known(server):
+    """The bindings in usrloc's memory, expired or not."""
+    domain, = server.rpc("ul.dump")["Domains"]
+    return [aor for aor in domain["Domain"]["AoRs"]]
+
+
+def test_who_leaves_with_the_database_locked_at_the_end(cms, kamailio):
+    """A database that stays locked while the server stops holds it up no longer
+    than drain_timeout and a moment, and what is lost is in the log."""
+    server = kamailio(cms, config=deferring(LEAVING, ("drain_timeout", 500)))
+    server.allow_errors("locked", "db_", "srdb1", "store_result",
+                        "is not told")
+    uas = [server.device() for _ in range(20)]
+    for ua in uas:
+        assert ua.register().status == 200
+    server.settle()
+    with contextlib.closing(sqlite3.connect(table(server))) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        for ua in uas:
+            assert ua.unregister().status == 200
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 5
+        db.rollback()
+    assert len(server.log("is not told that .* has left")) >= 19
