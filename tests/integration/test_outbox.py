@@ -1233,6 +1233,15 @@ def test_resync_as_it_is_written(cms, kamailio, user, written):
     assert resynced(server)["sent"] == 1
 
 
+def test_resync_refuses_nonsense(cms, kamailio):
+    """An address that no device can have is refused."""
+    server = kamailio(cms, config=deferring())
+    server.allow_errors("jsonrpcs|binrpc|ctl ")
+    with pytest.raises(harness.RpcError, match="too long"):
+        server.rpc("cms_notify.resync", "x" * 300)
+    assert server.status()["resync"]["state"] == "idle"
+
+
 @pytest.mark.parametrize("argument", [0, -1, 1001, "many"])
 def test_outbox_refuses_nonsense(cms, kamailio, argument):
     """A number of dead letters that makes no sense is refused."""
