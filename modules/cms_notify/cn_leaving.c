@@ -79,7 +79,7 @@ static int store(const struct cn_event *ev, int64_t at_us)
 	strcpy(row.event, cn_kind_name(ev->kind));
 	strcpy(row.reason, cn_reason_name(ev->reason));
 	row.created_us = at_us;
-	if(cn_outbox_db_insert(&row, &body) < 0) {
+	if(cn_outbox_db_insert(&row, CN_ROW_WAITING, &body) < 0) {
 		stop.room = 0;
 		return -1;
 	}
