@@ -250,3 +250,27 @@ def test_many_at_once(cms, kamailio):
             [ua.start_register() for ua in server.devices(60)]} == {200}
     server.settle()
     assert edges(server) == ["away", "back"]
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_it_follows_a_cms_that_comes_and_goes(cms, kamailio, processes):
+    """Each time that it goes and comes back makes one line; afterwards nothing
+    is left of it."""
+    server = kamailio(cms, config=breaking(
+        ("breaker_failures", 2), ("attempt_timeout", 200),
+        processes=processes, timeout=400))
+    ways = [{"status": 503}, {"hang": True}, {"close": "request"},
+            {"raw": "nonsense\r\n\r\n"}, {"status": 429},
+            {"close": "answer", "text": "cut"}]
+    for n, way in enumerate(ways, 1):
+        rule = cms.rule(**way)
+        keep_trying(server, lambda n=n: len(edges(server)) == 2 * n - 1)
+        assert states(server) == ["open"]
+        cms.remove_rule(rule)
+        keep_trying(server, lambda n=n: len(edges(server)) == 2 * n)
+        assert states(server) == ["closed"]
+    server.settle()
+    assert edges(server) == ["away", "back"] * len(ways)
+    assert server.device().register().status == 200
+    one, = server.rpc("cms_notify.endpoints")
+    assert one["in_flight"] == 0
