@@ -119,10 +119,12 @@ static int count_rows(void)
 	static bool again;
 	unsigned mark = cn_outbox_count();
 	struct cn_row_counts counts;
+	int before = cn_stats_gauge_value(CN_GAUGE_outbox);
 
 	if((!rows_known && know_rows(again) < 0) || cn_outbox_db_count(&counts) < 0)
 		return -1;
-	if(rows_known && counts.waiting > cn_stats_gauge_value(CN_GAUGE_outbox)) {
+	if(rows_known && counts.waiting > before
+			&& counts.waiting > cn_stats_gauge_value(CN_GAUGE_outbox)) {
 		/* another server has made our dead letters wait again */
 		rows_known = rows_counted = false;
 		cn_waiting_find_all();
