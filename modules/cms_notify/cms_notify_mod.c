@@ -20,6 +20,7 @@
 #include "cn_expired.h"
 #include "cn_http_proc.h"
 #include "cn_job.h"
+#include "cn_leaving.h"
 #include "cn_load.h"
 #include "cn_outbox.h"
 #include "cn_outbox_proc.h"
@@ -81,8 +82,8 @@ static int mod_init(void)
 					   < 0
 			|| cn_job_init(capacity) < 0 || cn_device_init(capacity) < 0
 			|| cn_outbox_init() < 0 || cn_resync_init() < 0
-			|| cn_http_proc_init() < 0
-			|| cn_outbox_proc_init(cn_pv_set_event) < 0 || cn_binding_init() < 0
+			|| cn_http_proc_init() < 0 || cn_leaving_init(cn_pv_set_event) < 0
+			|| cn_outbox_proc_init() < 0 || cn_binding_init() < 0
 			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
 		return -1;
 	cn_turn_init(cn_http_proc_give);
@@ -116,6 +117,7 @@ static void destroy(void)
 	cn_verdict_proc_destroy();
 	cn_http_proc_destroy();
 	cn_resync_destroy();
+	cn_leaving_finish();
 	cn_outbox_destroy();
 	cn_device_destroy();
 	cn_expired_destroy();

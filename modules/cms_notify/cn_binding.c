@@ -18,14 +18,17 @@
 #include "cn_binding.h"
 #include "cn_conf.h"
 #include "cn_detect.h"
+#include "cn_leaving.h"
 #include "cn_outbox.h"
+#include "cn_registrar.h"
+#include "cn_request.h"
 
 /* Stored by registrar for a request without the header. */
 #define CN_NO_USER_AGENT "n/a"
 #define CN_AOR_MAX 512
 
 static usrloc_api_t usrloc;
-static const int *handle_lost_tcp; /* usrloc's parameter */
+static const int *db_load; /* usrloc's parameter */
 
 /* -------- a binding as an event -------- */
 
@@ -112,28 +115,51 @@ static bool is_ours(const ucontact_t *b)
 	return b->server_id == server_id && !(b->flags & FL_DMQRPL);
 }
 
-/* While usrloc writes back, what was deleted is purged like what has expired.
- * The mark that it has then is also that of a lost TCP connection. */
-static bool was_deleted(const ucontact_t *b)
+/* usrloc purges once more while the server stops. What has run out by then and
+ * has a row in usrloc's table may stay there: it is loaded, purged and told when
+ * the server runs again.
+ * @return true: it does */
+static bool leave_for_the_start(ucontact_t *b)
 {
-	return b->expires == UL_EXPIRED_TIME
-		   && !(*handle_lost_tcp && b->tcpconn_id > 0);
+	if(!destroy_modules_phase() || *db_load == 0
+			|| (usrloc.db_mode != WRITE_THROUGH
+					&& usrloc.db_mode != WRITE_BACK))
+		return false;
+	if(b->state == CS_NEW || b->expires == UL_EXPIRED_TIME)
+		return false;
+	b->state = CS_NEW; /* as usrloc calls one without a row to be deleted */
+	return true;
 }
 
-/* Under usrloc's lock: copies and returns. */
-static void on_leaving(ucontact_t *binding, int type, void *unused)
+static void tell(const ucontact_t *b, enum cn_kind kind)
 {
 	struct view view;
 
-	(void)unused;
-	if(!is_ours(binding))
-		return;
-	if(type == UL_CONTACT_EXPIRE && was_deleted(binding))
-		return;
-	read_binding(&view, binding,
-			type == UL_CONTACT_DELETE ? CN_KIND_UNREGISTER : CN_KIND_EXPIRE);
+	read_binding(&view, b, kind);
 	cn_event_stamp(&view.ev);
-	cn_outbox_leave(&view.ev);
+	if(destroy_modules_phase())
+		cn_leaving_store(&view.ev);
+	else
+		cn_outbox_leave(&view.ev);
+}
+
+/* Under usrloc's lock: copies and returns. While the server stops, in the main
+ * process, there is no lock and nobody else. */
+static void on_leaving(ucontact_t *b, int type, void *unused)
+{
+	(void)unused;
+	if(!is_ours(b))
+		return;
+	if(type == UL_CONTACT_DELETE) {
+		/* While usrloc writes back, what was deleted is purged later, like what
+		 * has expired. The mark is that of what usrloc has told already; it is
+		 * gone when the contact registers again. */
+		b->flags |= FL_EXPCLB;
+		if(cn_conf.events_unregister)
+			tell(b, CN_KIND_UNREGISTER);
+	} else if(!(b->flags & FL_EXPCLB) && !leave_for_the_start(b)) {
+		tell(b, CN_KIND_EXPIRE);
+	}
 }
 
 static int listen_to_usrloc(int types)
@@ -141,10 +167,15 @@ static int listen_to_usrloc(int types)
 	struct sr_module *mod = find_module_by_name("usrloc");
 	modparam_t type;
 
-	handle_lost_tcp =
-			find_param_export(mod, "handle_lost_tcp", PARAM_INT, &type);
-	if(handle_lost_tcp == NULL) {
-		LM_ERR("usrloc has no parameter handle_lost_tcp\n");
+	db_load = find_param_export(mod, "db_load", PARAM_INT, &type);
+	if(db_load == NULL) {
+		LM_ERR("usrloc has no parameter db_load\n");
+		return -1;
+	}
+	if((types & UL_CONTACT_EXPIRE) && usrloc.db_mode == DB_ONLY
+			&& usrloc.use_domain) {
+		LM_ERR("events: with usrloc's db_mode 3 and use_domain there is no "
+			   "expire, as usrloc does not say in whose domain\n");
 		return -1;
 	}
 	if(server_id == 0 && find_module_by_name("dmq_usrloc")) {
@@ -169,7 +200,8 @@ int cn_binding_init(void)
 		LM_ERR("cannot use usrloc: load usrloc.so before cms_notify.so\n");
 		return -1;
 	}
-	if(cn_conf.events_unregister)
+	/* what was deleted must be known to tell it from what has expired */
+	if(cn_conf.events_unregister || cn_conf.events_expire)
 		types |= UL_CONTACT_DELETE;
 	if(cn_conf.events_expire)
 		types |= UL_CONTACT_EXPIRE;
@@ -297,15 +329,23 @@ int cn_binding_each(int part, cn_binding_f each)
 	return 0;
 }
 
+static bool has_scheme(const char *aor)
+{
+	return strncasecmp(aor, "sip:", 4) == 0 || strncasecmp(aor, "sips:", 5) == 0
+		   || strncasecmp(aor, "tel:", 4) == 0;
+}
+
+/* By what usrloc knows it, however it is written. */
 static str key_of(const char *aor)
 {
-	str key = {(char *)aor, strlen(aor)};
+	static char text[CN_AOR_MAX];
+	str key = {text, snprintf(text, sizeof(text), "%s", aor)}, uri = key;
 	char *at;
 
-	if(strncasecmp(aor, "sip:", 4) == 0) {
-		key.s += 4;
-		key.len -= 4;
-	}
+	if(has_scheme(aor) && cn_request_key(&uri, usrloc.use_domain, &key))
+		return key;
+	if(!cn_registrar()->case_sensitive)
+		strlower(&key);
 	at = usrloc.use_domain ? NULL : memchr(key.s, '@', key.len);
 	if(at)
 		key.len = at - key.s;

@@ -167,8 +167,6 @@ void cn_outbox_leave(const struct cn_event *ev)
 	struct cn_note *note;
 	size_t size = sizeof(*note) + ev->key.len + 1, place;
 
-	if(notes == NULL) /* usrloc purges after this module's end */
-		return;
 	place = (size + 15) & ~(size_t)15;
 	note = shm_malloc(place + cn_event_size(ev));
 	if(note == NULL) {

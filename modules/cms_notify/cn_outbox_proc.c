@@ -10,19 +10,18 @@
 
 #include "../../core/cfg/cfg_struct.h"
 #include "../../core/dprint.h"
-#include "../../core/fmsg.h"
 #include "../../core/hashes.h"
 #include "../../core/pt.h"
 #include "../../core/sr_module.h"
 
 #include "cn_backoff.h"
 #include "cn_binding.h"
-#include "cn_body.h"
 #include "cn_conf.h"
 #include "cn_device.h"
 #include "cn_drain.h"
 #include "cn_flight.h"
 #include "cn_http_proc.h"
+#include "cn_leaving.h"
 #include "cn_outbox.h"
 #include "cn_outbox_db.h"
 #include "cn_outbox_proc.h"
@@ -59,7 +58,6 @@ static struct
 	int64_t soon_us; /* when, for all that was seen in this round */
 } page;
 
-static cn_event_show_f show_event;
 static int64_t db_due_us; /* the database has failed: not before */
 static int64_t tick_us;
 static int64_t resync_us;		 /* when there may be a binding to tell */
@@ -121,9 +119,18 @@ static int count_rows(void)
 	static bool again;
 	unsigned mark = cn_outbox_count();
 	struct cn_row_counts counts;
+	int before = cn_stats_gauge_value(CN_GAUGE_outbox);
 
 	if((!rows_known && know_rows(again) < 0) || cn_outbox_db_count(&counts) < 0)
 		return -1;
+	if(rows_known && counts.waiting > before
+			&& counts.waiting > cn_stats_gauge_value(CN_GAUGE_outbox)) {
+		/* another server has made our dead letters wait again */
+		rows_known = rows_counted = false;
+		cn_waiting_find_all();
+		look_at(cn_now_us());
+		return 0;
+	}
 	rows_counted = cn_outbox_counted(mark, counts.waiting, counts.dead);
 	/* one that came in while all were forgotten may have been missed: then once
 	 * more */
@@ -136,20 +143,6 @@ static int count_rows(void)
 
 /* -------- notes -------- */
 
-/* The body of an event that no request made. */
-static int render(const struct cn_event *ev, str *body)
-{
-	int err;
-
-	show_event(ev);
-	err = cn_body_render(faked_msg_next(), ev, body);
-	show_event(NULL);
-	if(err < 0)
-		LM_ERR("event %s of %.*s: no memory for its body\n", ev->id,
-				ev->aor.len, ev->aor.s);
-	return err;
-}
-
 /* A contact has gone. That it is back already is told by the event that brought
  * it back. */
 static int take_left(const struct cn_note *note)
@@ -158,7 +151,7 @@ static int take_left(const struct cn_note *note)
 	str body;
 
 	if(!cn_binding_is_live(note->device, note->about)
-			&& render(note->event, &body) == 0)
+			&& cn_leaving_render(note->event, &body) == 0)
 		err = cn_outbox_store_left(note, &body);
 	if(err >= 0)
 		cn_outbox_left_done(note, err == 0);
@@ -373,7 +366,7 @@ static void send_task(struct cn_task *task, const struct cn_event *ev)
 	str body;
 
 	memset(&row, 0, sizeof(row));
-	if(ev->key.len > CN_ROW_KEY_MAX || render(ev, &body) < 0) {
+	if(ev->key.len > CN_ROW_KEY_MAX || cn_leaving_render(ev, &body) < 0) {
 		cn_resync_told(task, CN_TOLD_FAILED);
 		return;
 	}
@@ -520,16 +513,9 @@ static void run(void)
 	drain();
 }
 
-int cn_outbox_proc_init(cn_event_show_f show)
+int cn_outbox_proc_init(void)
 {
-	if(!cn_outbox_exists())
-		return 0;
-	show_event = show;
-	if(faked_msg_init() < 0) {
-		LM_ERR("cannot make a message\n");
-		return -1;
-	}
-	return cn_flight_init();
+	return cn_outbox_exists() ? cn_flight_init() : 0;
 }
 
 int cn_outbox_proc_count(void)

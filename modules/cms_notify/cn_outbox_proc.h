@@ -9,17 +9,10 @@
 #ifndef CN_OUTBOX_PROC_H
 #define CN_OUTBOX_PROC_H
 
-#include "cn_event.h"
+#include "cn_base.h"
 
-/* What the face shows of an event while its body is made. */
-typedef void (*cn_event_show_f)(const struct cn_event *ev);
-
-/**
- * Process: main, in mod_init, after cn_outbox and cn_http_proc.
- *
- * @param show called before a body is made, and with NULL after
- */
-int cn_outbox_proc_init(cn_event_show_f show) CN_MUST;
+/* Process: main, in mod_init, after cn_outbox and cn_http_proc. */
+int cn_outbox_proc_init(void) CN_MUST;
 /* How many there are: one, or none where there is no outbox. */
 int cn_outbox_proc_count(void);
 /* Process: main, in child_init. */

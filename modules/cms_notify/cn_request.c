@@ -74,14 +74,14 @@ static const char *scheme_of(const struct sip_uri *uri)
 }
 
 /* The AOR as registrar computes it for usrloc, and as a URI for people. */
-static bool read_aor(struct sip_msg *msg, bool use_domain, struct cn_event *ev)
+static bool read_aor(const str *text, bool use_domain, struct cn_event *ev)
 {
 	const struct cn_registrar *reg = cn_registrar();
 	struct sip_uri uri;
 	str user;
 	int n;
 
-	if(parse_uri(get_to(msg)->uri.s, get_to(msg)->uri.len, &uri) < 0
+	if(parse_uri(text->s, text->len, &uri) < 0
 			|| uri.user.len > USERNAME_MAX_SIZE
 			|| uri.host.len > DOMAIN_MAX_SIZE)
 		return false;
@@ -122,6 +122,16 @@ static bool read_aor(struct sip_msg *msg, bool use_domain, struct cn_event *ev)
 		lower(scratch.key, ev->key.len);
 		lower(scratch.aor, ev->aor.len);
 	}
+	return true;
+}
+
+bool cn_request_key(const str *aor, bool use_domain, str *key)
+{
+	struct cn_event ev;
+
+	if(!read_aor(aor, use_domain, &ev))
+		return false;
+	*key = ev.key;
 	return true;
 }
 
@@ -404,7 +414,7 @@ int cn_request_read(struct sip_msg *msg, bool use_domain, struct cn_event *ev)
 	int err;
 
 	memset(ev, 0, sizeof(*ev));
-	if(!parse(msg) || !read_aor(msg, use_domain, ev)
+	if(!parse(msg) || !read_aor(&get_to(msg)->uri, use_domain, ev)
 			|| str2int(&get_cseq(msg)->number, &ev->cseq) < 0)
 		return 0;
 	ev->call_id = msg->callid->body;

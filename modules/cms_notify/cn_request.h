@@ -25,4 +25,13 @@
 int cn_request_read(
 		struct sip_msg *msg, bool use_domain, struct cn_event *ev) CN_MUST;
 
+/**
+ * What usrloc knows an AOR by. Process: any that the cfg framework serves.
+ *
+ * @param aor a URI
+ * @param key in the scratch memory
+ * @return false: it is no URI
+ */
+bool cn_request_key(const str *aor, bool use_domain, str *key) CN_MUST;
+
 #endif

@@ -10,13 +10,15 @@
 
 #include "cn_event.h"
 
+#define CN_RESYNC_AOR_MAX 256
+
 /* How far it is. */
 struct cn_resync_progress
 {
 	bool running;
-	char aor[256]; /* empty: all */
-	int percent;   /* of usrloc's table that has been looked at */
-	int waiting;   /* found, and not told yet */
+	char aor[CN_RESYNC_AOR_MAX]; /* empty: all */
+	int percent;				 /* of usrloc's table that has been looked at */
+	int waiting;				 /* found, and not told yet */
 	int sent;
 	int refused; /* by the CMS */
 	int failed;	 /* given up, as others could be told and this one not */

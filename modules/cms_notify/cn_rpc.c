@@ -311,6 +311,10 @@ static void rpc_resync(rpc_t *rpc, void *ctx)
 		return;
 	}
 	one = rpc->scan(ctx, "*.S", &aor) > 0 && aor.len > 0;
+	if(one && aor.len >= CN_RESYNC_AOR_MAX) {
+		rpc->fault(ctx, 400, "The AOR is too long");
+		return;
+	}
 	started = cn_resync_ask(one ? &aor : NULL);
 	cn_outbox_look();
 	if(rpc->add(ctx, "{", &reply) >= 0)

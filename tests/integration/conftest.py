@@ -20,7 +20,7 @@ def _check(server):
         server.settle()
     else:
         server.wait_exit()
-    crashed = server.log(r"signal (4|6|7|8|11)\b|core was")
+    crashed = server.log(r"signal (4|6|7|8|11)\b|core was generated")
     bad = server.unexpected_errors() + crashed
     if bad:
         pytest.fail("in Kamailio's log:\n" + "\n".join(bad[:20]), False)

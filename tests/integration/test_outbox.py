@@ -3,10 +3,13 @@
 import contextlib
 import functools
 import os
+import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import tempfile
+import threading
 import time
 
 import pytest
@@ -320,7 +323,7 @@ LEAVING = ("events", "register,unregister,expire")
 def events(cms, ua=None):
     """What the CMS has accepted, in the order in which it came."""
     return [r.json["event"] for r in cms.requests if r.outcome == 200
-            and (ua is None or r.json["aor"] == ua.aor)]
+            and (ua is None or r.json["username"] == ua.user)]
 
 
 def wait_event(cms, event, timeout=10):
@@ -427,6 +430,187 @@ def test_leaving_survives_a_kill(cms, kamailio):
     cms.start()
     server.start()
     assert wait_event(cms, "unregister").json["aor"] == ua.aor
+
+
+def kept_by_usrloc(server):
+    """The rows of its table."""
+    with contextlib.closing(
+            sqlite3.connect(server.database, timeout=10)) as db:
+        return db.execute("SELECT username, (expires - 2440587.5) * 86400"
+                          " FROM location").fetchall()
+
+
+def written(server, ua):
+    return ua.user in [user for user, _expires in kept_by_usrloc(server)]
+
+
+def run_out(server):
+    """Wait until all that is in usrloc's table has run out."""
+    last = max(expires for _user, expires in kept_by_usrloc(server))
+    until(lambda: time.time() > last + 1, 10)
+
+
+def with_usrloc(mode, interval):
+    return deferring(LEAVING, more=[
+        ("usrloc", "db_mode", mode), ("usrloc", "timer_interval", interval),
+        # in db_mode 3 usrloc does not say whose domain's binding has expired
+        ("usrloc", "use_domain", int(mode != 3))])
+
+
+def told_once(cms, server, ua):
+    """The CMS learns that the device has gone, and learns it once."""
+    cms.wait_until(lambda: "expire" in events(cms, ua), 10)
+    server.restart()
+    server.restart()
+    drained(server)
+    assert events(cms, ua) == ["register", "expire"]
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("mode", [1, 3])
+def test_expired_but_not_purged(cms, kamailio, mode, end):
+    """A binding that runs out after usrloc has looked last, before Kamailio
+    ends, is told."""
+    server = kamailio(cms, config=with_usrloc(mode, 600))
+    ua = server.device()
+    assert ua.register(expires=1).status == 200
+    run_out(server)
+    getattr(server, end)()
+    server.configure(config=with_usrloc(mode, 1))
+    server.start()
+    told_once(cms, server, ua)
+
+
+def test_expired_but_not_purged_write_back(cms, kamailio):
+    """The same where usrloc writes now and then: a binding that it has written
+    before, and one that it never wrote."""
+    server = kamailio(cms, config=with_usrloc(2, 4))
+    first, old, new = (server.device() for _ in range(3))
+    assert first.register().status == 200
+    until(lambda: written(server, first), 10)
+    assert old.register(expires=5).status == 200
+    until(lambda: written(server, old), 10)
+    assert new.register(expires=1).status == 200
+    until(lambda: not server.contacts(old) and not server.contacts(new))
+    server.stop()
+    server.configure(config=with_usrloc(2, 1))
+    server.start()
+    cms.wait_until(lambda: "expire" in events(cms, new), 10)
+    told_once(cms, server, old)
+    assert events(cms, new) == ["register", "expire"]
+    assert events(cms, first) == ["register"] and written(server, first)
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("mode", [1, 2, 3])
+def test_expired_while_down(cms, kamailio, mode, end):
+    """A binding that runs out while Kamailio is down is told when it runs
+    again."""
+    server = kamailio(cms, config=with_usrloc(mode, 1))
+    ua = server.device()
+    assert ua.register(expires=4).status == 200
+    until(lambda: written(server, ua), 3)
+    getattr(server, end)()
+    assert events(cms) == ["register"]
+    run_out(server)
+    server.start()
+    told_once(cms, server, ua)
+
+
+def test_expired_with_the_database_locked(cms, kamailio):
+    """A table that cannot be written holds the end of the server up for a
+    moment only."""
+    server = kamailio(cms, config=with_usrloc(3, 600))
+    server.allow_errors("locked", "commit failed", "db_", "is not told")
+    uas = [server.device() for _ in range(5)]
+    for ua in uas:
+        assert ua.register(expires=1).status == 200
+    run_out(server)
+    with contextlib.closing(sqlite3.connect(table(server))) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 3
+        db.rollback()
+    assert server.log("is not told that .* has left")
+
+
+def test_left_when_the_outbox_process_dies(cms, kamailio):
+    """Who has left is stored by the main process, when the outbox process has
+    died before it could."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    server.allow_errors("handle_sigs")
+    ua = server.device()
+    assert ua.register().status == 200
+    server.settle()
+    process, = server.pids("cms_notify outbox")
+    os.kill(process, signal.SIGSTOP)
+    assert ua.unregister().status == 200
+    os.kill(process, signal.SIGKILL)
+    server.wait_exit()
+    assert [r["event"] for r in rows(server)] == ["unregister"]
+    server.start()
+    assert wait_event(cms, "unregister").json["aor"] == ua.aor
+    drained(server)
+    assert events(cms) == ["register", "unregister"]
+
+
+def test_expire_without_its_domain():
+    """Where usrloc does not say who it is that has expired, an operator who
+    wants to know is told at the start."""
+    lines = harness.fails_to_start(
+        config=deferring(LEAVING, more=[("usrloc", "db_mode", 3)]))
+    assert any("does not say in whose domain" in line for line in lines)
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_lost_tcp(cms, kamailio, mode):
+    """Over TCP, where usrloc looks after the connection: who leaves is told
+    once, and so is whose connection is lost."""
+    server = kamailio(cms, config=deferring(LEAVING, more=[
+        ("usrloc", "db_mode", mode), ("usrloc", "handle_lost_tcp", 1)]))
+    leaver = server.device(transport=harness.Transport(server.address, "tcp"))
+    loser = server.device(transport=harness.Transport(server.address, "tcp"))
+    for ua in (leaver, loser):
+        assert ua.register().status == 200
+    until(lambda: mode == 0 or len(kept_by_usrloc(server)) == 2)
+    assert leaver.unregister().status == 200
+    loser.transport.close()
+    until(lambda: "expire" in events(cms, loser))
+    until(lambda: not kept_by_usrloc(server))
+    drained(server)
+    assert events(cms, leaver) == ["register", "unregister"]
+    assert events(cms, loser) == ["register", "expire"]
+
+
+def test_only_who_has_expired(cms, kamailio):
+    """An operator who wants to know of those alone is not told of one that has
+    left by itself, also when usrloc has yet to purge it."""
+    server = kamailio(cms, config=deferring(
+        ("events", "register,expire"), more=[("usrloc", "db_mode", 2)]))
+    ua, other = server.device(), server.device()
+    for one in (ua, other):
+        assert one.register().status == 200
+    until(lambda: len(kept_by_usrloc(server)) == 2)
+    assert ua.unregister().status == 200
+    assert other.register(expires=1).status == 200
+    assert wait_event(cms, "expire").json["aor"] == other.aor
+    until(lambda: not kept_by_usrloc(server))
+    drained(server)
+    assert events(cms, ua) == ["register"]
+
+
+def test_all_contacts_leave(cms, kamailio):
+    """Contact: * is told for each contact."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    uris = {f"sip:x@127.0.0.1:{port}" for port in (7001, 7002, 7003)}
+    for uri in sorted(uris):
+        assert ua.register(contacts=[f"<{uri}>"]).status == 200
+    assert ua.register(contacts=["*"], expires=0).status == 200
+    until(lambda: events(cms).count("unregister") == 3)
+    assert {r.json["contacts"][0]["uri"] for r in cms.requests
+            if r.json["event"] == "unregister"} == uris
 
 
 def test_own_template(cms, kamailio):
@@ -687,3 +871,422 @@ def test_read_only(cms, kamailio):
     cms.start()
     until(lambda: server.device().register().status == 200)
     assert server.status()["outbox"] == 0
+
+
+# -- what the CMS may answer to a delivery -------------------------------------
+
+@pytest.mark.parametrize("answer", [
+    {"status": 408}, {"status": 409}, {"status": 425}, {"status": 429},
+    {"status": 302, "headers": [("Location", "/elsewhere")]},
+    {"status": 500}, {"close": "request"}, {"close": "answer"}], ids=str)
+def test_delivered_in_the_end(cms, kamailio, answer):
+    """What the CMS cannot take now is tried again by the same id, and is no
+    dead letter."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    event = defer(server, server.device())
+    rule = cms.rule(**answer)
+    cms.start()
+    cms.wait(2)
+    row, = rows(server)
+    assert (row["event_id"], row["state"]) == (event, 0)
+    cms.remove_rule(rule)
+    drained(server)
+    assert {r.get("Idempotency-Key") for r in cms.requests} == {f'"{event}"'}
+    assert [r.outcome for r in cms.requests].count(200) == 1
+    assert not rows(server) and server.stats()["dead"] == 0
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 410, 422])
+def test_refused_for_good(cms, kamailio, status):
+    """Any other 4xx makes a dead letter, which is not sent again."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    event = defer(server, server.device())
+    cms.rule(status=status)
+    cms.start()
+    drained(server)
+    dead, = rows(server)
+    assert (dead["event_id"], dead["state"], dead["status"]) == (
+        event, 1, status)
+    server.restart()
+    server.settle()
+    assert cms.count == 1 and server.rpc("cms_notify.outbox")["dead"] == 1
+
+
+@pytest.mark.parametrize("status", [429, 503, 409])
+def test_retry_after_while_delivering(cms, kamailio, status):
+    """The CMS says when to come again, and is left alone until then."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    event = defer(server, server.device())
+    cms.rule(status=status, headers=[("Retry-After", "3")], times=1)
+    cms.start()
+    first, second = cms.wait(2, 10)
+    assert first.get("Idempotency-Key") == second.get("Idempotency-Key") \
+        == f'"{event}"'
+    assert 2.9 <= second.arrived - first.arrived < 6
+    drained(server)
+
+
+def test_other_devices_are_delivered_meanwhile(cms, kamailio):
+    """An event that the CMS cannot take holds its own device back and no
+    other."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    stuck, *others = [server.device() for _ in range(10)]
+    defer(server, stuck)
+    defer(server, stuck, contacts=[f"<sip:{stuck.user}@127.0.0.1:7001>"])
+    for ua in others:
+        defer(server, ua)
+    rule = cms.rule(status=409, match={"username": stuck.user})
+    cms.start()
+    until(lambda: server.status()["outbox"] == 2, 10)
+    assert len(events(cms)) == 9 and len(rows(server)) == 2
+    told = [r.json["id"] for r in server.posts(stuck)]
+    assert len(set(told)) == 1
+    cms.remove_rule(rule)
+    drained(server, 60)
+
+
+def test_the_outbox_finds_out(cms, kamailio):
+    """No device comes: what waits in the outbox closes the breaker."""
+    server = kamailio(cms, config=deferring(
+        ("breaker_failures", 2), ("breaker_cooldown", 200)))
+    cms.stop()
+    for _ in range(3):
+        defer(server, server.device())
+    assert server.rpc("cms_notify.endpoints")[0]["state"] != "closed"
+    cms.start()
+    drained(server)
+    assert cms.count == 3
+    server.wait_log("endpoint 1 is back")
+    assert server.rpc("cms_notify.endpoints")[0]["state"] == "closed"
+
+
+# -- bounds --------------------------------------------------------------------
+
+def test_no_room_for_who_leaves(cms, kamailio):
+    """Dead letters and what waits fill the outbox: that a device has left is
+    not stored then, and counted."""
+    server = kamailio(cms, config=deferring(LEAVING, ("outbox_max", 2)))
+    server.allow_errors("the outbox is full")
+    leaver, dead, waiting = (server.device() for _ in range(3))
+    assert leaver.register().status == 200
+    cms.stop()
+    defer(server, dead)
+    cms.refuse(dead.aor)
+    cms.start()
+    drained(server)
+    cms.stop()
+    defer(server, waiting)
+    assert leaver.unregister().status == 200
+    until(lambda: server.stats()["not_deferred"] == 1)
+    assert len(rows(server)) == 2 and server.status()["outbox"] == 1
+    cms.start()
+    drained(server)
+    assert "unregister" not in events(cms)
+
+
+def test_too_old_is_replayed(cms, kamailio):
+    """A dead letter that was too old is new again when the operator says so."""
+    server = kamailio(cms, config=deferring(("outbox_max_age", 2)))
+    cms.stop()
+    event = defer(server, server.device())
+    until(lambda: [r["state"] for r in rows(server)] == [1], 10)
+    letter, = server.rpc("cms_notify.outbox")["dead_letters"]
+    assert (letter["id"], letter["why"], letter["cause"]) == (
+        event, "too old", "connect")
+    cms.start()
+    assert server.rpc("cms_notify.replay") == {"replayed": 1}
+    post, = cms.wait(1)
+    assert post.json["id"] == event
+    drained(server)
+    assert not rows(server)
+
+
+@pytest.mark.parametrize("statement, said", [
+    ("DELETE FROM version WHERE table_name = 'cms_outbox'", "version"),
+    ("UPDATE version SET table_version = 2 WHERE table_name = 'cms_outbox'",
+     "version"),
+    ("DROP TABLE cms_outbox", "cms_outbox")])
+def test_a_table_of_another_version(statement, said):
+    """Kamailio does not start with a table that it does not know."""
+    def db(server):
+        where = url(server)
+        with contextlib.closing(sqlite3.connect(table(server))) as base:
+            base.execute(statement)
+            base.commit()
+        return where
+    lines = harness.fails_to_start(config=deferring(db=db))
+    assert any(said in line and "ERROR" in line for line in lines)
+
+
+def test_the_creation_scripts_agree():
+    """Each database gets the same columns, indexes and version."""
+    seen = set()
+    for engine in ("sqlite", "postgres", "mysql"):
+        text = (harness.TOP / "modules" / "cms_notify" / "db" / engine
+                / "cms_notify-create.sql").read_text().replace("`", "")
+        columns = re.findall(r"^    (\w+) [A-Z]", text, re.M)
+        indexes = re.findall(r"(UNIQUE|\w+_idx ON cms_outbox) \(([^)]*)\)",
+                             text)
+        version = re.search(r"values \('cms_outbox','(\d+)'\)", text)
+        seen.add((tuple(c for c in columns if c != "CONSTRAINT"),
+                  tuple(indexes), version[1]))
+    assert len(seen) == 1
+    (columns, indexes, _version), = seen
+    assert len(columns) == 14 and len(indexes) == 3
+
+
+# -- the end of the server -------------------------------------------------------
+
+def test_what_is_under_way_at_the_end(cms, kamailio):
+    """A delivery that the CMS accepts while the server stops is not sent
+    again."""
+    server = kamailio(cms, config=deferring(("timeout", 3000)))
+    cms.stop()
+    event = defer(server, server.device())
+    cms.rule(hold=True)
+    cms.start()
+    cms.wait_until(lambda: cms.held == 1)
+    stopping = threading.Thread(target=server.stop)
+    stopping.start()
+    until(lambda: not answers_options(server))
+    cms.clear_rules()
+    cms.release()
+    stopping.join()
+    assert not rows(server)
+    server.start()
+    server.settle()
+    assert [r.json["id"] for r in cms.requests] == [event]
+
+
+def answers_options(server):
+    try:
+        return server.device().options(timeout=0.2).status == 200
+    except harness.NoAnswer:
+        return False
+
+
+def test_deferred_while_the_server_stops(cms, kamailio):
+    """Who is parked when the server stops, and whom the CMS does not answer, is
+    served and told after the start."""
+    server = kamailio(cms, config=deferring(
+        ("timeout", 4000), ("drain_timeout", 300)))
+    cms.rule(hang=True)
+    uas = [server.device() for _ in range(5)]
+    waiting = [ua.start_register() for ua in uas]
+    cms.wait(5)
+    server.stop()
+    assert [(r.wait(5).status, r.result.get("X-Deferred"))
+            for r in waiting] == [(200, "1")] * 5
+    assert len(rows(server)) == 5
+    cms.clear_rules()
+    cms.clear()
+    server.start()
+    drained(server)
+    assert {r.json["aor"] for r in cms.requests} == {ua.aor for ua in uas}
+    assert cms.count == 5
+
+
+def test_nothing_to_wait_for_at_the_end(cms, kamailio):
+    """What waits in the outbox for a CMS that is away holds nobody up."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    for _ in range(5):
+        defer(server, server.device())
+    server.wait_log("the outbox waits for the CMS")
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < 1.5
+    cms.start()
+    server.start()
+    drained(server)
+    assert cms.count == 5
+
+
+def test_a_delivery_that_hangs_at_the_end(cms, kamailio):
+    """It gets drain_timeout, and is sent again by the same id."""
+    server = kamailio(cms, config=deferring(
+        ("timeout", 10000), ("attempt_timeout", 10000),
+        ("drain_timeout", 700)))
+    rule = cms.rule(hang=True)
+    cms.rule(status=503, times=1)
+    event = defer(server, server.device())
+    cms.wait(2)
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert 0.6 < time.monotonic() - began < 2
+    cms.remove_rule(rule)
+    cms.clear()
+    server.start()
+    drained(server)
+    assert [r.json["id"] for r in cms.requests] == [event]
+
+
+# -- resync ------------------------------------------------------------------------
+
+def test_resync_shows_how_far_it_is(cms, kamailio):
+    """At no more than resync_rate, and both the command's own answer and the
+    status say how far it is; while the outbox is paused it waits."""
+    server = kamailio(cms, config=deferring(("resync_rate", 20)))
+    uas = [server.device() for _ in range(40)]
+    for ua in uas:
+        assert ua.register().status == 200
+    server.settle()
+    cms.clear()
+    assert server.rpc("cms_notify.resync")["state"] == "started"
+    cms.wait(10)
+    for progress in (server.rpc("cms_notify.resync"),
+                     server.status()["resync"]):
+        assert progress["state"] == "running"
+        assert progress["sent"] >= 8
+        assert progress["sent"] + progress["waiting"] <= 40
+    server.rpc("cms_notify.pause")
+    server.settle()
+    count = cms.count
+    time.sleep(0.5)  # nothing is to come
+    assert cms.count == count < 40
+    assert server.status()["resync"]["state"] == "running"
+    server.rpc("cms_notify.resume")
+    assert resynced(server)["sent"] == 40
+    times = sorted(r.arrived for r in snapshots(cms))
+    assert len(times) == 40
+    # a second has no more than the rate, and what it catches up
+    assert all(b - a > 0.85 for a, b in zip(times, times[23:]))
+
+
+def test_resync_after_what_waits(cms, kamailio):
+    """What is older comes first: a device's snapshot follows what the outbox
+    has of it."""
+    server = kamailio(cms, config=deferring())
+    ua = server.device()
+    assert ua.register().status == 200
+    cms.stop()
+    event = defer(server, ua, contacts=[f"<sip:{ua.user}@127.0.0.1:7001>"])
+    server.rpc("cms_notify.resync", ua.aor)
+    cms.clear()
+    cms.start()
+    assert resynced(server)["sent"] == 2
+    ids = [r.json["id"] for r in cms.requests if r.outcome == 200]
+    assert ids[0] == event and len(ids) == 3
+    assert events(cms) == ["register", "snapshot", "snapshot"]
+
+
+# -- order -------------------------------------------------------------------------
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_coming_and_going(cms, kamailio, stays):
+    """A device that comes and goes while the CMS is away: the last thing that
+    the CMS hears is what is so."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    assert ua.register().status == 200
+    cms.stop()
+    for _ in range(3):
+        assert ua.unregister().status == 200
+        defer(server, ua)
+    if not stays:
+        assert ua.unregister().status == 200
+    until(lambda: server.rpc("cms_notify.outbox")["waiting"] == len(
+        rows(server)))
+    cms.start()
+    drained(server)
+    assert events(cms)[-1] == ("register" if stays else "unregister")
+    assert bool(server.contacts(ua)) == stays
+
+
+# -- odd devices, odd operators ------------------------------------------------------
+
+@pytest.mark.parametrize("user", [
+    "o'brien", "a%22b", "x%27;drop", "back%5Cslash", "CamX", "100%25"])
+def test_odd_names(cms, kamailio, user):
+    """Names that mean something to a database are names."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    cms.stop()
+    ua = server.device(user)
+    defer(server, ua)
+    newer = defer(server, ua, contacts=["<sip:x@127.0.0.1:7001>"])
+    assert ua.unregister().status == 200
+    until(lambda: len(rows(server)) == 3)
+    cms.start()
+    drained(server)
+    assert events(cms) == ["register", "register", "unregister"]
+    assert newer in [r.json["id"] for r in cms.requests]
+    assert len({r.json["username"].lower() for r in cms.requests}) == 1
+    assert not any(r.errors for r in cms.requests)
+
+
+@pytest.mark.parametrize("user, written", [
+    ("CamX", "sip:CamX@telecom.com"), ("CamX", "CamX@telecom.com"),
+    ("CamX", "camx@telecom.com"), ("CamX", "SIP:CamX@telecom.com"),
+    ("CamX", "sip:camx@TELECOM.com:5060"), ("CamX", "sips:camx@telecom.com"),
+    ("a%22b", "sip:a%22b@telecom.com"), ("a%22b", 'a"b@telecom.com')])
+def test_resync_as_it_is_written(cms, kamailio, user, written):
+    """An AOR as the operator knows it: as the CMS has it, or as usrloc."""
+    server = kamailio(cms, config=deferring())
+    ua = server.device(user)
+    assert ua.register().status == 200
+    server.settle()
+    server.rpc("cms_notify.resync", written)
+    assert resynced(server)["sent"] == 1
+
+
+def test_resync_refuses_nonsense(cms, kamailio):
+    """An address that no device can have is refused."""
+    server = kamailio(cms, config=deferring())
+    server.allow_errors("jsonrpcs|binrpc|ctl ")
+    with pytest.raises(harness.RpcError, match="too long"):
+        server.rpc("cms_notify.resync", "x" * 300)
+    assert server.status()["resync"]["state"] == "idle"
+
+
+@pytest.mark.parametrize("argument", [0, -1, 1001, "many"])
+def test_outbox_refuses_nonsense(cms, kamailio, argument):
+    """A number of dead letters that makes no sense is refused."""
+    server = kamailio(cms, config=deferring())
+    server.allow_errors("jsonrpcs|binrpc|ctl ")
+    with pytest.raises(harness.RpcError):
+        server.rpc("cms_notify.outbox", argument)
+    assert server.rpc("cms_notify.outbox")["waiting"] == 0
+
+
+def test_only_who_leaves(cms, kamailio):
+    """Without expire in `events` the CMS is not told that one has run out."""
+    server = kamailio(cms, config=deferring(("events", "register,unregister")))
+    ua, other = server.device(), server.device()
+    assert ua.register(expires=1).status == 200
+    assert other.register().status == 200
+    until(lambda: len(known(server)) == 1)
+    assert other.unregister().status == 200
+    assert wait_event(cms, "unregister").json["aor"] == other.aor
+    drained(server)
+    assert events(cms, ua) == ["register"]
+
+
+def known(server):
+    """The bindings in usrloc's memory, expired or not."""
+    domain, = server.rpc("ul.dump")["Domains"]
+    return [aor for aor in domain["Domain"]["AoRs"]]
+
+
+def test_who_leaves_with_the_database_locked_at_the_end(cms, kamailio):
+    """A database that stays locked while the server stops holds it up no longer
+    than drain_timeout and a moment, and what is lost is in the log."""
+    server = kamailio(cms, config=deferring(LEAVING, ("drain_timeout", 500)))
+    server.allow_errors("locked", "db_", "srdb1", "store_result",
+                        "is not told")
+    uas = [server.device() for _ in range(20)]
+    for ua in uas:
+        assert ua.register().status == 200
+    server.settle()
+    with contextlib.closing(sqlite3.connect(table(server))) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        for ua in uas:
+            assert ua.unregister().status == 200
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 5
+        db.rollback()
+    assert len(server.log("is not told that .* has left")) >= 19

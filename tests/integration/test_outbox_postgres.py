@@ -89,6 +89,52 @@ def test_a_server_that_lives_keeps_its_own(cms, kamailio, postgres):
     assert not b.log("has stopped") and b.stats()["delivered"] == 0
 
 
+def test_expired_at_the_end(cms, kamailio, postgres):
+    """A binding that runs out just before the server stops, and that is nowhere
+    but in its memory, is stored by the main process."""
+    def config(interval):
+        return deferring(
+            ("node", "a"), ("events", "register,expire"),
+            db=lambda _server: postgres.url, modules=["db_postgres"],
+            more=[("usrloc", "db_mode", 2),
+                  ("usrloc", "timer_interval", interval)])
+    server = kamailio(cms, config=config(600))
+    uas = [server.device() for _ in range(3)]
+    for ua in uas:
+        assert ua.register(expires=1).status == 200
+    until(lambda: not any(server.contacts(ua) for ua in uas))
+    server.stop()
+    assert postgres.sql("SELECT event, count(*) FROM cms_outbox"
+                        " WHERE state = 0 GROUP BY event") == [["expire", "3"]]
+    server.configure(config=config(1))
+    cms.clear()
+    server.start()
+    drained(server)
+    assert {r.json["aor"] for r in cms.requests} == {ua.aor for ua in uas}
+    assert [r.json["event"] for r in cms.requests] == ["expire"] * 3
+
+
+def test_replay_of_another_server(cms, kamailio, postgres):
+    """The dead letters of all servers are replayed, each by its own."""
+    a = kamailio(cms, config=on(postgres, "a"))
+    b = kamailio(cms, config=on(postgres, "b"))
+    cms.stop()
+    ua = b.device("elsewhere")
+    event = defer(b, ua)
+    rule = cms.refuse(ua.aor)
+    cms.start()
+    drained(b)
+    cms.remove_rule(rule)
+    cms.clear()
+    letter, = a.rpc("cms_notify.outbox")["dead_letters"]
+    assert letter["id"] == event
+    assert a.rpc("cms_notify.replay") == {"replayed": 1}
+    post, = cms.wait(1, 70)  # servers look at the table once a minute
+    assert post.json["id"] == event
+    drained(b)
+    assert b.stats()["delivered"] == 1 and a.stats()["delivered"] == 0
+
+
 def test_database_away(kamailio, postgres):
     """With its database away nothing can be deferred; when it is back, all goes
     on without a restart."""
