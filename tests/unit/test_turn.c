@@ -633,6 +633,7 @@ static void who_is_held_waits_a_quarter_of_the_time(void **state)
 		cn_turn_watch(cn_job_parked_us(job) + wait_us);
 		assert_int_equal(given_count, 0);
 		cn_turn_watch(cn_job_parked_us(job) + wait_us + 1);
+		assert_int_equal(given_count, 1);
 		cn_turn_watch(INT64_MAX);
 		cn_device_end_delivery(old);
 		cn_turn_left(old);
