@@ -122,9 +122,14 @@ class Report:
         answers = ", ".join(
             f"{n} × {status}"
             for status, n in sorted(devices.statuses.items()))
+        refused = devices.refusals
         pauses = sorted(devices.retry_after.elements())
         lines += [
-            "", f"- Answers: {answers}; {devices.retransmissions} "
+            "", f"- 503 for each device: median {percentile(refused, 50)}, "
+            f"99 % at most {percentile(refused, 99)}, all at most "
+            f"{max(refused, default=0)}; {self.stats['timeout']} waited in "
+            "vain for their verdict.",
+            f"- Answers: {answers}; {devices.retransmissions} "
             f"retransmissions by devices, {devices.given_up} given up.",
             "- On line, after the first device came: half of them after "
             f"{percentile(waits, 50):.0f} s, 99 % after "
