@@ -49,13 +49,13 @@ static struct
 	int64_t in_time_us;
 	int64_t reserve_us;
 	int under_way;
-	bool waiting; /* when the latest one ended, others waited */
+	bool waiting;				/* when the latest one ended, others waited */
 	int64_t began_us, ended_us; /* the latest one */
 	double mean_us;				/* of an answered POST; 0: none yet */
 	struct drain now;			/* answered or not */
 	struct drain usual;			/* answered */
-	int64_t next_us; /* the first moment that is not given away */
-} *load;
+	int64_t next_us;			/* the first moment that is not given away */
+} * load;
 
 int cn_load_init(int posts, int capacity, int64_t timeout_us)
 {
@@ -146,8 +146,8 @@ static double rate_now(int64_t now_us)
 {
 	const struct drain *d = &load->now;
 	double rate = d->us > 0 ? d->events * 1e6 / d->us : rate_guessed(), most;
-	int64_t latest = load->began_us > load->ended_us ? load->began_us
-													 : load->ended_us;
+	int64_t latest =
+			load->began_us > load->ended_us ? load->began_us : load->ended_us;
 
 	if(load->under_way < load->posts || now_us <= latest)
 		return rate;
@@ -170,8 +170,7 @@ static bool has_waited(uint64_t device, int64_t now_us)
 {
 	int64_t due = cn_ticket_due(device);
 
-	return due != 0 && due - CN_EARLY_US <= now_us
-		   && now_us < due + CN_LATE_US;
+	return due != 0 && due - CN_EARLY_US <= now_us && now_us < due + CN_LATE_US;
 }
 
 bool cn_load_admits(uint64_t device, int queued, int64_t now_us)
@@ -180,7 +179,7 @@ bool cn_load_admits(uint64_t device, int queued, int64_t now_us)
 	bool line;
 
 	lock_get(&load->lock);
-	ahead = queued + load->under_way;
+	ahead = (double)queued + load->under_way;
 	rate = rate_now(now_us);
 	line = load->next_us > now_us;
 	lock_release(&load->lock);
@@ -216,7 +215,7 @@ static int64_t next_moment(int queued, int64_t now_us)
 	lock_get(&load->lock);
 	rate = rate_usual();
 	moment = now_us - load->reserve_us
-			 + (int64_t)((queued + load->under_way) * 1e6 / rate);
+			 + (int64_t)(((double)queued + load->under_way) * 1e6 / rate);
 	if(moment < now_us)
 		moment = now_us;
 	if(moment < load->next_us)

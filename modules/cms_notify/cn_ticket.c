@@ -76,7 +76,7 @@ void cn_ticket_give(uint64_t device, int64_t due, int64_t stale_us)
 			place = &places[i];
 			break;
 		}
-		if(due_us(ticket) < stale_us)
+		if(ticket == 0 || due_us(ticket) < stale_us)
 			place = &places[i];
 	}
 	/* no room: those that have come before keep theirs */
