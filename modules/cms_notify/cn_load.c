@@ -25,9 +25,12 @@
 /* The share of the deadline that may pass before the answer: 3/4, since some
  * answers take longer than others. */
 #define CN_IN_TIME(us) ((us) - (us) / 4)
-/* What waits at least while devices are told to come back: Retry-After is in
- * whole seconds, and the CMS must have work until they come. */
-#define CN_RESERVE_US 1000000
+/* Without an answer for a quarter of that time the CMS is slower than thought. */
+#define CN_SILENCE(us) ((us) / 4)
+/* What waits at least while devices are told to come back: the first third of
+ * the queue, since Retry-After is in whole seconds and the CMS must have work
+ * until they come. */
+#define CN_RESERVE(us) ((us) / 3)
 /* A device comes so much before its moment, by the same rounding, ... */
 #define CN_EARLY_US 1000000
 /* ... and after this it has to queue up anew. */
@@ -68,8 +71,7 @@ int cn_load_init(int posts, int capacity, int64_t timeout_us)
 	load->posts = posts;
 	load->capacity = capacity;
 	load->in_time_us = CN_IN_TIME(timeout_us);
-	load->reserve_us =
-			timeout_us / 4 < CN_RESERVE_US ? timeout_us / 4 : CN_RESERVE_US;
+	load->reserve_us = CN_RESERVE(load->in_time_us);
 	if(lock_init(&load->lock) == NULL) {
 		LM_ERR("cannot make a lock\n");
 		return -1;
@@ -139,19 +141,26 @@ static double rate_guessed(void)
 	return load->mean_us > 0 ? load->posts * 1e6 / load->mean_us : 0;
 }
 
-/* Events a second that leave the queue at present, 0: not known. With all
- * connections taken and no answer for a while there are less than what was
- * measured before. */
+/* For how long there has been no answer, with all connections taken. */
+static int64_t silent_us(int64_t now_us)
+{
+	int64_t latest =
+			load->began_us > load->ended_us ? load->began_us : load->ended_us;
+
+	return load->under_way < load->posts ? 0 : now_us - latest;
+}
+
+/* Events a second that leave the queue at present, 0: not known. After a long
+ * silence less than was measured before. */
 static double rate_now(int64_t now_us)
 {
 	const struct drain *d = &load->now;
 	double rate = d->us > 0 ? d->events * 1e6 / d->us : rate_guessed(), most;
-	int64_t latest =
-			load->began_us > load->ended_us ? load->began_us : load->ended_us;
+	int64_t silent = silent_us(now_us);
 
-	if(load->under_way < load->posts || now_us <= latest)
+	if(silent < CN_SILENCE(load->in_time_us))
 		return rate;
-	most = load->posts * 1e6 / (now_us - latest);
+	most = load->posts * 1e6 / silent;
 	return rate == 0 || most < rate ? most : rate;
 }
 
@@ -181,7 +190,8 @@ bool cn_load_admits(uint64_t device, int queued, int64_t now_us)
 	lock_get(&load->lock);
 	ahead = (double)queued + load->under_way;
 	rate = rate_now(now_us);
-	line = load->next_us > now_us;
+	/* a short one is no reason to leave places free */
+	line = load->next_us - now_us > load->reserve_us;
 	lock_release(&load->lock);
 	if(ahead < load->posts)
 		return true;
@@ -190,8 +200,8 @@ bool cn_load_admits(uint64_t device, int queued, int64_t now_us)
 	if(!line)
 		return true;
 	most = rate * load->reserve_us / 1e6;
-	if(rate == 0 || most > load->capacity / 4)
-		most = load->capacity / 4;
+	if(rate == 0 || most > CN_RESERVE(load->capacity))
+		most = CN_RESERVE(load->capacity);
 	return ahead - load->posts < most || has_waited(device, now_us);
 }
 

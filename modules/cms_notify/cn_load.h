@@ -8,7 +8,7 @@
  * While events wait, the answers that come in say how fast the queue drains.
  * Who cannot be answered in time gets a ticket: a moment of its own, one behind
  * the other as fast as the CMS works. As long as such moments lie ahead, the
- * later half of the queue is for devices whose moment has come: who has waited
+ * later part of the queue is for devices whose moment has come: who has waited
  * is not turned away for one that has just come. */
 
 #ifndef CN_LOAD_H

@@ -318,7 +318,8 @@ def arguments():
     parser.add_argument("--slow", type=slow, default="0:0:1",
                         metavar="SINCE:UNTIL:FACTOR",
                         help="seconds of the storm in which the CMS needs so "
-                        "many times as long")
+                        "many times as long; the claims are for one that "
+                        "does not change")
     parser.add_argument("--connections", type=int, default=64,
                         help="max_connections: what it may have in flight")
     parser.add_argument("--memory", type=int, default=1024,

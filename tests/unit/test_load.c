@@ -342,7 +342,7 @@ static void a_cms_that_hangs_for_a_while(void **state)
 	run(&s);
 	assert_lasted(s, 115);
 	assert_in_range(s.p99_refusals, 0, 2);
-	assert_in_range(s.in_vain, 0, 3000);
+	assert_in_range(s.in_vain, 0, 4500);
 }
 
 /* 20 s at 1,000 a second, and 400 s at 200. */
@@ -379,7 +379,7 @@ static void a_cms_that_needs_long_for_each(void **state)
 			.post_us = 2 * SECOND};
 
 	run(&s);
-	assert_lasted(s, 170);
+	assert_lasted(s, 185);
 	assert_in_range(s.p99_refusals, 0, 7);
 	assert_int_equal(s.wasted, 0);
 }
@@ -475,7 +475,7 @@ static void what_has_been_is_no_reason_to_turn_a_crowd_away(void **state)
 }
 
 /* Until the moments that were given away have passed. */
-static void half_of_the_queue_is_for_those_that_were_sent_away(void **state)
+static void the_end_of_the_queue_is_for_those_that_were_sent_away(void **state)
 {
 	int64_t wait;
 	int i;
@@ -634,7 +634,7 @@ int main(void)
 			TEST(the_queue_is_as_long_as_there_is_time),
 			TEST(a_free_connection_is_used_however_slow_the_cms_is),
 			TEST(what_has_been_is_no_reason_to_turn_a_crowd_away),
-			TEST(half_of_the_queue_is_for_those_that_were_sent_away),
+			TEST(the_end_of_the_queue_is_for_those_that_were_sent_away),
 			TEST(who_comes_late_queues_up_anew),
 			TEST(who_comes_early_keeps_its_moment),
 			TEST(moments_are_as_far_apart_as_the_cms_needs),
