@@ -245,3 +245,23 @@ int64_t cn_load_reserve(uint64_t device, int queued, int64_t now_us)
 	}
 	return cn_policy_ask_again_us(due - now_us);
 }
+
+double cn_load_rate(void)
+{
+	double rate;
+
+	lock_get(&load->lock);
+	rate = rate_usual();
+	lock_release(&load->lock);
+	return rate;
+}
+
+int64_t cn_load_line_us(int64_t now_us)
+{
+	int64_t us;
+
+	lock_get(&load->lock);
+	us = load->next_us - now_us;
+	lock_release(&load->lock);
+	return us > 0 ? us : 0;
+}

@@ -63,4 +63,11 @@ bool cn_load_has_time(int64_t left_us);
  */
 int64_t cn_load_reserve(uint64_t device, int queued, int64_t now_us);
 
+/* Events a second that the CMS takes, by which moments are given away. */
+double cn_load_rate(void);
+
+/* Until when moments are given away, in microseconds from now; 0: nobody has
+ * been told to come back. */
+int64_t cn_load_line_us(int64_t now_us);
+
 #endif

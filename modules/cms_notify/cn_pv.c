@@ -133,14 +133,18 @@ GET_OUTCOME(text, pv_get_strval(msg, param, res, (str *)&o->text))
 GET_OUTCOME(body, get_str_or_null(msg, param, res, &o->body))
 GET_OUTCOME(elapsed_ms, pv_get_uintval(msg, param, res, now.elapsed_ms))
 /* Asked once for each request, however often the script reads it: to ask is to
- * give a moment away. */
+ * give a moment away. Not to those that the CMS has decided about. */
 static unsigned retry_after(const struct cn_outcome *o)
 {
-	if(now.retry_after == 0)
-		now.retry_after = cn_policy_retry_after(
-				cn_load_reserve(now.device,
-						cn_stats_gauge_value(CN_GAUGE_queued), cn_now_us()),
-				o->retry_after, (unsigned)kam_rand());
+	int64_t wait_us = 0;
+
+	if(now.retry_after != 0)
+		return now.retry_after;
+	if(o->verdict == CN_UNAVAILABLE)
+		wait_us = cn_load_reserve(
+				now.device, cn_stats_gauge_value(CN_GAUGE_queued), cn_now_us());
+	now.retry_after = cn_policy_retry_after(
+			wait_us, o->retry_after, (unsigned)kam_rand());
 	return now.retry_after;
 }
 GET_OUTCOME(retry_after, pv_get_uintval(msg, param, res, retry_after(o)))

@@ -543,6 +543,9 @@ static void moments_are_as_far_apart_as_the_cms_needs(void **state)
 		before = wait;
 	}
 	assert_in_range(wait / 1000, 9500, 10500);
+	assert_in_range(cn_load_rate(), 95, 105);
+	assert_in_range(cn_load_line_us(now) - wait, 9000, 11000);
+	assert_int_equal(cn_load_line_us(now + 20 * SECOND), 0);
 }
 
 static void an_absent_cms_does_not_make_the_line_longer(void **state)

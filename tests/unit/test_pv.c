@@ -235,6 +235,23 @@ static void retry_after_follows_load_and_cms(void **state)
 	cn_job_free(job);
 }
 
+/* A script may show all it can for each registration. */
+static void what_the_cms_has_decided_takes_no_moment(void **state)
+{
+	struct cn_outcome o = {.verdict = CN_ACCEPTED, .status = 200};
+	struct cn_job *job = decided_job(&o);
+	int64_t line = cn_load_line_us(cn_now_us());
+	int i;
+
+	for(i = 0; i < 1000; i++) {
+		cn_pv_set_verdict(job, cn_job_waiter(job));
+		assert_in_range(number("retry_after"), 1, 2);
+	}
+	assert_true(cn_load_line_us(cn_now_us()) <= line);
+	cn_pv_set_verdict(NULL, NULL);
+	cn_job_free(job);
+}
+
 static void a_failure_is_seen_by_its_message_alone(void **state)
 {
 	int i;
@@ -452,6 +469,7 @@ int main(void)
 			TEST(a_verdict_is_seen_while_it_is_shown),
 			TEST(each_request_waits_for_a_time_of_its_own),
 			TEST(retry_after_follows_load_and_cms),
+			TEST(what_the_cms_has_decided_takes_no_moment),
 			TEST(a_failure_is_seen_by_its_message_alone),
 			TEST(a_verdict_ends_what_was_left_of_a_failure),
 			TEST(a_failure_before_there_was_an_event),
