@@ -78,7 +78,8 @@ static int mod_init(void)
 			|| cn_stats_init(cn_conf.endpoints) < 0
 			|| cn_breaker_init(cn_conf.endpoints) < 0
 			|| cn_load_init(
-					   cn_conf.http_processes * cn_conf_posts_per_process())
+					   cn_conf.http_processes * cn_conf_posts_per_process(),
+					   capacity, (int64_t)cn_conf.timeout_ms * 1000)
 					   < 0
 			|| cn_job_init(capacity) < 0 || cn_device_init(capacity) < 0
 			|| cn_outbox_init() < 0 || cn_resync_init() < 0

@@ -254,14 +254,14 @@ static void on_done(void *user, const struct cn_http_result *result)
 	cn_stats_attempt_end(post->endpoint, result->cause,
 			(unsigned)result->status, now - post->began_us);
 	cn_stats_latency(CN_LATENCY_HTTP, now - post->began_us);
-	if(result->cause == CN_CAUSE_none)
-		cn_load_answered(now - post->began_us);
 	report(post->endpoint, result);
 	if(cn_policy_moves_on(result->cause, result->status)
 			&& now < cn_job_deadline_us(post->job) && !cn_job_decided(post->job)
 			&& !(post->spare && cn_device_is_overtaken(post->job))
 			&& attempt(post, post->endpoint + 1) == CN_CAUSE_none)
 		return;
+	cn_load_ended(result->cause == CN_CAUSE_none ? now - post->began_us : -1,
+			cn_ring_count(ring) > 0, now);
 	end_post(post, result);
 	free_post(post);
 }
@@ -287,7 +287,7 @@ static void begin(struct cn_job *job)
 		cn_job_release(job);
 		return;
 	}
-	if(is_overdue(job)) {
+	if(!cn_load_has_time(cn_job_deadline_us(job) - now)) {
 		fail(job, CN_CAUSE_timeout);
 		return;
 	}
@@ -304,6 +304,7 @@ static void begin(struct cn_job *job)
 	}
 	free_posts = post->next;
 	spare_posts += post->spare;
+	cn_load_began(now);
 	cn_stats_gauge(CN_GAUGE_in_flight, 1);
 }
 

@@ -98,19 +98,30 @@ long cn_policy_attempt_ms(long left_ms, long attempt_ms, bool last)
 	return ms > 0 ? ms : 1; /* to libcurl 0 means: no limit */
 }
 
+int64_t cn_policy_ask_again_us(int64_t wait_us)
+{
+	const int64_t early_us = 60000000;
+
+	if(wait_us <= early_us)
+		return wait_us;
+	return wait_us / 2 > early_us ? wait_us / 2 : early_us;
+}
+
 unsigned cn_policy_retry_after(int64_t wait_us, unsigned cms_s, unsigned dice)
 {
 	const unsigned max_s = CN_RETRY_AFTER_MAX_S;
-	unsigned seconds = 1;
+	unsigned seconds = 1, spread = 2;
 
-	if(wait_us > 0)
-		seconds = wait_us / 1000000 < max_s ? (unsigned)(wait_us / 1000000) + 1
+	if(wait_us >= 1000000)
+		seconds = wait_us / 1000000 < max_s ? (unsigned)(wait_us / 1000000)
 											: max_s;
-	if(seconds < cms_s)
+	/* Moments are spread already, and one second more or none is as much too
+	 * late as too early. What the CMS says it may say to a crowd. */
+	if(seconds < cms_s) {
 		seconds = cms_s < max_s ? cms_s : max_s;
-	/* a second or two for those that come one by one, an eighth for a crowd,
-	 * which the moments given away have spread already */
-	seconds += dice % (seconds / 8 + 2);
+		spread += seconds / 8;
+	}
+	seconds += dice % spread;
 	return seconds < max_s ? seconds : max_s;
 }
 

@@ -87,11 +87,18 @@ bool cn_policy_moves_on(enum cn_cause cause, long status);
 long cn_policy_attempt_ms(long left_ms, long attempt_ms, bool last);
 
 /**
- * Seconds for Retry-After (RFC 3261 section 20.33): not before there is room
- * for the device, not before the CMS itself said, and spread so that devices do
- * not come back together.
+ * After how long a device should ask, whose turn is expected to come then. What
+ * is expected of the next minute comes true; of what is farther away it has
+ * waited half when it asks again, in case that the CMS has become faster.
+ */
+int64_t cn_policy_ask_again_us(int64_t wait_us);
+
+/**
+ * Seconds for Retry-After (RFC 3261 section 20.33): to the second when there is
+ * room for the device, not before the CMS itself said, and spread so that
+ * devices do not come back together.
  *
- * @param wait_us until there is room
+ * @param wait_us until the moment that the device was given
  * @param cms_s   Retry-After of the CMS, 0: none
  * @param dice    any random number
  * @return 1 to CN_RETRY_AFTER_MAX_S

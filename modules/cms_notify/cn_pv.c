@@ -12,6 +12,7 @@
 #include "cn_load.h"
 #include "cn_pv.h"
 #include "cn_stats.h"
+#include "cn_ticket.h"
 
 /* What there is to be seen. Set around the call that looks at it, and, for a
  * failure, bound to the message that it belongs to: nothing is left over for
@@ -23,6 +24,7 @@ static struct
 	struct cn_job *job; /* of the verdict */
 	str id;
 	enum cn_reason reason;
+	uint64_t device; /* see cn_ticket.h */
 	unsigned elapsed_ms;
 	unsigned retry_after; /* 0: not asked yet */
 	/* a failure's: */
@@ -47,6 +49,7 @@ void cn_pv_set_verdict(struct cn_job *job, const struct cn_waiter *waiter)
 		return;
 	now.id = *cn_job_id(job);
 	now.reason = cn_job_reason(job);
+	now.device = cn_ticket_device(cn_job_device(job));
 	now.elapsed_ms = (unsigned)((cn_now_us() - waiter->parked_us) / 1000);
 }
 
@@ -64,6 +67,7 @@ void cn_pv_set_failure(
 	now.id.s = now.failure_id;
 	now.id.len = strlen(now.failure_id);
 	now.reason = ev->reason;
+	now.device = cn_ticket_device(&ev->key);
 	now.elapsed_ms = 0;
 	now.retry_after = 0;
 	now.outcome = NULL;
@@ -129,14 +133,18 @@ GET_OUTCOME(text, pv_get_strval(msg, param, res, (str *)&o->text))
 GET_OUTCOME(body, get_str_or_null(msg, param, res, &o->body))
 GET_OUTCOME(elapsed_ms, pv_get_uintval(msg, param, res, now.elapsed_ms))
 /* Asked once for each request, however often the script reads it: to ask is to
- * give a moment away. */
+ * give a moment away. Not to those that the CMS has decided about. */
 static unsigned retry_after(const struct cn_outcome *o)
 {
-	if(now.retry_after == 0)
-		now.retry_after = cn_policy_retry_after(
-				cn_load_reserve(
-						cn_stats_gauge_value(CN_GAUGE_queued), cn_now_us()),
-				o->retry_after, (unsigned)kam_rand());
+	int64_t wait_us = 0;
+
+	if(now.retry_after != 0)
+		return now.retry_after;
+	if(o->verdict == CN_UNAVAILABLE)
+		wait_us = cn_load_reserve(
+				now.device, cn_stats_gauge_value(CN_GAUGE_queued), cn_now_us());
+	now.retry_after = cn_policy_retry_after(
+			wait_us, o->retry_after, (unsigned)kam_rand());
 	return now.retry_after;
 }
 GET_OUTCOME(retry_after, pv_get_uintval(msg, param, res, retry_after(o)))

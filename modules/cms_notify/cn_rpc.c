@@ -13,6 +13,7 @@
 #include "cn_breaker.h"
 #include "cn_conf.h"
 #include "cn_device.h"
+#include "cn_load.h"
 #include "cn_outbox.h"
 #include "cn_outbox_db.h"
 #include "cn_resync.h"
@@ -69,6 +70,12 @@ static void add_progress(rpc_t *rpc, void *reply, const char *state)
 			p.refused, "failed", p.failed);
 }
 
+/* of a figure that is shown */
+static unsigned whole(double value)
+{
+	return value < UINT32_MAX ? (unsigned)(value + 0.5) : UINT32_MAX;
+}
+
 static const char *const status_doc[] = {
 		"Counters, gauges and latencies at a glance", NULL};
 
@@ -80,8 +87,9 @@ static void rpc_status(rpc_t *rpc, void *ctx)
 		rpc->fault(ctx, 500, "Internal error");
 		return;
 	}
-	rpc->struct_add(reply, "ssd", "version", CN_VERSION, "node", cn_conf.node,
-			"capacity", cn_conf_capacity());
+	rpc->struct_add(reply, "ssduu", "version", CN_VERSION, "node", cn_conf.node,
+			"capacity", cn_conf_capacity(), "rate", whole(cn_load_rate()),
+			"line_s", whole(cn_load_line_us(cn_now_us()) / 1e6));
 	add_counters(rpc, reply);
 	add_latencies(rpc, reply);
 	if(cn_outbox_exists()

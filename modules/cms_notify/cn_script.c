@@ -17,6 +17,7 @@
 #include "cn_pv.h"
 #include "cn_script.h"
 #include "cn_stats.h"
+#include "cn_ticket.h"
 #include "cn_turn.h"
 
 /* Times that a request is classified again because an event of its slot ended
@@ -58,8 +59,8 @@ static enum cn_cause new_job(struct sip_msg *msg, struct cn_event *ev,
 	int err;
 
 	if(!cn_job_room()
-			|| !cn_load_admits(cn_stats_gauge_value(CN_GAUGE_queued),
-					(int64_t)cn_conf.timeout_ms * 1000))
+			|| !cn_load_admits(cn_ticket_device(&ev->key),
+					cn_stats_gauge_value(CN_GAUGE_queued), cn_now_us()))
 		return CN_CAUSE_busy;
 	cn_event_stamp(ev);
 	cn_pv_set_event(ev);

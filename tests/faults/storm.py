@@ -29,7 +29,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "integration"))
 
 from harness import DOMAIN, PASSWORD, REALM, Kamailio, ha1  # noqa: E402
-from storm_cms import serve  # noqa: E402
+from storm_cms import Slow, serve  # noqa: E402
 from storm_report import Report, Sample  # noqa: E402
 
 SOCKETS = 16
@@ -81,6 +81,7 @@ class Devices:
         self.statuses = collections.Counter()
         self.retransmissions = self.given_up = 0
         self.retry_after = collections.Counter()
+        self.refusals = [0] * count
         self.latest = 0.0  # how late a timer was served: the generator's lag
 
     def run(self, timeout):
@@ -167,6 +168,7 @@ class Devices:
         else:
             pause = self._pause(data)
             self.retry_after[pause] += 1
+            self.refusals[device] += 1
             heapq.heappush(self.timers, (now + pause, device, 0, 0.0))
 
     def _credentials(self, device, data):
@@ -313,6 +315,11 @@ def arguments():
                         help="POSTs a second that the CMS takes")
     parser.add_argument("--service", type=float, default=0.05,
                         help="seconds that it needs for one")
+    parser.add_argument("--slow", type=slow, default="0:0:1",
+                        metavar="SINCE:UNTIL:FACTOR",
+                        help="seconds of the storm in which the CMS needs so "
+                        "many times as long; the claims are for one that "
+                        "does not change")
     parser.add_argument("--connections", type=int, default=64,
                         help="max_connections: what it may have in flight")
     parser.add_argument("--memory", type=int, default=1024,
@@ -335,7 +342,7 @@ class Server(Kamailio):
 
 def storm(options):
     # Forked before there is a thread or a server.
-    cms = Process(serve, options.rate, options.service).go()
+    cms = Process(serve, options.rate, options.service, options.slow).go()
     server = Server(cms.receive(), settings={
         "CMS_MAX_CONNECTIONS": options.connections, "CHILDREN": None,
         "TCP_CHILDREN": None, "USRLOC_SYNC": None, "MIN_EXPIRES": None,
@@ -364,6 +371,13 @@ def setting(text):
     if not equals:
         raise argparse.ArgumentTypeError("NAME=VALUE")
     return name, int(value) if value.isdigit() else value
+
+
+def slow(text):
+    try:
+        return Slow(*map(float, text.split(":")))
+    except (TypeError, ValueError):
+        raise argparse.ArgumentTypeError("SINCE:UNTIL:FACTOR") from None
 
 
 def main():

@@ -6,6 +6,14 @@ import collections
 import heapq
 import json
 import time
+import typing
+
+
+class Slow(typing.NamedTuple):
+    """A while in which the CMS needs longer."""
+    since: float
+    until: float
+    factor: float
 
 
 class Counts:
@@ -56,11 +64,14 @@ class Connection(asyncio.Protocol):
 class Cms:
     """`slots` requests are served at a time, the others wait their turn. When
     each is done follows from its arrival: a timer that comes late makes that
-    answer late and no other."""
+    answer late and no other. Each takes `factor` times as long from `slow.since`
+    to `slow.until`, seconds after the first request."""
 
-    def __init__(self, slots, seconds):
+    def __init__(self, slots, seconds, slow):
         self.counts = Counts()
         self._seconds = seconds
+        self._slow = slow
+        self._first = None
         self._free = [0.0] * slots  # a heap: when each slot is free
         self._arrived = {}
 
@@ -71,9 +82,16 @@ class Cms:
         counts.devices[body["aor"]] += 1
         self._arrived[connection] = now
         counts.max_in_flight = max(counts.max_in_flight, len(self._arrived))
-        done = max(now, self._free[0]) + self._seconds
+        done = self._end_of(max(now, self._free[0]))
         heapq.heapreplace(self._free, done)
         asyncio.get_running_loop().call_at(done, self._done, connection, now)
+
+    def _end_of(self, start):
+        """Of a request whose turn it is at that moment."""
+        if self._first is None:
+            self._first = start
+        slow = self._slow.since <= start - self._first < self._slow.until
+        return start + self._seconds * (self._slow.factor if slow else 1)
 
     def lost(self, connection):
         if self._arrived.pop(connection, None) is not None:
@@ -86,11 +104,11 @@ class Cms:
             connection.answer()
 
 
-def serve(rate, seconds, channel):
+def serve(rate, seconds, slow, channel):
     """Sends the URL, then, when told to stop, Counts."""
     async def run():
         loop = asyncio.get_running_loop()
-        cms = Cms(max(1, round(rate * seconds)), seconds)
+        cms = Cms(max(1, round(rate * seconds)), seconds, slow)
         server = await loop.create_server(lambda: Connection(cms),
                                           "127.0.0.1", 0, backlog=1024)
         port = server.sockets[0].getsockname()[1]

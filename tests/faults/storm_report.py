@@ -56,6 +56,12 @@ class Report:
         lasted = max(d for _a, d in self.cms.posts) - min(arrived)
         return len(arrived) / (self.options.rate * lasted)
 
+    def slow(self):
+        since, until, factor = self.options.slow
+        if factor == 1:
+            return ""
+        return f" ({factor:g} times that from {since:g} to {until:g} s)"
+
     def repeats(self):
         return sum(self.cms.devices.values()) - len(self.cms.devices)
 
@@ -70,6 +76,7 @@ class Report:
         count = options.devices
         slowest = 1000 * percentile(self.pings, 99)
         shm = self.shm_most / MB
+        refused = self.devices.refusals
         return [
             ("all devices are on line", len(self.on_line) == count,
              f"{len(self.on_line)} of {count} after {self.seconds:.0f} s; "
@@ -91,6 +98,13 @@ class Report:
             ("memory is bounded", shm < 0.9 * options.memory,
              f"at most {shm:.0f} of {options.memory} MB of shared memory; "
              f"the processes grew by {self.memory():.0f} MB"),
+            ("who comes back when it was told to is not sent away again, but "
+             "for 1 %", percentile(refused, 99) <= 1,
+             f"503 for each device: median {percentile(refused, 50)}, 99 % at "
+             f"most {percentile(refused, 99)}, all at most "
+             f"{max(refused, default=0)}"),
+            ("nobody waits in vain", self.stats["timeout"] == 0,
+             f"{self.stats['timeout']} had no verdict of the CMS in time"),
             ("Kamailio has no error to tell of", not self.errors,
              f"{len(self.errors)} lines"
              + (f", such as {self.errors[0][:200]!r}" if self.errors else "")),
@@ -108,7 +122,7 @@ class Report:
             "# A storm of devices", "",
             f"{options.devices} devices register within {options.seconds:g} s"
             f" at a CMS that takes {options.rate} POSTs a second and "
-            f"{1000 * options.service:g} ms for each. Measured by `make "
+            f"{1000 * options.service:g} ms for each{self.slow()}. Measured by `make "
             f"storm` on {date.today()}, Kamailio "
             f"{harness.environment()['KAMAILIO_VERSION']}, {cores} cores, "
             "devices and CMS on the same machine. Settings: the shipped ones "

@@ -115,6 +115,17 @@ def test_a_full_queue_costs_no_memory(full):
     assert server.stats()["parked"] == CAPACITY
 
 
+def test_the_operator_sees_how_long_the_line_is(full):
+    server = full.server
+    assert server.status()["line_s"] <= 1  # the fixture may have filled up
+    for ua in server.devices(300):
+        assert ua.register().get("X-Route") == "busy"
+    status = server.status()
+    assert status["rate"] > 0
+    assert -1 <= 300 / status["rate"] - status["line_s"] < 5
+    full.drain()
+
+
 def test_when_the_queue_has_drained_the_next_one_goes_through(full_shipped):
     ua = full_shipped.server.device()
     assert ua.register().status == 503

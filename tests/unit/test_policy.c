@@ -111,6 +111,8 @@ static void an_attempt_is_never_unlimited(void **state)
 	assert_int_equal(cn_policy_attempt_ms(-4000, 2000, true), 1);
 }
 
+#define SECOND 1000000
+
 /* The least and the most that any dice give. */
 struct span
 {
@@ -139,12 +141,29 @@ static void retry_after_grows_with_the_wait(void **state)
 
 	for(seconds = 1; seconds <= 1000; seconds += 50) {
 		now = retry_after(seconds * 1000000, 0);
-		assert_true(now.least > seconds);
+		assert_int_equal(now.least, seconds);
+		assert_int_equal(now.most, seconds + 1);
 		assert_true(now.least >= before.least);
 		assert_true(now.most >= before.most);
 		before = now;
 	}
 	assert_true(now.least > retry_after(0, 0).most);
+}
+
+static void of_a_long_wait_half_is_told(void **state)
+{
+	int64_t us;
+
+	assert_int_equal(cn_policy_ask_again_us(0), 0);
+	for(us = SECOND; us < 3600 * (int64_t)SECOND; us += SECOND) {
+		int64_t told = cn_policy_ask_again_us(us);
+
+		assert_true(told <= us && told >= us / 2);
+		assert_true(us <= 60 * SECOND ? told == us : told >= 60 * SECOND);
+		assert_true(told >= cn_policy_ask_again_us(us - SECOND));
+	}
+	assert_int_equal(
+			cn_policy_ask_again_us(1000 * (int64_t)SECOND) / SECOND, 500);
 }
 
 static void retry_after_is_spread_and_never_zero(void **state)
@@ -210,6 +229,7 @@ int main(void)
 			cmocka_unit_test(the_last_endpoint_may_use_all_that_is_left),
 			cmocka_unit_test(an_attempt_is_never_unlimited),
 			cmocka_unit_test(retry_after_grows_with_the_wait),
+			cmocka_unit_test(of_a_long_wait_half_is_told),
 			cmocka_unit_test(retry_after_is_spread_and_never_zero),
 			cmocka_unit_test(retry_after_is_not_less_than_the_cms_asked_for),
 			cmocka_unit_test(retry_after_has_a_limit),
