@@ -348,21 +348,13 @@ struct cn_http *cn_http_new(int most, cn_http_done_f done)
 
 int cn_http_watch(struct cn_http *http, int fd)
 {
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
 
 	ev.data.fd = -1; /* none of curl's */
 	if(epoll_ctl(http->epoll, EPOLL_CTL_ADD, fd, &ev) == 0)
 		return 0;
 	LM_ERR("cannot watch a file descriptor: %s\n", strerror(errno));
 	return -1;
-}
-
-void cn_http_unwatch(struct cn_http *http, int fd)
-{
-	struct epoll_event ev = {.events = 0};
-
-	if(epoll_ctl(http->epoll, EPOLL_CTL_DEL, fd, &ev) < 0)
-		LM_ERR("cannot leave a file descriptor: %s\n", strerror(errno));
 }
 
 /* -------- posting -------- */
