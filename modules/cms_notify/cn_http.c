@@ -290,8 +290,9 @@ static int set_up_easy(struct transfer *t)
 			|| curl_easy_setopt(e, CURLOPT_POST, 1L)
 			|| curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L)
 			|| curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https")
-			/* from the environment of whoever started Kamailio */
-			|| curl_easy_setopt(e, CURLOPT_PROXY, "")
+			/* nor does libcurl look for one in the environment of whoever
+			 * started Kamailio */
+			|| curl_easy_setopt(e, CURLOPT_NOPROXY, "*")
 			|| curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L)
 			/* neither a signal nor a wait for the resolver's thread */
 			|| curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L)
