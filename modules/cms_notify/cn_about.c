@@ -2,8 +2,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "cn_about.h"
@@ -39,11 +37,19 @@ static uint64_t add_contact(uint64_t hash, const struct cn_contact *c)
 	return digest(hash, s, len);
 }
 
+static char *put_digest(char *to, const char *before, uint64_t hash)
+{
+	to = cn_put_hex(stpcpy(to, before), hash, CN_DIGEST_LEN);
+	*to = '\0';
+	return to;
+}
+
 void cn_about_write(const struct cn_event *ev, char *text)
 {
 	uint64_t all = CN_DIGEST_BASE;
 	bool fits = true;
-	int i, n = 0;
+	char *p = text;
+	int i;
 
 	text[0] = '\0';
 	for(i = 0; i < ev->contact_count; i++) {
@@ -53,13 +59,13 @@ void cn_about_write(const struct cn_event *ev, char *text)
 		if(ev->kind == CN_KIND_REGISTER && c->reason == CN_REASON_NONE)
 			continue;
 		all = add_contact(all, c);
-		fits = fits && n + 1 + CN_DIGEST_LEN <= CN_ABOUT_MAX;
+		fits = fits && p - text + 1 + CN_DIGEST_LEN <= CN_ABOUT_MAX;
 		if(fits)
-			n += sprintf(text + n, "%s%016" PRIx64, n ? " " : "",
-					add_contact(CN_DIGEST_BASE, c));
+			p = put_digest(
+					p, p > text ? " " : "", add_contact(CN_DIGEST_BASE, c));
 	}
 	if(!fits)
-		sprintf(text, "all:%016" PRIx64, all);
+		put_digest(text, "all:", all);
 }
 
 bool cn_about_within(const char *part, const char *whole)

@@ -25,4 +25,14 @@ static inline int64_t cn_now_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+/* The lowest digits of a number. @return after the last one */
+static inline char *cn_put_hex(char *to, uint64_t n, int digits)
+{
+	int i;
+
+	for(i = digits - 1; i >= 0; i--, n >>= 4)
+		to[i] = "0123456789abcdef"[n & 15];
+	return to + digits;
+}
+
 #endif

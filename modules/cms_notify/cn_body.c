@@ -10,6 +10,7 @@
 #include "../../core/dprint.h"
 #include "../../core/mem/mem.h"
 #include "../../core/pvar.h"
+#include "../../core/ut.h"
 
 #include "cn_body.h"
 #include "cn_utf8.h"
@@ -96,21 +97,52 @@ static int append(struct buffer *b, const char *s, int len)
 	return 0;
 }
 
-static int append_literal(const char *s)
+/* Inline: the length of what is written here is known to the compiler. */
+static inline int append_literal(const char *s)
 {
 	return append(&out, s, strlen(s));
 }
 
 static int append_number(long n)
 {
-	char text[24];
-	int len = snprintf(text, sizeof(text), "%ld", n);
+	char room[INT2STR_MAX_LEN];
+	int len;
+	const char *text = sint2strbuf(n, room, sizeof(room), &len);
 
 	return append(&out, text, len);
 }
 
-/* A JSON string, escaped by the JSON library. */
-static int append_string(const str *value)
+/* Is the string the same within the quotes of JSON as it is outside? */
+static bool is_plain(const str *value)
+{
+	int i;
+
+	for(i = 0; i < value->len; i++) {
+		unsigned char c = value->s[i];
+
+		if(c < 0x20 || c > 0x7e || c == '"' || c == '\\')
+			return false;
+	}
+	return true;
+}
+
+static int append_plain(const str *value)
+{
+	char *p;
+
+	if(value->len > CN_BODY_MAX || reserve(&out, value->len + 2) < 0)
+		return -1;
+	p = out.s + out.len;
+	*p++ = '"';
+	if(value->len > 0)
+		memcpy(p, value->s, value->len);
+	p[value->len] = '"';
+	out.len += value->len + 2;
+	return 0;
+}
+
+/* As valid UTF-8, escaped by the JSON library. */
+static int append_escaped(const str *value)
 {
 	json_t *json;
 	size_t need;
@@ -139,6 +171,12 @@ static int append_string(const str *value)
 end:
 	json_decref(json);
 	return err;
+}
+
+/* A JSON string. */
+static int append_string(const str *value)
+{
+	return is_plain(value) ? append_plain(value) : append_escaped(value);
 }
 
 static int append_string_or_null(const str *value)

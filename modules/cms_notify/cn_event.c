@@ -2,53 +2,91 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <pthread.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/time.h>
-#include <unistd.h>
 
 #include "../../core/rand/cryptorand.h"
 
 #include "cn_event.h"
 
+#define CN_SEED_LEN 24 /* of the id's digits */
+#define CN_SECOND_LEN (CN_TIME_LEN - (int)sizeof(".123Z") + 1)
+
 /* 96 random bits a process, then a counter: as unique as a random id, without
  * a system call for each event. */
 static struct
 {
-	pid_t pid;
-	uint32_t random[3];
+	bool seeded;
+	char seed[CN_SEED_LEN];
 	uint32_t counter;
 } ids;
 
+/* The second that the last event was of, as text. */
+static struct
+{
+	time_t s;
+	char text[CN_SECOND_LEN + 1];
+} second;
+
+static void forget_seed(void)
+{
+	ids.seeded = false;
+}
+
+/* What this process uses must not be used by those that it forks. */
 static void seed_ids(void)
 {
-	int i;
+	static bool forgets;
+	uint32_t random[CN_SEED_LEN / 8];
+	size_t i;
 
-	if(getrandom(ids.random, sizeof(ids.random), 0) != sizeof(ids.random)) {
-		for(i = 0; i < 3; i++)
-			ids.random[i] = cryptorand();
+	if(getrandom(random, sizeof(random), 0) != sizeof(random)) {
+		for(i = 0; i < sizeof(random) / sizeof(random[0]); i++)
+			random[i] = cryptorand();
 	}
-	ids.pid = getpid();
+	for(i = 0; i < sizeof(random) / sizeof(random[0]); i++)
+		cn_put_hex(ids.seed + i * 8, random[i], 8);
 	ids.counter = 0;
+	if(!forgets)
+		forgets = pthread_atfork(NULL, NULL, forget_seed) == 0;
+	ids.seeded = forgets;
+}
+
+static void write_time(char *text)
+{
+	struct timeval tv;
+	struct tm tm;
+	int ms;
+
+	gettimeofday(&tv, NULL);
+	if(tv.tv_sec != second.s || second.text[0] == '\0') {
+		gmtime_r(&tv.tv_sec, &tm);
+		strftime(second.text, sizeof(second.text), "%Y-%m-%dT%H:%M:%S", &tm);
+		second.s = tv.tv_sec;
+	}
+	ms = (int)(tv.tv_usec / 1000);
+	memcpy(text, second.text, CN_SECOND_LEN);
+	text += CN_SECOND_LEN;
+	*text++ = '.';
+	*text++ = (char)('0' + ms / 100);
+	*text++ = (char)('0' + ms / 10 % 10);
+	*text++ = (char)('0' + ms % 10);
+	memcpy(text, "Z", sizeof("Z"));
 }
 
 void cn_event_stamp(struct cn_event *ev)
 {
-	struct timeval tv;
-	struct tm tm;
-	size_t n;
+	char *p = ev->id;
 
-	if(ids.pid != getpid())
+	if(!ids.seeded)
 		seed_ids();
-	snprintf(ev->id, sizeof(ev->id), "%08x%08x%08x%08x", ids.random[0],
-			ids.random[1], ids.random[2], ids.counter++);
-	gettimeofday(&tv, NULL);
-	gmtime_r(&tv.tv_sec, &tm);
-	n = strftime(ev->time, sizeof(ev->time), "%Y-%m-%dT%H:%M:%S", &tm);
-	snprintf(ev->time + n, sizeof(ev->time) - n, ".%03uZ",
-			(unsigned)(tv.tv_usec / 1000) % 1000);
+	memcpy(p, ids.seed, CN_SEED_LEN);
+	p = cn_put_hex(p + CN_SEED_LEN, ids.counter++, CN_ID_LEN - CN_SEED_LEN);
+	*p = '\0';
+	write_time(ev->time);
 }
 
 /* Where the strings of an event and of a contact are. */

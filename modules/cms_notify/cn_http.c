@@ -14,6 +14,7 @@
 
 #include "cn_conf.h"
 #include "cn_http.h"
+#include "cn_sockets.h"
 
 /* Memory of this file is the system's, not Kamailio's: it belongs to one
  * process, and a CMS must not be able to eat the memory of the SIP server. */
@@ -55,7 +56,7 @@ struct cn_http
 {
 	CURLM *multi;
 	CURLSH *share;
-	int epoll;
+	struct cn_sockets sockets;
 	int64_t timer_us; /* when curl wants to be called, -1: never */
 	cn_http_done_f done;
 	struct curl_slist *headers; /* common to all requests */
@@ -152,30 +153,34 @@ static int on_timer(CURLM *multi, long timeout_ms, void *http)
 }
 
 static int on_socket(
-		CURL *easy, curl_socket_t fd, int what, void *http, void *known)
+		CURL *easy, curl_socket_t fd, int what, void *http, void *unused)
 {
 	struct cn_http *h = http;
-	struct epoll_event ev = {.events = 0, .data.fd = fd};
-	int op = known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+	uint32_t events = 0;
 
 	(void)easy;
-	if(what == CURL_POLL_REMOVE) {
-		/* curl may have closed it already: then the kernel has removed it */
-		epoll_ctl(h->epoll, EPOLL_CTL_DEL, fd, &ev);
-		curl_multi_assign(h->multi, fd, NULL);
-		return 0;
-	}
-	if(what & CURL_POLL_IN)
-		ev.events |= EPOLLIN;
-	if(what & CURL_POLL_OUT)
-		ev.events |= EPOLLOUT;
+	(void)unused;
+	if(what == CURL_POLL_IN || what == CURL_POLL_INOUT)
+		events |= EPOLLIN;
+	if(what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
+		events |= EPOLLOUT;
 	/* this request will time out; an error here would end all of them */
-	if(epoll_ctl(h->epoll, op, fd, &ev) < 0) {
+	if(cn_sockets_want(&h->sockets, fd, events) < 0)
 		LM_ERR("cannot watch a connection: %s\n", strerror(errno));
-		return 0;
-	}
-	curl_multi_assign(h->multi, fd, h);
 	return 0;
+}
+
+static int on_open(void *http, curl_socket_t fd, curlsocktype purpose)
+{
+	(void)purpose;
+	cn_sockets_opened(&((struct cn_http *)http)->sockets, fd);
+	return CURL_SOCKOPT_OK;
+}
+
+static int on_close(void *http, curl_socket_t fd)
+{
+	cn_sockets_closed(&((struct cn_http *)http)->sockets, fd);
+	return close(fd);
 }
 
 /* -------- making -------- */
@@ -197,20 +202,28 @@ static int set_up_multi(struct cn_http *h)
 	return 0;
 }
 
+static int add_header(struct cn_http *h, const char *header)
+{
+	struct curl_slist *list = curl_slist_append(h->headers, header);
+
+	if(list == NULL)
+		return -1;
+	h->headers = list;
+	return 0;
+}
+
+/* The user agent is one of them, as libcurl prints what CURLOPT_USERAGENT says
+ * twice for each request, a character at a time. */
 static int set_up_headers(struct cn_http *h)
 {
-	struct curl_slist *list, *more;
-	int i;
+	int i, err;
 
-	list = curl_slist_append(NULL, "Content-Type: application/json");
-	for(i = 0; i < cn_conf.http_headers && list; i++) {
-		more = curl_slist_append(list, cn_conf.http_header[i]);
-		if(more == NULL)
-			curl_slist_free_all(list);
-		list = more;
-	}
-	h->headers = list;
-	return list ? 0 : -1;
+	err = add_header(h, "Content-Type: application/json");
+	if(err == 0)
+		err = add_header(h, "User-Agent: kamailio-cms_notify/" CN_VERSION);
+	for(i = 0; i < cn_conf.http_headers && err == 0; i++)
+		err = add_header(h, cn_conf.http_header[i]);
+	return err;
 }
 
 /* Before 8.0 libcurl cannot use an HTTP/2 connection twice that began without
@@ -270,13 +283,16 @@ static int set_up_easy(struct transfer *t)
 			|| curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header)
 			|| curl_easy_setopt(e, CURLOPT_HEADERDATA, t)
 			|| curl_easy_setopt(e, CURLOPT_HTTPHEADER, &t->id_header)
-			|| curl_easy_setopt(
-					e, CURLOPT_USERAGENT, "kamailio-cms_notify/" CN_VERSION)
+			|| curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_open)
+			|| curl_easy_setopt(e, CURLOPT_SOCKOPTDATA, t->http)
+			|| curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close)
+			|| curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, t->http)
 			|| curl_easy_setopt(e, CURLOPT_POST, 1L)
 			|| curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L)
 			|| curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https")
-			/* from the environment of whoever started Kamailio */
-			|| curl_easy_setopt(e, CURLOPT_PROXY, "")
+			/* nor does libcurl look for one in the environment of whoever
+			 * started Kamailio */
+			|| curl_easy_setopt(e, CURLOPT_NOPROXY, "*")
 			|| curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L)
 			/* neither a signal nor a wait for the resolver's thread */
 			|| curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L)
@@ -325,13 +341,13 @@ struct cn_http *cn_http_new(int most, cn_http_done_f done)
 				"http_version 2-prior-knowledge: use 1.1, 2 over TLS, or "
 				"libcurl 8\n",
 				curl_version_info(CURLVERSION_NOW)->version);
-	h->epoll = epoll_create1(EPOLL_CLOEXEC);
+	h->sockets.epoll = epoll_create1(EPOLL_CLOEXEC);
 	h->timer_us = -1;
 	h->done = done;
 	h->most = most;
 	h->multi = curl_multi_init();
 	h->share = new_share();
-	if(h->epoll < 0 || h->multi == NULL || h->share == NULL
+	if(h->sockets.epoll < 0 || h->multi == NULL || h->share == NULL
 			|| set_up_multi(h) < 0 || set_up_headers(h) < 0) {
 		LM_ERR("cannot set up libcurl\n");
 		/* the process is about to end, and everything with it */
@@ -348,21 +364,13 @@ struct cn_http *cn_http_new(int most, cn_http_done_f done)
 
 int cn_http_watch(struct cn_http *http, int fd)
 {
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
 
 	ev.data.fd = -1; /* none of curl's */
-	if(epoll_ctl(http->epoll, EPOLL_CTL_ADD, fd, &ev) == 0)
+	if(epoll_ctl(http->sockets.epoll, EPOLL_CTL_ADD, fd, &ev) == 0)
 		return 0;
 	LM_ERR("cannot watch a file descriptor: %s\n", strerror(errno));
 	return -1;
-}
-
-void cn_http_unwatch(struct cn_http *http, int fd)
-{
-	struct epoll_event ev = {.events = 0};
-
-	if(epoll_ctl(http->epoll, EPOLL_CTL_DEL, fd, &ev) < 0)
-		LM_ERR("cannot leave a file descriptor: %s\n", strerror(errno));
 }
 
 /* -------- posting -------- */
@@ -610,9 +618,11 @@ void cn_http_run(struct cn_http *http, int timeout_ms)
 	struct epoll_event events[CN_EVENTS];
 	int i, n, running;
 
-	n = epoll_wait(http->epoll, events, CN_EVENTS, wait_ms(http, timeout_ms));
+	n = epoll_wait(
+			http->sockets.epoll, events, CN_EVENTS, wait_ms(http, timeout_ms));
 	for(i = 0; i < n; i++) {
-		if(events[i].data.fd >= 0)
+		if(events[i].data.fd >= 0
+				&& cn_sockets_wanted(&http->sockets, events[i].data.fd))
 			curl_multi_socket_action(http->multi, events[i].data.fd,
 					curl_mask(events[i].events), &running);
 	}

@@ -50,10 +50,8 @@ bool cn_http_url_ok(const char *url, const char **error);
  */
 struct cn_http *cn_http_new(int most, cn_http_done_f done) CN_MUST;
 
-/* Wake cn_http_run() when fd becomes readable, alone of all processes that
- * watch it. */
+/* Wake cn_http_run() whenever somebody writes to fd, which nobody reads. */
 int cn_http_watch(struct cn_http *http, int fd) CN_MUST;
-void cn_http_unwatch(struct cn_http *http, int fd);
 
 /**
  * Begin a POST. Its end is reported by done(), later, from cn_http_run().

@@ -41,6 +41,7 @@ static struct cn_ring *spare; /* events of the outbox; NULL: there is none */
 static struct cn_ring *ended; /* the same, back */
 
 /* of one HTTP process */
+static int number; /* among them, from 0 on */
 static struct cn_http *http;
 static struct post *posts;
 static struct post *free_posts;
@@ -57,13 +58,13 @@ int cn_http_proc_init(void)
 			return -1;
 		}
 	}
-	ring = cn_ring_new(cn_conf_capacity());
+	ring = cn_ring_new(cn_conf_capacity(), cn_conf.http_processes);
 	if(ring == NULL)
 		return -1;
 	if(cn_conf.outbox_db_url == NULL)
 		return 0;
-	spare = cn_ring_new(cn_http_proc_spare());
-	ended = cn_ring_new(cn_http_proc_spare());
+	spare = cn_ring_new(cn_http_proc_spare(), cn_conf.http_processes);
+	ended = cn_ring_new(cn_http_proc_spare(), 1);
 	return spare && ended ? 0 : -1;
 }
 
@@ -350,39 +351,20 @@ static void take_spare(void)
 	}
 }
 
-/* Who has no connection free must not be the one that a new job wakes: it
- * leaves the ring's descriptor to the other processes. */
-static void watch(struct cn_ring *of, bool wanted, bool *watched)
+/* With nothing to do but to wait for answers. Who has no connection free does
+ * not sleep at the rings: a new job must wake another process. */
+static void sleep_until_woken(void)
 {
-	if(wanted == *watched)
-		return;
-	if(!wanted)
-		cn_http_unwatch(http, cn_ring_fd(of));
-	else if(cn_http_watch(http, cn_ring_fd(of)) < 0)
-		return;
-	*watched = wanted;
-}
+	bool wants_spare = has_spare();
 
-static void watch_rings(bool wanted, bool wants_spare)
-{
-	static bool ring_watched, spare_watched;
-
-	watch(ring, wanted, &ring_watched);
-	if(spare)
-		watch(spare, wants_spare, &spare_watched);
-}
-
-/* With nothing to do but to wait for answers. */
-static void sleep_until_woken(bool wants_spare)
-{
-	if(!cn_ring_sleep(ring))
+	if(!cn_ring_sleep(ring, number))
 		return;
-	if(!wants_spare || cn_ring_sleep(spare)) {
+	if(!wants_spare || cn_ring_sleep(spare, number)) {
 		cn_http_run(http, -1);
 		if(wants_spare)
-			cn_ring_wake(spare);
+			cn_ring_wake(spare, number);
 	}
-	cn_ring_wake(ring);
+	cn_ring_wake(ring, number);
 }
 
 static void fail_waiting(enum cn_cause cause)
@@ -403,7 +385,6 @@ static void drain(void)
 {
 	int most = cn_conf_posts_per_process(), i;
 
-	watch_rings(false, false);
 	for(;;) {
 		bool busy = false;
 		int64_t left = cn_drain_left_us();
@@ -425,18 +406,14 @@ static void drain(void)
 
 static void run(void)
 {
-	bool wants_spare;
-
 	while(!cn_drain_asked()) {
 		cfg_update(); /* the log level, for one */
 		take_jobs();
 		take_spare();
-		wants_spare = has_spare();
-		watch_rings(free_posts != NULL, wants_spare);
 		if(free_posts == NULL)
 			cn_http_run(http, CN_RING_LOOK_MS);
 		else
-			sleep_until_woken(wants_spare);
+			sleep_until_woken();
 	}
 	drain();
 }
@@ -449,7 +426,9 @@ static int set_up(void)
 		return -1;
 	http = cn_http_new(most, on_done);
 	posts = calloc(most, sizeof(*posts));
-	if(http == NULL || posts == NULL || cn_http_watch(http, cn_drain_fd()) < 0)
+	if(http == NULL || posts == NULL || cn_http_watch(http, cn_drain_fd()) < 0
+			|| cn_http_watch(http, cn_ring_fd(ring, number)) < 0
+			|| (spare && cn_http_watch(http, cn_ring_fd(spare, number)) < 0))
 		return -1;
 	for(i = most - 1; i >= 0; i--) {
 		posts[i].next = free_posts;
@@ -468,6 +447,7 @@ int cn_http_proc_fork(void)
 		if(pid < 0)
 			return -1;
 		if(pid == 0) {
+			number = i;
 			if(set_up() < 0)
 				exit(-1);
 			run();

@@ -79,7 +79,7 @@ int cn_outbox_init(void)
 	if(now <= newest)
 		now = newest + 1;
 	epoch_us = now - cn_now_us();
-	notes = cn_ring_new(cn_conf.outbox_max);
+	notes = cn_ring_new(cn_conf.outbox_max, 1);
 	return notes ? 0 : -1;
 }
 

@@ -2,8 +2,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,6 +29,7 @@
 #include "cn_ring.h"
 #include "cn_stats.h"
 #include "cn_turn.h"
+#include "cn_wait.h"
 #include "cn_waiting.h"
 
 #define CN_PAGE 100
@@ -58,6 +57,7 @@ static struct
 	int64_t soon_us; /* when, for all that was seen in this round */
 } page;
 
+static int wait_set;
 static int64_t db_due_us; /* the database has failed: not before */
 static int64_t tick_us;
 static int64_t resync_us;		 /* when there may be a binding to tell */
@@ -463,19 +463,15 @@ static int64_t next_us(void)
 static void sleep_until(int64_t until_us)
 {
 	struct cn_ring *rings[] = {cn_outbox_notes(), cn_http_proc_ended()};
-	struct pollfd fds[] = {{.fd = cn_ring_fd(rings[0]), .events = POLLIN},
-			{.fd = cn_ring_fd(rings[1]), .events = POLLIN},
-			{.fd = cn_drain_fd(), .events = POLLIN}};
 	int64_t left = until_us - cn_now_us();
 
-	if(left <= 0 || !cn_ring_sleep(rings[0]))
+	if(left <= 0 || !cn_ring_sleep(rings[0], 0))
 		return;
-	if(cn_ring_sleep(rings[1])) {
-		if(poll(fds, 3, (int)((left + 999) / 1000)) < 0 && errno != EINTR)
-			LM_ERR("poll: %s\n", strerror(errno));
-		cn_ring_wake(rings[1]);
+	if(cn_ring_sleep(rings[1], 0)) {
+		cn_wait(wait_set, (int)((left + 999) / 1000));
+		cn_ring_wake(rings[1], 0);
 	}
-	cn_ring_wake(rings[0]);
+	cn_ring_wake(rings[0], 0);
 }
 
 /* The server stops: who has left is stored, what the HTTP processes still bring
@@ -523,6 +519,18 @@ int cn_outbox_proc_count(void)
 	return cn_outbox_exists() ? 1 : 0;
 }
 
+static int set_up(void)
+{
+	if(cfg_child_init() || cn_drain_init() < 0)
+		return -1;
+	wait_set = cn_wait_new();
+	if(wait_set < 0 || cn_wait_add(wait_set, cn_drain_fd()) < 0
+			|| cn_wait_add(wait_set, cn_ring_fd(cn_outbox_notes(), 0)) < 0
+			|| cn_wait_add(wait_set, cn_ring_fd(cn_http_proc_ended(), 0)) < 0)
+		return -1;
+	return 0;
+}
+
 int cn_outbox_proc_fork(void)
 {
 	int pid;
@@ -532,7 +540,7 @@ int cn_outbox_proc_fork(void)
 	/* no child_init of any module: a connection of its own, no script */
 	pid = fork_process(PROC_NOCHLDINIT, "cms_notify outbox", 0);
 	if(pid == 0) {
-		if(cfg_child_init() || cn_drain_init() < 0)
+		if(set_up() < 0)
 			exit(-1);
 		run();
 		_exit(0);

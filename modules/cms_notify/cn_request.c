@@ -3,7 +3,6 @@
  */
 
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +49,7 @@ static bool parse(struct sip_msg *msg)
 	if(msg->expires && msg->expires->parsed == NULL
 			&& parse_expires(msg->expires) < 0)
 		return false;
-	return parse_contact_headers(msg) >= 0 && parse_to_uri(msg) != NULL;
+	return parse_contact_headers(msg) >= 0;
 }
 
 static void lower(char *s, int len)
@@ -73,26 +72,46 @@ static const char *scheme_of(const struct sip_uri *uri)
 	}
 }
 
+static char *put(char *to, const str *s)
+{
+	memcpy(to, s->s, s->len);
+	return to + s->len;
+}
+
+static void write_aor(const struct sip_uri *uri, struct cn_event *ev)
+{
+	char *p = stpcpy(scratch.aor, scheme_of(uri));
+
+	*p++ = ':';
+	if(uri->user.len > 0)
+		p = put(p, &uri->user);
+	if(uri->user.len > 0 && uri->host.len > 0)
+		*p++ = '@';
+	ev->domain.s = p;
+	ev->domain.len = uri->host.len;
+	if(uri->host.len > 0)
+		p = put(p, &uri->host);
+	ev->aor.s = scratch.aor;
+	ev->aor.len = (int)(p - scratch.aor);
+}
+
 /* The AOR as registrar computes it for usrloc, and as a URI for people. */
-static bool read_aor(const str *text, bool use_domain, struct cn_event *ev)
+static bool read_aor(struct sip_uri *uri, bool use_domain, struct cn_event *ev)
 {
 	const struct cn_registrar *reg = cn_registrar();
-	struct sip_uri uri;
 	str user;
 	int n;
 
-	if(parse_uri(text->s, text->len, &uri) < 0
-			|| uri.user.len > USERNAME_MAX_SIZE
-			|| uri.host.len > DOMAIN_MAX_SIZE)
+	if(uri->user.len > USERNAME_MAX_SIZE || uri->host.len > DOMAIN_MAX_SIZE)
 		return false;
 	user.s = scratch.key;
-	user.len = uri.user.len;
-	if(un_escape(&uri.user, &user) < 0)
+	user.len = uri->user.len;
+	if(un_escape(&uri->user, &user) < 0)
 		return false;
 	ev->username = user;
 	n = user.len;
 	if(use_domain) {
-		str host = uri.host;
+		str host = uri->host;
 
 		if(reg->realm_prefix.len > 0 && reg->realm_prefix.len < host.len
 				&& memcmp(host.s, reg->realm_prefix.s, reg->realm_prefix.len)
@@ -107,14 +126,7 @@ static bool read_aor(const str *text, bool use_domain, struct cn_event *ev)
 	}
 	ev->key.s = scratch.key;
 	ev->key.len = n;
-	n = snprintf(scratch.aor, sizeof(scratch.aor), "%s:%.*s%s%.*s",
-			scheme_of(&uri), uri.user.len, uri.user.s,
-			uri.user.len > 0 && uri.host.len > 0 ? "@" : "", uri.host.len,
-			uri.host.s);
-	ev->aor.s = scratch.aor;
-	ev->aor.len = n;
-	ev->domain.s = scratch.aor + n - uri.host.len;
-	ev->domain.len = uri.host.len;
+	write_aor(uri, ev);
 	if(reg->case_sensitive) {
 		lower(scratch.key + user.len, ev->key.len - user.len);
 		lower(ev->domain.s, ev->domain.len);
@@ -128,8 +140,10 @@ static bool read_aor(const str *text, bool use_domain, struct cn_event *ev)
 bool cn_request_key(const str *aor, bool use_domain, str *key)
 {
 	struct cn_event ev;
+	struct sip_uri uri;
 
-	if(!read_aor(aor, use_domain, &ev))
+	if(parse_uri(aor->s, aor->len, &uri) < 0
+			|| !read_aor(&uri, use_domain, &ev))
 		return false;
 	*key = ev.key;
 	return true;
@@ -346,42 +360,66 @@ static int by_place(const void *a, const void *b)
 	return p < q ? -1 : p > q;
 }
 
+/* What all Contacts of a request have in common. */
+struct common
+{
+	str path;
+	str path_received;
+	str avp_received;
+	bool uses_reg_id;
+};
+
 /* @return 1: fine; 0: save() is going to refuse the request; -1: no memory */
+static int read_contact(struct sip_msg *msg, const contact_t *from,
+		const struct common *common, struct cn_event *ev)
+{
+	struct cn_contact *c = add_contact(ev);
+
+	if(c == NULL)
+		return -1;
+	c->uri = from->uri;
+	c->path = common->path;
+	c->expires = contact_expires(msg, from);
+	if(c->expires < 0 || !is_fine(from))
+		return 0;
+	if(from->instance)
+		c->instance = from->instance->body;
+	if(common->uses_reg_id && c->instance.len > 0 && from->reg_id
+			&& from->reg_id->body.len > 0) {
+		if(str2int(&from->reg_id->body, &c->reg_id) < 0 || c->reg_id == 0)
+			return 0;
+		c->has_reg_id = true;
+	}
+	if(common->path_received.len > 0)
+		c->received = common->path_received;
+	else if(from->received)
+		c->received = from->received->body;
+	else
+		c->received = common->avp_received;
+	return 1;
+}
+
+/* @return as read_contact() */
 static int read_contacts(struct sip_msg *msg, struct cn_event *ev)
 {
-	str path, path_received, avp;
-	bool reg_id = uses_reg_id(msg);
-	contact_t *from;
+	struct common common = {.uses_reg_id = uses_reg_id(msg)};
+	const contact_t *from;
+	struct hdr_field *h;
+	int found;
 
-	if(!outbound_fits(msg) || !read_path(msg, &path, &path_received))
+	if(!outbound_fits(msg)
+			|| !read_path(msg, &common.path, &common.path_received))
 		return 0;
-	avp = cn_registrar_received(msg);
-	if(avp.len > RECEIVED_MAX_SIZE)
+	common.avp_received = cn_registrar_received(msg);
+	if(common.avp_received.len > RECEIVED_MAX_SIZE)
 		return 0;
-	for(from = NULL; contact_iterator(&from, msg, from) == 0 && from;) {
-		struct cn_contact *c = add_contact(ev);
-
-		if(c == NULL)
-			return -1;
-		c->uri = from->uri;
-		c->path = path;
-		c->expires = contact_expires(msg, from);
-		if(c->expires < 0 || !is_fine(from))
-			return 0;
-		if(from->instance)
-			c->instance = from->instance->body;
-		if(reg_id && c->instance.len > 0 && from->reg_id
-				&& from->reg_id->body.len > 0) {
-			if(str2int(&from->reg_id->body, &c->reg_id) < 0 || c->reg_id == 0)
-				return 0;
-			c->has_reg_id = true;
+	for(h = msg->contact; h; h = next_sibling_hdr(h)) {
+		for(from = ((contact_body_t *)h->parsed)->contacts; from;
+				from = from->next) {
+			found = read_contact(msg, from, &common, ev);
+			if(found != 1)
+				return found;
 		}
-		if(path_received.len > 0)
-			c->received = path_received;
-		else if(from->received)
-			c->received = from->received->body;
-		else
-			c->received = avp;
 	}
 	/* the parser has those of one header field in reverse */
 	qsort(ev->contacts, ev->contact_count, sizeof(*ev->contacts), by_place);
@@ -411,10 +449,12 @@ static void forget_contacts(struct cn_event *ev)
 
 int cn_request_read(struct sip_msg *msg, bool use_domain, struct cn_event *ev)
 {
+	struct sip_uri *uri;
 	int err;
 
 	memset(ev, 0, sizeof(*ev));
-	if(!parse(msg) || !read_aor(&get_to(msg)->uri, use_domain, ev)
+	if(!parse(msg) || (uri = parse_to_uri(msg)) == NULL
+			|| !read_aor(uri, use_domain, ev)
 			|| str2int(&get_cseq(msg)->number, &ev->cseq) < 0)
 		return 0;
 	ev->call_id = msg->callid->body;

@@ -13,38 +13,67 @@
 
 #include "cn_ring.h"
 
+struct taker
+{
+	int fd;		 /* eventfd */
+	bool asleep; /* and nobody has woken it yet */
+};
+
 struct cn_ring
 {
 	gen_lock_t lock;
-	int fd; /* eventfd: counts the sleepers that were woken */
 	unsigned capacity;
 	unsigned first;
 	unsigned count;
-	unsigned sleepers; /* takers that sleep and that nobody has woken yet */
+	int taker_count;
+	struct taker *takers; /* behind the items */
 	void *items[];
 };
 
-struct cn_ring *cn_ring_new(unsigned capacity)
+static int open_takers(struct cn_ring *ring, int takers)
 {
-	struct cn_ring *ring;
+	int i;
 
-	ring = shm_malloc(sizeof(*ring) + capacity * sizeof(void *));
+	for(i = 0; i < takers; i++) {
+		ring->takers[i].fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if(ring->takers[i].fd < 0) {
+			LM_ERR("cannot make an eventfd: %s\n", strerror(errno));
+			return -1;
+		}
+		ring->taker_count++;
+	}
+	return 0;
+}
+
+static void free_takers(struct cn_ring *ring)
+{
+	int i;
+
+	for(i = 0; i < ring->taker_count; i++)
+		close(ring->takers[i].fd);
+	shm_free(ring);
+}
+
+struct cn_ring *cn_ring_new(unsigned capacity, int takers)
+{
+	size_t size = sizeof(struct cn_ring) + capacity * sizeof(void *)
+				  + takers * sizeof(struct taker);
+	struct cn_ring *ring = shm_malloc(size);
+
 	if(ring == NULL) {
 		SHM_MEM_ERROR;
 		return NULL;
 	}
-	memset(ring, 0, sizeof(*ring));
+	memset(ring, 0, size);
 	ring->capacity = capacity;
-	ring->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC | EFD_SEMAPHORE);
-	if(ring->fd < 0) {
-		LM_ERR("cannot make an eventfd: %s\n", strerror(errno));
-		shm_free(ring);
+	ring->takers = (struct taker *)&ring->items[capacity];
+	if(open_takers(ring, takers) < 0) {
+		free_takers(ring);
 		return NULL;
 	}
 	if(lock_init(&ring->lock) == NULL) {
 		LM_ERR("cannot make a lock\n");
-		close(ring->fd);
-		shm_free(ring);
+		free_takers(ring);
 		return NULL;
 	}
 	return ring;
@@ -55,14 +84,35 @@ void cn_ring_free(struct cn_ring *ring)
 	if(ring == NULL)
 		return;
 	lock_destroy(&ring->lock);
-	close(ring->fd);
-	shm_free(ring);
+	free_takers(ring);
+}
+
+/* Under the lock. @return who is to be woken when it is released */
+static const struct taker *next_sleeper(struct cn_ring *ring)
+{
+	int i;
+
+	for(i = 0; i < ring->taker_count; i++) {
+		if(ring->takers[i].asleep) {
+			ring->takers[i].asleep = false;
+			return &ring->takers[i];
+		}
+	}
+	return NULL;
+}
+
+static void wake(const struct taker *taker)
+{
+	const uint64_t one = 1;
+
+	/* An eventfd write cannot block or fail short of 2^64 of them. */
+	if(taker && write(taker->fd, &one, sizeof(one)) < 0)
+		LM_ERR("cannot wake a process: %s\n", strerror(errno));
 }
 
 int cn_ring_push(struct cn_ring *ring, void **item)
 {
-	const uint64_t one = 1;
-	bool wake = false;
+	const struct taker *sleeper = NULL;
 	int err = -1;
 
 	lock_get(&ring->lock);
@@ -71,15 +121,10 @@ int cn_ring_push(struct cn_ring *ring, void **item)
 		ring->count++;
 		*item = NULL;
 		err = 0;
-		if(ring->sleepers > 0) {
-			ring->sleepers--;
-			wake = true;
-		}
+		sleeper = next_sleeper(ring);
 	}
 	lock_release(&ring->lock);
-	/* An eventfd write cannot block or fail short of 2^64 unread wake-ups. */
-	if(wake && write(ring->fd, &one, sizeof(one)) < 0)
-		LM_ERR("cannot wake a process: %s\n", strerror(errno));
+	wake(sleeper);
 	return err;
 }
 
@@ -87,6 +132,9 @@ void *cn_ring_take_if(struct cn_ring *ring, bool (*wanted)(const void *item))
 {
 	void *item = NULL;
 
+	/* what is missed here is seen by cn_ring_sleep() */
+	if(cn_ring_count(ring) == 0)
+		return NULL;
 	lock_get(&ring->lock);
 	if(ring->count > 0
 			&& (wanted == NULL || wanted(ring->items[ring->first]))) {
@@ -108,34 +156,41 @@ unsigned cn_ring_count(const struct cn_ring *ring)
 	return *(const volatile unsigned *)&ring->count;
 }
 
-int cn_ring_fd(const struct cn_ring *ring)
+int cn_ring_fd(const struct cn_ring *ring, int taker)
 {
-	return ring->fd;
+	return ring->takers[taker].fd;
 }
 
-bool cn_ring_sleep(struct cn_ring *ring)
+bool cn_ring_sleep(struct cn_ring *ring, int taker)
 {
 	bool empty;
 
 	lock_get(&ring->lock);
 	empty = ring->count == 0;
 	if(empty)
-		ring->sleepers++;
+		ring->takers[taker].asleep = true;
 	lock_release(&ring->lock);
 	return empty;
 }
 
-void cn_ring_wake(struct cn_ring *ring)
+/* Where a giver has taken us off the sleepers already, what it writes to the
+ * descriptor may come after we have looked: then we wake once in vain. */
+void cn_ring_wake(struct cn_ring *ring, int taker)
 {
-	uint64_t one;
+	lock_get(&ring->lock);
+	ring->takers[taker].asleep = false;
+	lock_release(&ring->lock);
+}
 
-	/* Woken by a giver: it has taken us off the sleepers already, and there
-	 * is a count to read. Woken by something else: nobody has. Two takers
-	 * that wake for different reasons may swap roles; the sums stay right. */
-	if(read(ring->fd, &one, sizeof(one)) == sizeof(one))
+void cn_ring_remind(struct cn_ring *ring)
+{
+	const struct taker *sleeper = NULL;
+
+	if(cn_ring_count(ring) == 0)
 		return;
 	lock_get(&ring->lock);
-	if(ring->sleepers > 0)
-		ring->sleepers--;
+	if(ring->count > 0)
+		sleeper = next_sleeper(ring);
 	lock_release(&ring->lock);
+	wake(sleeper);
 }

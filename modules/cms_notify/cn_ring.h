@@ -3,7 +3,8 @@
  */
 
 /* Hand a pointer into shared memory to another process. Bounded; never blocks,
- * wakes a process only when one sleeps. Any number of givers and takers. */
+ * wakes one process for one pointer, and only if one sleeps. Any number of
+ * givers and takers. */
 
 #ifndef CN_RING_H
 #define CN_RING_H
@@ -12,8 +13,12 @@
 
 struct cn_ring; /* shm; made before the fork, used by all processes */
 
-/* @param capacity > 0; @return NULL: out of memory or of file descriptors */
-struct cn_ring *cn_ring_new(unsigned capacity) CN_MUST;
+/**
+ * @param capacity > 0
+ * @param takers   > 0: processes that sleep until there is something to take
+ * @return NULL: out of memory or of file descriptors
+ */
+struct cn_ring *cn_ring_new(unsigned capacity, int takers) CN_MUST;
 void cn_ring_free(struct cn_ring *ring); /* NULL is allowed */
 
 /**
@@ -35,14 +40,22 @@ void *cn_ring_take_if(
 unsigned cn_ring_count(const struct cn_ring *ring);
 
 /**
- * Going to sleep: readable file descriptor for poll or epoll (shared by all
- * takers: with EPOLLEXCLUSIVE one wakes). Before sleeping a taker calls
- * cn_ring_sleep(); true: it may sleep until the descriptor is readable; false:
- * there is something to take. After it woke, for whatever reason, it calls
- * cn_ring_wake().
+ * Going to sleep. Each taker has a number, from 0 on, and a descriptor for
+ * cn_wait or epoll: written to for each wake-up and read by nobody, thus to be
+ * watched with EPOLLET. Before sleeping a taker calls cn_ring_sleep(); true: it
+ * may sleep until its descriptor is written to; false: there is something to
+ * take. After it woke, for whatever reason, it calls cn_ring_wake() and looks.
+ * It may find nothing.
+ *
+ * Of those that sleep the first one is woken: the others stay asleep until they
+ * are needed.
  */
-int cn_ring_fd(const struct cn_ring *ring);
-bool cn_ring_sleep(struct cn_ring *ring) CN_MUST;
-void cn_ring_wake(struct cn_ring *ring);
+int cn_ring_fd(const struct cn_ring *ring, int taker);
+bool cn_ring_sleep(struct cn_ring *ring, int taker) CN_MUST;
+void cn_ring_wake(struct cn_ring *ring, int taker);
+
+/* Where there is something to take and a taker that sleeps, wake it: the one
+ * that was woken in its time has been stopped. Process: timer. */
+void cn_ring_remind(struct cn_ring *ring);
 
 #endif

@@ -2,10 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "../../core/cfg/cfg_struct.h"
@@ -23,6 +20,7 @@
 #include "cn_stats.h"
 #include "cn_turn.h"
 #include "cn_verdict_proc.h"
+#include "cn_wait.h"
 
 /* The watchdog comes after the deadline has had its chance to be met by the
  * HTTP process itself. */
@@ -37,6 +35,10 @@
 static struct cn_ring *ring;
 static cn_verdict_show_f show_verdict;
 static struct timer_ln *watchdog;
+
+/* of one verdict process */
+static int number; /* among them, from 0 on */
+static int wait_set;
 
 void cn_verdict_proc_give(struct cn_job *job)
 {
@@ -64,6 +66,7 @@ static ticks_t watch(ticks_t ticks, struct timer_ln *timer, void *unused)
 	(void)timer;
 	(void)unused;
 	cn_device_overdue(cn_now_us() - CN_WATCHDOG_GRACE_US, end_overdue);
+	cn_ring_remind(ring);
 	cn_turn_watch(cn_now_us());
 	return (ticks_t)-1; /* again */
 }
@@ -71,7 +74,7 @@ static ticks_t watch(ticks_t ticks, struct timer_ln *timer, void *unused)
 int cn_verdict_proc_init(cn_verdict_show_f show)
 {
 	show_verdict = show;
-	ring = cn_ring_new(cn_conf_capacity());
+	ring = cn_ring_new(cn_conf_capacity(), cn_conf.verdict_processes);
 	if(ring == NULL)
 		return -1;
 	watchdog = timer_alloc();
@@ -153,16 +156,10 @@ static void resume_all(void)
 /* Until there is a new verdict, SIGTERM, or the time is over; -1: no limit. */
 static void wait_for_verdict(int timeout_ms)
 {
-	struct pollfd fds[2] = {
-			{.fd = cn_ring_fd(ring), .events = POLLIN},
-			{.fd = cn_drain_fd(), .events = POLLIN},
-	};
-
-	if(!cn_ring_sleep(ring))
+	if(!cn_ring_sleep(ring, number))
 		return;
-	if(poll(fds, 2, timeout_ms) < 0 && errno != EINTR)
-		LM_ERR("poll: %s\n", strerror(errno));
-	cn_ring_wake(ring);
+	cn_wait(wait_set, timeout_ms);
+	cn_ring_wake(ring, number);
 }
 
 /* The server stops: the HTTP processes end every job by the end of the time,
@@ -185,6 +182,17 @@ static void run(void)
 	drain();
 }
 
+static int set_up(void)
+{
+	if(cfg_child_init() || cn_drain_init() < 0)
+		return -1;
+	wait_set = cn_wait_new();
+	if(wait_set < 0 || cn_wait_add(wait_set, cn_drain_fd()) < 0
+			|| cn_wait_add(wait_set, cn_ring_fd(ring, number)) < 0)
+		return -1;
+	return 0;
+}
+
 int cn_verdict_proc_fork(void)
 {
 	int i, pid;
@@ -196,7 +204,8 @@ int cn_verdict_proc_fork(void)
 		if(pid < 0)
 			return -1;
 		if(pid == 0) {
-			if(cfg_child_init() || cn_drain_init() < 0)
+			number = i;
+			if(set_up() < 0)
 				exit(-1);
 			run();
 			_exit(0);

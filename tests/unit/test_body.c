@@ -10,6 +10,7 @@
 #include "values.h"
 
 #include "cn_body.h"
+#include "cn_utf8.h"
 
 /* A template is compiled once in the life of a process: each one gets a child
  * of its own, which hands back what it made. */
@@ -292,6 +293,106 @@ static void broken_utf8_is_replaced(void **state)
 	VALUE("\xf0\x9f\x93", "\xef\xbf\xbd");
 }
 
+/* What the JSON library itself makes of the value. */
+static char *written_by_the_library(const str *value)
+{
+	char *valid = malloc(value->len * CN_UTF8_WORST + 1), *text;
+	json_t *json = json_stringn_nocheck(valid, cn_utf8_repair(value, valid));
+
+	text = json_dumps(json, JSON_ENCODE_ANY | JSON_COMPACT);
+	check(text != NULL);
+	json_decref(json);
+	free(valid);
+	return text;
+}
+
+static void check_written(const char *s, int len)
+{
+	str value = stub_exact(s, len), body;
+	char *wanted = written_by_the_library(&value);
+
+	values_set(0, VALUE_STRING, value, 0);
+	check(cn_body_render(&msg, &event.ev, &body) == 0);
+	check(body.len == (int)strlen(wanted) + 2);
+	check(body.s[0] == '[' && body.s[body.len - 1] == ']');
+	check(memcmp(body.s + 1, wanted, body.len - 2) == 0);
+	free(wanted);
+	free(value.s);
+}
+
+/* Of one kind of characters each, but now and then of any. */
+static int random_value(uint64_t *seed, char *s, int size)
+{
+	static const char *const kinds[] = {"aZ09 ~!#[]^_{}:/<>;=", "\"\\/",
+			"\x01\t\n\r\x1f ", "\x7f\x80\xc2\xa9", "\xe6\x91\x84\xef\xbf\xbd"};
+	const char *kind = kinds[stub_random(seed) % 5];
+	int len = stub_random(seed) % size, i;
+
+	for(i = 0; i < len; i++)
+		s[i] = stub_random(seed) % 32 ? kind[stub_random(seed) % strlen(kind)]
+									  : (char)stub_random(seed);
+	return len;
+}
+
+static void write_many(void *unused)
+{
+	uint64_t seed = 1;
+	char s[64];
+	int i, j, n;
+
+	values_start();
+	check(cn_body_init("[\"$v(0)\"]") == 0);
+	for(n = 0; n < 40; n++) {
+		for(i = 0; i < 256; i++) {
+			memset(s, 'x', n + 1);
+			s[n] = (char)i;
+			check_written(s, n + 1);
+			s[n + 1] = 'y';
+			check_written(s, n + 2);
+		}
+		memset(s, 'x', n);
+		check_written(s, n);
+	}
+	for(i = 0; i < 256; i++) {
+		for(j = 0; j < 256; j++) {
+			s[0] = (char)i;
+			s[1] = (char)j;
+			check_written(s, 2);
+		}
+	}
+	for(i = 0; i < 50000; i++)
+		check_written(s, random_value(&seed, s, sizeof(s)));
+}
+
+static void a_value_is_as_the_json_library_writes_it(void **state)
+{
+	stub_in_child(write_many, NULL);
+}
+
+static void write_numbers(void *unused)
+{
+	static const long numbers[] = {
+			0, 1, -1, 9, 10, -10, 99, 100, 7000, INT32_MAX, INT32_MIN};
+	char wanted[32];
+	str body;
+	size_t i;
+
+	values_start();
+	check(cn_body_init("[\"$v(0)\"]") == 0);
+	for(i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		values_set(0, VALUE_BARE_NUMBER, NO_STR, numbers[i]);
+		sprintf(wanted, "[%ld]", numbers[i]);
+		check(cn_body_render(&msg, &event.ev, &body) == 0);
+		check(body.len == (int)strlen(wanted));
+		check(memcmp(body.s, wanted, body.len) == 0);
+	}
+}
+
+static void a_number_is_written_as_it_is(void **state)
+{
+	stub_in_child(write_numbers, NULL);
+}
+
 /* -------- contacts -------- */
 
 static void contacts_become_an_array(void **state)
@@ -514,6 +615,7 @@ static void fail_while_rendering(void *unused)
 				|| (body.len == (int)strlen(wanted)
 						&& memcmp(body.s, wanted, body.len) == 0));
 	}
+	event.contacts->uri = STR("\"");
 	stub_fail_at(1);
 	err = cn_body_contacts(&event.ev, &body);
 	check(err < 0 && stub_has_failed());
@@ -723,6 +825,8 @@ int main(void)
 			TEST(a_wrong_variable_has_a_place),
 			TEST(a_value_cannot_change_the_structure),
 			TEST(broken_utf8_is_replaced),
+			TEST(a_value_is_as_the_json_library_writes_it),
+			TEST(a_number_is_written_as_it_is),
 			TEST(contacts_become_an_array),
 			TEST(each_field_of_a_contact_can_be_there),
 			TEST(only_new_contacts_are_told),

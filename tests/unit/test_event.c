@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 #include <sys/random.h>
+#include <sys/time.h>
 #include <time.h>
 
 #include "stubs.h"
@@ -30,6 +31,19 @@ unsigned int cryptorand(void)
 
 	assert_true(no_random);
 	return ((unsigned)getpid() << 8) + next++;
+}
+
+/* The clock, where a test sets it. */
+static const struct timeval *clock_;
+
+int __real_gettimeofday(struct timeval *tv, void *zone);
+
+int __wrap_gettimeofday(struct timeval *tv, void *zone)
+{
+	if(clock_ == NULL)
+		return __real_gettimeofday(tv, zone);
+	*tv = *clock_;
+	return 0;
 }
 
 static void an_id_is_32_hex_digits(void **state)
@@ -158,6 +172,31 @@ static void the_time_does_not_go_back(void **state)
 	}
 }
 
+static void each_time_is_that_of_the_clock(void **state)
+{
+	static const struct
+	{
+		struct timeval clock;
+		const char *text;
+	} times[] = {{{0, 0}, "1970-01-01T00:00:00.000Z"},
+			{{0, 1000}, "1970-01-01T00:00:00.001Z"},
+			{{1795415530, 123999}, "2026-11-23T06:32:10.123Z"},
+			{{1795415530, 999999}, "2026-11-23T06:32:10.999Z"},
+			{{1795415531, 0}, "2026-11-23T06:32:11.000Z"},
+			{{1795415530, 99000}, "2026-11-23T06:32:10.099Z"},
+			{{1798761599, 10000}, "2026-12-31T23:59:59.010Z"},
+			{{1798761600, 9999}, "2027-01-01T00:00:00.009Z"}};
+	struct cn_event ev;
+	size_t i;
+
+	for(i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		clock_ = &times[i].clock;
+		cn_event_stamp(&ev);
+		clock_ = NULL;
+		assert_string_equal(ev.time, times[i].text);
+	}
+}
+
 static bool same(const char *a, const char *b)
 {
 	str x = stub_exact(a, strlen(a)), y = stub_exact(b, strlen(b));
@@ -200,6 +239,7 @@ int main(void)
 			cmocka_unit_test(ids_differ_where_the_system_has_no_random_numbers),
 			cmocka_unit_test(the_time_is_now_in_utc),
 			cmocka_unit_test(the_time_does_not_go_back),
+			cmocka_unit_test(each_time_is_that_of_the_clock),
 			cmocka_unit_test(instances_with_and_without_brackets),
 			cmocka_unit_test(no_instance_is_the_instance_of_nobody),
 	};

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
@@ -816,6 +817,50 @@ static void a_connection_closed_while_idle_is_no_failure(void **state)
 	assert_int_equal(server->connections, 10);
 }
 
+/* Late enough to be waited for. */
+static void answer_late(struct connection *c)
+{
+	while(server_read(c)) {
+		server_pause_ms(20);
+		server_answer(c, 200, "", "{}");
+	}
+}
+
+/* What comes of a connection that nobody waits for is heard of once. */
+static void a_connection_closed_while_idle_keeps_nobody_busy(void **state)
+{
+	int64_t until;
+	int runs = 0, i;
+
+	set_up(close_when_idle, 1);
+	for(i = 0; i < 3; i++) {
+		assert_result(post(), CN_CAUSE_none, 200);
+		while(server->open > 0)
+			sched_yield();
+		until = cn_now_us() + 100000;
+		for(runs = 0; cn_now_us() < until; runs++)
+			cn_http_run(http, 20);
+		assert_in_range(runs, 1, 20);
+	}
+}
+
+/* By a request that begins later, too: it is watched again. */
+static void an_idle_connection_is_watched_when_it_is_used_again(void **state)
+{
+	int64_t until;
+	int i;
+
+	set_up(answer_late, 1);
+	for(i = 0; i < 5; i++) {
+		assert_result(post(), CN_CAUSE_none, 200);
+		assert_true(result->us < 400000);
+		until = cn_now_us() + 20000;
+		while(cn_now_us() < until)
+			cn_http_run(http, 10);
+	}
+	assert_int_equal(server->connections, 1);
+}
+
 static void answer_first_connection(struct connection *c)
 {
 	if(server_read(c) && c->number == 1) {
@@ -991,13 +1036,10 @@ static void a_watched_descriptor_wakes_it(void **state)
 	before = cn_now_us();
 	cn_http_run(http, 5000);
 	assert_true(cn_now_us() - before < 1000000);
-	cn_http_run(http, 5000); /* it is still readable */
-	assert_true(cn_now_us() - before < 1000000);
-	cn_http_unwatch(http, fd);
 	before = cn_now_us();
-	cn_http_run(http, 100);
+	cn_http_run(http, 100); /* it is still readable, but that is no news */
 	assert_true(cn_now_us() - before >= 90000);
-	assert_int_equal(cn_http_watch(http, fd), 0);
+	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
 	before = cn_now_us();
 	cn_http_run(http, 5000);
 	assert_true(cn_now_us() - before < 1000000);
@@ -1141,6 +1183,8 @@ int main(void)
 			TEST(too_big_leaves_nothing_to_the_next),
 			TEST(an_idle_connection_that_was_closed_is_no_failure),
 			TEST(a_connection_closed_while_idle_is_no_failure),
+			TEST(a_connection_closed_while_idle_keeps_nobody_busy),
+			TEST(an_idle_connection_is_watched_when_it_is_used_again),
 			TEST(it_is_tried_again_once),
 			TEST(every_idle_connection_may_be_dead),
 			TEST(after_a_byte_of_an_answer_it_is_not_tried_again),

@@ -4,22 +4,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #include "stubs.h"
 
 #include "cn_ring.h"
+#include "cn_wait.h"
 
-static bool no_eventfd;
+static int no_eventfd; /* the n-th from now on, 0: none */
 
 int __real_eventfd(unsigned count, int flags);
 
 int __wrap_eventfd(unsigned count, int flags)
 {
-	if(no_eventfd) {
+	if(no_eventfd && --no_eventfd == 0) {
 		errno = EMFILE;
 		return -1;
 	}
@@ -39,16 +38,18 @@ static void push(struct cn_ring *ring, uintptr_t n)
 	assert_null(p);
 }
 
-static bool is_readable(struct cn_ring *ring)
+/* Has the taker been woken since the last time? */
+static bool is_woken(struct cn_ring *ring, int taker)
 {
-	struct pollfd fd = {.fd = cn_ring_fd(ring), .events = POLLIN};
+	uint64_t count;
 
-	return poll(&fd, 1, 0) == 1;
+	return read(cn_ring_fd(ring, taker), &count, sizeof(count))
+		   == sizeof(count);
 }
 
 static void first_in_is_first_out(void **state)
 {
-	struct cn_ring *ring = cn_ring_new(3);
+	struct cn_ring *ring = cn_ring_new(3, 1);
 	uintptr_t in = 1, out = 1;
 	int i;
 
@@ -74,7 +75,7 @@ static void what_does_not_fit_stays_with_the_giver(void **state)
 	size_t s;
 
 	for(s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
-		struct cn_ring *ring = cn_ring_new(sizes[s]);
+		struct cn_ring *ring = cn_ring_new(sizes[s], 1);
 		void *more = item(4711);
 		unsigned i;
 
@@ -104,7 +105,7 @@ static bool is_odd(const void *p)
 
 static void only_the_oldest_is_looked_at(void **state)
 {
-	struct cn_ring *ring = cn_ring_new(4);
+	struct cn_ring *ring = cn_ring_new(4, 1);
 
 	asked = 0;
 	assert_null(cn_ring_take_if(ring, is_odd));
@@ -122,65 +123,103 @@ static void only_the_oldest_is_looked_at(void **state)
 
 static void nobody_sleeps_while_there_is_something(void **state)
 {
-	struct cn_ring *ring = cn_ring_new(4);
+	struct cn_ring *ring = cn_ring_new(4, 1);
 
 	push(ring, 1);
-	assert_false(cn_ring_sleep(ring));
+	assert_false(cn_ring_sleep(ring, 0));
 	assert_non_null(cn_ring_take(ring));
-	assert_true(cn_ring_sleep(ring));
-	cn_ring_wake(ring);
+	assert_true(cn_ring_sleep(ring, 0));
+	cn_ring_wake(ring, 0);
 	cn_ring_free(ring);
 }
 
 static void a_sleeper_is_woken_and_nobody_else(void **state)
 {
-	struct cn_ring *ring = cn_ring_new(4);
+	struct cn_ring *ring = cn_ring_new(4, 2);
 
 	push(ring, 1); /* nobody sleeps */
-	assert_false(is_readable(ring));
+	assert_false(is_woken(ring, 0) || is_woken(ring, 1));
 	assert_non_null(cn_ring_take(ring));
-	assert_true(cn_ring_sleep(ring));
-	assert_false(is_readable(ring));
+	assert_true(cn_ring_sleep(ring, 1));
+	assert_false(is_woken(ring, 0) || is_woken(ring, 1));
 	push(ring, 2);
-	assert_true(is_readable(ring));
-	cn_ring_wake(ring);
-	assert_false(is_readable(ring));
+	assert_true(is_woken(ring, 1));
+	assert_false(is_woken(ring, 0));
+	cn_ring_wake(ring, 1);
 	assert_non_null(cn_ring_take(ring));
 	push(ring, 3); /* nobody sleeps any more */
-	assert_false(is_readable(ring));
+	assert_false(is_woken(ring, 0) || is_woken(ring, 1));
 	cn_ring_free(ring);
 }
 
 static void one_item_wakes_one(void **state)
 {
-	struct cn_ring *ring = cn_ring_new(4);
+	struct cn_ring *ring = cn_ring_new(8, 3);
+	int i;
 
-	assert_true(cn_ring_sleep(ring));
-	assert_true(cn_ring_sleep(ring));
-	push(ring, 1);
-	push(ring, 2);
-	push(ring, 3); /* both are on their way already */
-	cn_ring_wake(ring);
-	assert_true(is_readable(ring));
-	cn_ring_wake(ring);
-	assert_false(is_readable(ring));
+	for(i = 0; i < 3; i++)
+		assert_true(cn_ring_sleep(ring, i));
+	for(i = 0; i < 3; i++) {
+		push(ring, i + 1);
+		assert_true(is_woken(ring, i));
+		assert_false(is_woken(ring, 0) || is_woken(ring, 1)
+					 || is_woken(ring, 2));
+	}
+	push(ring, 4); /* all are on their way already */
+	assert_false(is_woken(ring, 0) || is_woken(ring, 1) || is_woken(ring, 2));
+	cn_ring_free(ring);
+}
+
+static void the_first_that_sleeps_is_woken(void **state)
+{
+	struct cn_ring *ring = cn_ring_new(8, 3);
+	int i;
+
+	for(i = 2; i >= 0; i--)
+		assert_true(cn_ring_sleep(ring, i));
+	for(i = 0; i < 10; i++) {
+		push(ring, 1);
+		assert_true(is_woken(ring, 0));
+		cn_ring_wake(ring, 0);
+		assert_non_null(cn_ring_take(ring));
+		assert_true(cn_ring_sleep(ring, 0));
+	}
+	assert_false(is_woken(ring, 1) || is_woken(ring, 2));
 	cn_ring_free(ring);
 }
 
 static void who_woke_for_another_reason_sleeps_no_more(void **state)
 {
-	struct cn_ring *ring = cn_ring_new(4);
+	struct cn_ring *ring = cn_ring_new(4, 1);
 
-	assert_true(cn_ring_sleep(ring));
-	cn_ring_wake(ring);
+	assert_true(cn_ring_sleep(ring, 0));
+	cn_ring_wake(ring, 0);
 	push(ring, 1);
-	assert_false(is_readable(ring));
-	/* nor has it become fewer than none */
+	assert_false(is_woken(ring, 0));
 	assert_non_null(cn_ring_take(ring));
-	cn_ring_wake(ring);
-	assert_true(cn_ring_sleep(ring));
+	cn_ring_wake(ring, 0);
+	assert_true(cn_ring_sleep(ring, 0));
 	push(ring, 2);
-	assert_true(is_readable(ring));
+	assert_true(is_woken(ring, 0));
+	cn_ring_free(ring);
+}
+
+/* The one that was woken has been stopped, or is gone. */
+static void another_one_is_reminded_of_what_lies(void **state)
+{
+	struct cn_ring *ring = cn_ring_new(4, 3);
+
+	assert_true(cn_ring_sleep(ring, 0));
+	assert_true(cn_ring_sleep(ring, 2));
+	cn_ring_remind(ring); /* of nothing */
+	assert_false(is_woken(ring, 0) || is_woken(ring, 2));
+	push(ring, 1);
+	assert_true(is_woken(ring, 0));
+	cn_ring_remind(ring);
+	assert_true(is_woken(ring, 2));
+	assert_false(is_woken(ring, 0) || is_woken(ring, 1));
+	cn_ring_remind(ring); /* nobody sleeps */
+	assert_false(is_woken(ring, 0) || is_woken(ring, 1) || is_woken(ring, 2));
 	cn_ring_free(ring);
 }
 
@@ -195,7 +234,7 @@ static int open_files(void)
 
 static void make_a_ring(void)
 {
-	struct cn_ring *ring = cn_ring_new(8);
+	struct cn_ring *ring = cn_ring_new(8, 2);
 
 	assert_true((ring == NULL) == stub_has_failed());
 	cn_ring_free(ring);
@@ -215,21 +254,24 @@ static void without_memory_there_is_no_ring(void **state)
 
 static void without_a_descriptor_there_is_no_ring(void **state)
 {
-	int blocks = stub_shm_blocks();
+	int blocks = stub_shm_blocks(), files = open_files(), i;
 
-	stub_clear_log();
-	no_eventfd = true;
-	assert_null(cn_ring_new(8));
-	no_eventfd = false;
-	assert_int_equal(stub_shm_blocks(), blocks);
-	assert_logged("ERROR", "eventfd");
+	for(i = 1; i <= 3; i++) {
+		stub_clear_log();
+		no_eventfd = i;
+		assert_null(cn_ring_new(8, 3));
+		assert_int_equal(no_eventfd, 0);
+		assert_int_equal(stub_shm_blocks(), blocks);
+		assert_int_equal(open_files(), files);
+		assert_logged("ERROR", "eventfd");
+	}
 }
 
 static void a_ring_gives_back_what_it_took(void **state)
 {
 	int files = open_files(), blocks = stub_shm_blocks();
 
-	cn_ring_free(cn_ring_new(8));
+	cn_ring_free(cn_ring_new(8, 3));
 	cn_ring_free(NULL);
 	assert_int_equal(open_files(), files);
 	assert_int_equal(stub_shm_blocks(), blocks);
@@ -248,8 +290,8 @@ struct stress
 	int givers;
 	int per_giver;
 	bool one_at_a_time;
-	bool poll; /* as the verdict processes wait; otherwise as the HTTP ones */
 	int next_giver;
+	int next_taker;
 	int taken;	   /* in all */
 	int order[16]; /* highest number taken, of each giver */
 	unsigned char seen[16][20000];
@@ -306,27 +348,24 @@ static void note(struct stress *s, void *p)
 	add(&s->taken, 1);
 }
 
-static void wait_readable(struct stress *s, int epoll)
+/* What a taker waits with. */
+static int new_wait(struct stress *s, int *taker)
 {
-	struct pollfd fd = {.fd = cn_ring_fd(s->ring), .events = POLLIN};
-	struct epoll_event ev;
+	int wait_set = cn_wait_new();
 
-	/* the limit is for the end of the test; it must not save a lost item */
-	if(s->poll)
-		poll(&fd, 1, 20000);
-	else
-		epoll_wait(epoll, &ev, 1, 20000);
+	*taker = add(&s->next_taker, 1) - 1;
+	check(wait_set >= 0);
+	check(cn_wait_add(wait_set, cn_ring_fd(s->ring, *taker)) == 0);
+	return wait_set;
 }
 
 static void take(void *arg)
 {
 	struct stress *s = arg;
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE};
-	int all = s->givers * s->per_giver, epoll = epoll_create1(0);
+	int all = s->givers * s->per_giver, taker, wait_set = new_wait(s, &taker);
 	int64_t slept;
 	void *p;
 
-	check(epoll_ctl(epoll, EPOLL_CTL_ADD, cn_ring_fd(s->ring), &ev) == 0);
 	stub_meet(s->barrier);
 	for(;;) {
 		while((p = cn_ring_take(s->ring)) != NULL) {
@@ -334,13 +373,14 @@ static void take(void *arg)
 				return;
 			note(s, p);
 		}
-		if(!cn_ring_sleep(s->ring))
+		if(!cn_ring_sleep(s->ring, taker))
 			continue;
 		slept = cn_now_us();
-		wait_readable(s, epoll);
+		/* the limit is for the end of the test; it must not save an item */
+		cn_wait(wait_set, 20000);
 		/* slept through: there is work, or there should be some by now */
 		check(cn_now_us() - slept < 19000000 || load(&s->taken) == all);
-		cn_ring_wake(s->ring);
+		cn_ring_wake(s->ring, taker);
 	}
 }
 
@@ -348,11 +388,9 @@ static void take(void *arg)
 static void take_restlessly(void *arg)
 {
 	struct stress *s = arg;
-	int epoll = epoll_create1(0);
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+	int taker, wait_set = new_wait(s, &taker);
 	void *p;
 
-	check(epoll_ctl(epoll, EPOLL_CTL_ADD, cn_ring_fd(s->ring), &ev) == 0);
 	stub_meet(s->barrier);
 	for(;;) {
 		while((p = cn_ring_take(s->ring)) != NULL) {
@@ -360,9 +398,9 @@ static void take_restlessly(void *arg)
 				return;
 			note(s, p);
 		}
-		if(cn_ring_sleep(s->ring)) {
-			epoll_wait(epoll, &ev, 1, 0);
-			cn_ring_wake(s->ring);
+		if(cn_ring_sleep(s->ring, taker)) {
+			cn_wait(wait_set, 0);
+			cn_ring_wake(s->ring, taker);
 		}
 	}
 }
@@ -374,7 +412,7 @@ static void run_stress(struct stress *s, unsigned capacity, int takers,
 	int all = s->givers * s->per_giver, n = 0, i, j;
 
 	stub_share_shm(true);
-	s->ring = cn_ring_new(capacity);
+	s->ring = cn_ring_new(capacity, takers);
 	stub_share_shm(false);
 	assert_non_null(s->ring);
 	s->barrier = stub_barrier(s->givers + takers);
@@ -424,9 +462,6 @@ static void no_wake_up_is_lost_among_takers(void **state)
 
 	s->one_at_a_time = true;
 	run_stress(s, 4, 3, NULL);
-	s = new_stress(1, 10000);
-	s->one_at_a_time = s->poll = true;
-	run_stress(s, 4, 3, NULL);
 }
 
 static void no_wake_up_is_lost_beside_a_restless_taker(void **state)
@@ -470,7 +505,7 @@ static void each_givers_items_come_in_order(void **state)
 	int i;
 
 	stub_share_shm(true);
-	s->ring = cn_ring_new(64);
+	s->ring = cn_ring_new(64, 1);
 	stub_share_shm(false);
 	s->barrier = stub_barrier(4);
 	pids[3] = stub_fork(take_in_order, s);
@@ -490,6 +525,8 @@ int main(void)
 			cmocka_unit_test(nobody_sleeps_while_there_is_something),
 			cmocka_unit_test(a_sleeper_is_woken_and_nobody_else),
 			cmocka_unit_test(one_item_wakes_one),
+			cmocka_unit_test(the_first_that_sleeps_is_woken),
+			cmocka_unit_test(another_one_is_reminded_of_what_lies),
 			cmocka_unit_test(who_woke_for_another_reason_sleeps_no_more),
 			cmocka_unit_test(without_memory_there_is_no_ring),
 			cmocka_unit_test(without_a_descriptor_there_is_no_ring),

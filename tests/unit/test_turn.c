@@ -149,7 +149,7 @@ static int start(void **state)
 	cn_conf.identity = CN_IDENTITY_CONTACT;
 	cn_conf.outbox_db_url = "sqlite:///";
 	outbox.waits = true;
-	outbox.notes = cn_ring_new(NOTES);
+	outbox.notes = cn_ring_new(NOTES, 1);
 	cn_turn_init(give);
 	return cn_job_init(100000) < 0 || cn_device_init(100) < 0 ? -1 : 0;
 }

@@ -366,11 +366,11 @@ static void start(void)
 	cn_turn_init(give);
 	assert_int_equal(cn_job_init(100000), 0);
 	assert_int_equal(cn_device_init(100), 0);
-	race.notes = cn_ring_new(2); /* it is full now and then */
-	race.jobs = cn_ring_new(JOBS);
-	race.verdicts = cn_ring_new(JOBS);
-	race.spare = cn_ring_new(16);
-	race.ended = cn_ring_new(16);
+	race.notes = cn_ring_new(2, 1); /* it is full now and then */
+	race.jobs = cn_ring_new(JOBS, 1);
+	race.verdicts = cn_ring_new(JOBS, 1);
+	race.spare = cn_ring_new(16, 1);
+	race.ended = cn_ring_new(16, 1);
 	race.coming = SIP;
 	race.end_us = cn_now_us() + LIMIT_US;
 }

@@ -1,0 +1,40 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* The sockets of one process in an epoll set. To enter it and to leave it are
+ * system calls, two for each request: a connection that nobody waits for stays
+ * in, until something comes of it. Memory is the system's. */
+
+#ifndef CN_SOCKETS_H
+#define CN_SOCKETS_H
+
+#include "cn_base.h"
+
+struct cn_socket;
+
+struct cn_sockets
+{
+	int epoll;
+	struct cn_socket *list; /* by descriptor */
+	int size;
+};
+
+/* A connection begins: it is told when it is closed, and may thus stay in. */
+void cn_sockets_opened(struct cn_sockets *sockets, int fd);
+void cn_sockets_closed(struct cn_sockets *sockets, int fd);
+
+/**
+ * Wait for these events of a descriptor, which is the data of them; 0: for
+ * none.
+ *
+ * @return 0, or -1 with errno
+ */
+int cn_sockets_want(
+		struct cn_sockets *sockets, int fd, uint32_t events) CN_MUST;
+
+/* There is an event: is it waited for? If not it has left the set, as the event
+ * would come again and again. */
+bool cn_sockets_wanted(struct cn_sockets *sockets, int fd);
+
+#endif
