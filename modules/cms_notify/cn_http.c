@@ -23,6 +23,9 @@
 #define CN_EVENTS 64
 /* How late a request may end, and how often that is looked at. */
 #define CN_LOOK_MS 50
+/* Connections of a pool: for each request libcurl looks for a free one among
+ * all of them. */
+#define CN_POOL 128
 
 #if LIBCURL_VERSION_NUM < 0x075700
 #error "libcurl 7.87 or newer is needed"
@@ -34,6 +37,7 @@ struct transfer
 {
 	struct transfer *next; /* in the list of the free ones */
 	struct cn_http *http;
+	struct pool *pool; /* whose connections it uses */
 	CURL *easy;
 	void *user;
 	bool active;  /* a request is under way */
@@ -52,12 +56,21 @@ struct transfer
 	char error[CURL_ERROR_SIZE];
 };
 
-struct cn_http
+/* Requests that share their connections. */
+struct pool
 {
 	CURLM *multi;
+	struct cn_http *http;
+	int64_t timer_us; /* when curl wants to be called, -1: never */
+	bool called;	  /* something may have ended */
+};
+
+struct cn_http
+{
 	CURLSH *share;
 	struct cn_sockets sockets;
-	int64_t timer_us; /* when curl wants to be called, -1: never */
+	struct pool *pools;
+	int pool_count;
 	cn_http_done_f done;
 	struct curl_slist *headers; /* common to all requests */
 	struct transfer *free;
@@ -142,20 +155,20 @@ static size_t on_header(char *data, size_t one, size_t n, void *transfer)
 	return one * n;
 }
 
-static int on_timer(CURLM *multi, long timeout_ms, void *http)
+static int on_timer(CURLM *multi, long timeout_ms, void *pool)
 {
-	struct cn_http *h = http;
+	struct pool *p = pool;
 
 	(void)multi;
-	h->timer_us =
+	p->timer_us =
 			timeout_ms < 0 ? -1 : cn_now_us() + (int64_t)timeout_ms * 1000;
 	return 0;
 }
 
 static int on_socket(
-		CURL *easy, curl_socket_t fd, int what, void *http, void *unused)
+		CURL *easy, curl_socket_t fd, int what, void *pool, void *unused)
 {
-	struct cn_http *h = http;
+	struct pool *p = pool;
 	uint32_t events = 0;
 
 	(void)easy;
@@ -165,7 +178,7 @@ static int on_socket(
 	if(what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
 		events |= EPOLLOUT;
 	/* this request will time out; an error here would end all of them */
-	if(cn_sockets_want(&h->sockets, fd, events) < 0)
+	if(cn_sockets_want(&p->http->sockets, fd, events, p) < 0)
 		LM_ERR("cannot watch a connection: %s\n", strerror(errno));
 	return 0;
 }
@@ -185,20 +198,42 @@ static int on_close(void *http, curl_socket_t fd)
 
 /* -------- making -------- */
 
-static int set_up_multi(struct cn_http *h)
+static int set_up_pool(struct pool *p, long connections)
 {
-	CURLM *m = h->multi;
-	long per_host = cn_conf.max_connections;
+	CURLM *m = p->multi = curl_multi_init();
 
-	if(curl_multi_setopt(m, CURLMOPT_SOCKETFUNCTION, on_socket)
-			|| curl_multi_setopt(m, CURLMOPT_SOCKETDATA, h)
+	p->timer_us = -1;
+	if(m == NULL || curl_multi_setopt(m, CURLMOPT_SOCKETFUNCTION, on_socket)
+			|| curl_multi_setopt(m, CURLMOPT_SOCKETDATA, p)
 			|| curl_multi_setopt(m, CURLMOPT_TIMERFUNCTION, on_timer)
-			|| curl_multi_setopt(m, CURLMOPT_TIMERDATA, h)
-			|| curl_multi_setopt(m, CURLMOPT_MAX_HOST_CONNECTIONS, per_host)
+			|| curl_multi_setopt(m, CURLMOPT_TIMERDATA, p)
+			|| curl_multi_setopt(m, CURLMOPT_MAX_HOST_CONNECTIONS, connections)
 			|| curl_multi_setopt(
-					m, CURLMOPT_MAXCONNECTS, per_host * cn_conf.endpoints)
+					m, CURLMOPT_MAXCONNECTS, connections * cn_conf.endpoints)
 			|| curl_multi_setopt(m, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX))
 		return -1;
+	return 0;
+}
+
+/* With HTTP/1.1 a pool has a connection for each of its requests; the requests
+ * of HTTP/2 share as few connections as possible, of one pool. */
+static int set_up_pools(struct cn_http *h)
+{
+	int connections = cn_conf.max_connections, i;
+
+	h->pool_count = 1;
+	if(cn_conf.http_version == CN_HTTP_1_1 && h->most > CN_POOL) {
+		h->pool_count = (h->most + CN_POOL - 1) / CN_POOL;
+		connections = (h->most + h->pool_count - 1) / h->pool_count;
+	}
+	h->pools = calloc(h->pool_count, sizeof(*h->pools));
+	if(h->pools == NULL)
+		return -1;
+	for(i = 0; i < h->pool_count; i++) {
+		h->pools[i].http = h;
+		if(set_up_pool(&h->pools[i], connections) < 0)
+			return -1;
+	}
 	return 0;
 }
 
@@ -314,8 +349,10 @@ static CURLSH *new_share(void)
 
 	/* one thread: no locks; sessions are resumed on any connection */
 	if(share
-			&& curl_share_setopt(
-					share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION)) {
+			&& (curl_share_setopt(
+						share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION)
+					|| curl_share_setopt(
+							share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS))) {
 		curl_share_cleanup(share);
 		return NULL;
 	}
@@ -342,19 +379,18 @@ struct cn_http *cn_http_new(int most, cn_http_done_f done)
 				"libcurl 8\n",
 				curl_version_info(CURLVERSION_NOW)->version);
 	h->sockets.epoll = epoll_create1(EPOLL_CLOEXEC);
-	h->timer_us = -1;
 	h->done = done;
 	h->most = most;
-	h->multi = curl_multi_init();
 	h->share = new_share();
-	if(h->sockets.epoll < 0 || h->multi == NULL || h->share == NULL
-			|| set_up_multi(h) < 0 || set_up_headers(h) < 0) {
+	if(h->sockets.epoll < 0 || h->share == NULL || set_up_pools(h) < 0
+			|| set_up_headers(h) < 0) {
 		LM_ERR("cannot set up libcurl\n");
 		/* the process is about to end, and everything with it */
 		return NULL;
 	}
 	for(i = most - 1; i >= 0; i--) {
 		h->transfers[i].http = h;
+		h->transfers[i].pool = &h->pools[i * h->pool_count / most];
 		h->transfers[i].endpoint = -1;
 		h->transfers[i].next = h->free;
 		h->free = &h->transfers[i];
@@ -397,7 +433,7 @@ static int start(struct transfer *t, bool fresh)
 			|| curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, connect_ms)
 			|| curl_easy_setopt(
 					e, CURLOPT_FRESH_CONNECT, new_connection ? 1L : 0L)
-			|| curl_multi_add_handle(t->http->multi, e) != CURLM_OK)
+			|| curl_multi_add_handle(t->pool->multi, e) != CURLM_OK)
 		return -1;
 	return 0;
 }
@@ -528,7 +564,7 @@ static void end_transfer(struct cn_http *h, struct transfer *t, CURLcode code)
 	curl_off_t retry_after = 0;
 
 	if(was_stale(t, code)) {
-		curl_multi_remove_handle(h->multi, t->easy);
+		curl_multi_remove_handle(t->pool->multi, t->easy);
 		if(start(t, true) == 0)
 			return;
 	}
@@ -546,7 +582,7 @@ static void end_transfer(struct cn_http *h, struct transfer *t, CURLcode code)
 	result.body.s = t->answer;
 	result.body.len = (int)t->answer_len;
 	result.detail = t->error[0] ? t->error : curl_easy_strerror(code);
-	curl_multi_remove_handle(h->multi, t->easy);
+	curl_multi_remove_handle(t->pool->multi, t->easy);
 	t->active = false;
 	h->active--;
 	t->next = h->free;
@@ -554,17 +590,17 @@ static void end_transfer(struct cn_http *h, struct transfer *t, CURLcode code)
 	h->done(t->user, &result);
 }
 
-static void end_transfers(struct cn_http *h)
+static void end_transfers(struct pool *p)
 {
 	struct transfer *t;
 	CURLMsg *msg;
 	int left;
 
-	while((msg = curl_multi_info_read(h->multi, &left)) != NULL) {
+	while((msg = curl_multi_info_read(p->multi, &left)) != NULL) {
 		if(msg->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&t);
-		end_transfer(h, t, msg->data.result);
+		end_transfer(p->http, t, msg->data.result);
 	}
 }
 
@@ -588,13 +624,18 @@ static void end_overdue(struct cn_http *h)
 
 static int wait_ms(const struct cn_http *h, int timeout_ms)
 {
-	int64_t left;
+	int64_t next = INT64_MAX, left;
+	int i;
 
 	if(h->active > 0 && (timeout_ms < 0 || timeout_ms > CN_LOOK_MS))
 		timeout_ms = CN_LOOK_MS;
-	if(h->timer_us < 0)
+	for(i = 0; i < h->pool_count; i++) {
+		if(h->pools[i].timer_us >= 0 && h->pools[i].timer_us < next)
+			next = h->pools[i].timer_us;
+	}
+	if(next == INT64_MAX)
 		return timeout_ms;
-	left = (h->timer_us - cn_now_us() + 999) / 1000;
+	left = (next - cn_now_us() + 999) / 1000;
 	if(left < 0)
 		left = 0;
 	return timeout_ms >= 0 && timeout_ms < left ? timeout_ms : (int)left;
@@ -613,23 +654,41 @@ static int curl_mask(uint32_t events)
 	return mask;
 }
 
+static void call(struct pool *p, curl_socket_t fd, int mask)
+{
+	int running;
+
+	p->called = true;
+	curl_multi_socket_action(p->multi, fd, mask, &running);
+}
+
 void cn_http_run(struct cn_http *http, int timeout_ms)
 {
 	struct epoll_event events[CN_EVENTS];
-	int i, n, running;
+	int64_t now;
+	int i, n;
 
 	n = epoll_wait(
 			http->sockets.epoll, events, CN_EVENTS, wait_ms(http, timeout_ms));
 	for(i = 0; i < n; i++) {
-		if(events[i].data.fd >= 0
-				&& cn_sockets_wanted(&http->sockets, events[i].data.fd))
-			curl_multi_socket_action(http->multi, events[i].data.fd,
-					curl_mask(events[i].events), &running);
+		int fd = events[i].data.fd;
+		struct pool *p = fd >= 0 ? cn_sockets_who(&http->sockets, fd) : NULL;
+
+		if(p)
+			call(p, fd, curl_mask(events[i].events));
 	}
-	if(http->timer_us >= 0 && cn_now_us() >= http->timer_us) {
-		http->timer_us = -1; /* curl sets it anew */
-		curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	now = cn_now_us();
+	for(i = 0; i < http->pool_count; i++) {
+		struct pool *p = &http->pools[i];
+
+		if(p->timer_us >= 0 && now >= p->timer_us) {
+			p->timer_us = -1; /* curl sets it anew */
+			call(p, CURL_SOCKET_TIMEOUT, 0);
+		}
+		if(p->called) {
+			p->called = false;
+			end_transfers(p);
+		}
 	}
-	end_transfers(http);
 	end_overdue(http);
 }

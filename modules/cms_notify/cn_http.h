@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* POST bytes to an endpoint; get bytes, or a named cause, exactly once. One
- * libcurl multi handle on one epoll set; knows nothing of SIP or of jobs. */
+/* POST bytes to an endpoint; get bytes, or a named cause, exactly once. libcurl
+ * multi handles on one epoll set; knows nothing of SIP or of jobs. */
 
 #ifndef CN_HTTP_H
 #define CN_HTTP_H

@@ -14,6 +14,7 @@ struct cn_socket
 	uint32_t watched; /* events in the epoll set, 0: it is not there */
 	bool idle;		  /* nobody waits for them */
 	bool may_stay;
+	void *who;
 };
 
 /* @return NULL: no memory */
@@ -66,7 +67,8 @@ static void leave(struct cn_sockets *sockets, int fd, struct cn_socket *s)
 	s->idle = false;
 }
 
-int cn_sockets_want(struct cn_sockets *sockets, int fd, uint32_t events)
+int cn_sockets_want(
+		struct cn_sockets *sockets, int fd, uint32_t events, void *who)
 {
 	struct epoll_event ev = {.events = events, .data.fd = fd};
 	struct cn_socket *s = find(sockets, fd);
@@ -76,6 +78,7 @@ int cn_sockets_want(struct cn_sockets *sockets, int fd, uint32_t events)
 		errno = ENOMEM;
 		return -1;
 	}
+	s->who = who;
 	s->idle = events == 0 && s->may_stay;
 	if(s->idle || s->watched == events)
 		return 0;
@@ -90,12 +93,12 @@ int cn_sockets_want(struct cn_sockets *sockets, int fd, uint32_t events)
 	return 0;
 }
 
-bool cn_sockets_wanted(struct cn_sockets *sockets, int fd)
+void *cn_sockets_who(struct cn_sockets *sockets, int fd)
 {
 	struct cn_socket *s = find(sockets, fd);
 
 	if(s == NULL || !s->idle)
-		return true;
+		return s ? s->who : NULL;
 	leave(sockets, fd, s);
-	return false;
+	return NULL;
 }

@@ -28,13 +28,14 @@ void cn_sockets_closed(struct cn_sockets *sockets, int fd);
  * Wait for these events of a descriptor, which is the data of them; 0: for
  * none.
  *
+ * @param who waits
  * @return 0, or -1 with errno
  */
 int cn_sockets_want(
-		struct cn_sockets *sockets, int fd, uint32_t events) CN_MUST;
+		struct cn_sockets *sockets, int fd, uint32_t events, void *who) CN_MUST;
 
-/* There is an event: is it waited for? If not it has left the set, as the event
- * would come again and again. */
-bool cn_sockets_wanted(struct cn_sockets *sockets, int fd);
+/* There is an event: who waits for it? NULL: nobody; it has left the set, as the
+ * event would come again and again. */
+void *cn_sockets_who(struct cn_sockets *sockets, int fd);
 
 #endif
