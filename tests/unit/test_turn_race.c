@@ -357,7 +357,7 @@ static void *be_watchdog(void *unused)
 
 /* -------- one chain -------- */
 
-#define LINKS 20000
+#define LINKS 50000
 #define LINKERS 4
 
 /* Each with a device of its own, all in one slot: what is in there is found,
