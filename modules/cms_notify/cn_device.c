@@ -323,8 +323,8 @@ bool cn_device_come(struct cn_job *job, bool kept)
 	lock_get(&slot->lock);
 	asked = *cn_job_turn(job) == CN_TURN_ASKED;
 	if(asked) {
-		*cn_job_turn(job) = CN_TURN_COME;
 		cn_job_set_kept(job, kept);
+		*cn_job_turn(job) = CN_TURN_COME;
 	}
 	lock_release(&slot->lock);
 	return asked;

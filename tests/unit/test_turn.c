@@ -121,6 +121,15 @@ int __wrap_cn_ring_push(struct cn_ring *ring, void **item)
 	return __real_cn_ring_push(ring, item);
 }
 
+void __real_cn_job_set_kept(struct cn_job *job, bool kept);
+
+/* Before its turn comes: then who answers it may be done with it already. */
+void __wrap_cn_job_set_kept(struct cn_job *job, bool kept)
+{
+	assert_int_equal(*cn_job_turn(job), CN_TURN_ASKED);
+	__real_cn_job_set_kept(job, kept);
+}
+
 /* -------- who sends -------- */
 
 #define GIVEN 8

@@ -355,7 +355,62 @@ static void *be_watchdog(void *unused)
 	return NULL;
 }
 
-/* -------- the test -------- */
+/* -------- one chain -------- */
+
+#define LINKS 50000
+#define LINKERS 4
+
+/* Each with a device of its own, all in one slot: what is in there is found,
+ * until it leaves. */
+static void *register_and_leave(void *arg)
+{
+	const int me = (int)(intptr_t)arg;
+	struct test_event t;
+	int i;
+
+	for(i = 0; i < LINKS; i++) {
+		struct cn_event *ev = make(&t, i % JOBS, 0);
+		enum cn_entry entry = CN_STALE;
+		struct cn_job *job;
+
+		ev->key = stub_str(me ? "d@h" : "e@h");
+		check(cn_job_new(ev, &body, &no_callback, &job) == CN_CAUSE_none);
+		while(entry == CN_STALE)
+			entry = cn_device_enter(
+					ev, cn_device_generation(ev->hash), cn_job_waiter(job));
+		check(entry == CN_ENTERED);
+		check(cn_device_joinable(ev));
+		while(cn_device_next_waiter(job) != NULL)
+			;
+		check(!cn_device_joinable(ev));
+		cn_job_free(job);
+	}
+	return NULL;
+}
+
+static void *deliver_and_end(void *arg)
+{
+	static const str id = {"4f0c0000000000000000000000000002", CN_ID_LEN};
+	str key = stub_str(keys[(intptr_t)arg % DEVICES]);
+	int i;
+
+	for(i = 0; i < LINKS; i++) {
+		unsigned now = cn_device_generation(4711);
+		struct cn_job *job =
+				cn_job_new_delivery(1, &id, &key, 4711, now, &body);
+
+		if(cn_device_begin_delivery(job))
+			check(!cn_device_quiet(&key, 4711, cn_device_generation(4711)));
+		check(cn_device_turn(job, CN_TURN_COME, CN_TURN_COME));
+		check(!cn_device_come(job, false));
+		check(cn_device_freed(job) == NULL);
+		cn_device_end_delivery(job);
+		cn_job_free(job);
+	}
+	return NULL;
+}
+
+/* -------- the tests -------- */
 
 static void start(void)
 {
@@ -420,9 +475,33 @@ static void each_job_is_sent_once_or_let_go_of_once(void **state)
 	assert_int_equal(stub_shm_blocks(), 0);
 }
 
+static void a_chain_loses_nobody(void **state)
+{
+	static void *(*const all[LINKERS])(void *) = {register_and_leave,
+			register_and_leave, deliver_and_end, deliver_and_end};
+	struct cn_device_row row;
+	pthread_t threads[LINKERS];
+	intptr_t i;
+
+	cn_conf.outbox_db_url = "sqlite:///";
+	assert_int_equal(cn_job_init(100000), 0);
+	assert_int_equal(cn_device_init(100), 0);
+	for(i = 0; i < LINKERS; i++)
+		assert_int_equal(
+				pthread_create(&threads[i], NULL, all[i], (void *)i), 0);
+	for(i = 0; i < LINKERS; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(cn_device_list(&row, 1), 0);
+	assert_int_equal(cn_job_count(), 0);
+	cn_device_destroy();
+	cn_job_destroy();
+	assert_int_equal(stub_shm_blocks(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+			cmocka_unit_test(a_chain_loses_nobody),
 			cmocka_unit_test(each_job_is_sent_once_or_let_go_of_once),
 	};
 
