@@ -30,8 +30,8 @@ static struct entry **find(const char *device, unsigned hash)
 	return p;
 }
 
-void cn_backoff_hold(
-		const char *device, unsigned hash, int64_t now_us, unsigned dice)
+void cn_backoff_hold(const char *device, unsigned hash, unsigned pause_s,
+		int64_t now_us, unsigned dice)
 {
 	struct entry **p = find(device, hash);
 	size_t len = strlen(device) + 1;
@@ -44,6 +44,8 @@ void cn_backoff_hold(
 		memcpy((*p)->device, device, len);
 	}
 	ms = cn_policy_backoff_ms(++(*p)->failures, CN_FIRST_MS, CN_CAP_MS, dice);
+	if(pause_s > 0 && (int64_t)pause_s * 1000 > ms)
+		ms = (int)pause_s * 1000; /* at most CN_RETRY_AFTER_MAX_S */
 	(*p)->due_us = now_us + (int64_t)ms * 1000;
 }
 

@@ -10,10 +10,14 @@
 
 #include "cn_policy.h"
 
-/* The device has failed (again). Where memory is short it is forgotten: it is
- * then tried too early, which costs one attempt. */
-void cn_backoff_hold(
-		const char *device, unsigned hash, int64_t now_us, unsigned dice);
+/**
+ * The device has failed (again). Where memory is short it is forgotten: it is
+ * then tried too early, which costs one attempt.
+ *
+ * @param pause_s what the CMS asked for, 0: nothing
+ */
+void cn_backoff_hold(const char *device, unsigned hash, unsigned pause_s,
+		int64_t now_us, unsigned dice);
 
 /* It has not, or nothing of it waits any more. */
 void cn_backoff_forget(const char *device, unsigned hash);

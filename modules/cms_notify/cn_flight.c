@@ -186,7 +186,8 @@ static bool keep_pace(const struct flight *f, const struct cn_outcome *outcome)
 {
 	bool was_probing = cn_pace_is_probing(), single = true;
 
-	if(outcome->verdict != CN_UNAVAILABLE)
+	if(outcome->verdict != CN_UNAVAILABLE
+			|| cn_policy_is_of_event(outcome->status))
 		cn_pace_succeeded();
 	else
 		single = cn_pace_failed(
@@ -241,8 +242,11 @@ static void end_row(struct flight *f, const struct cn_outcome *outcome)
 				break;
 			}
 			if(keep_pace(f, outcome))
-				cn_backoff_hold(
-						f->row.device, f->hash, cn_now_us(), kam_rand());
+				cn_backoff_hold(f->row.device, f->hash,
+						cn_policy_is_of_event(outcome->status)
+								? outcome->retry_after
+								: 0,
+						cn_now_us(), kam_rand());
 			note_attempt(f, outcome);
 			f->state = outdated ? STATE_DONE : STATE_FAILED;
 			break;

@@ -91,6 +91,11 @@ bool cn_policy_moves_on(enum cn_cause cause, long status)
 	return cause != CN_CAUSE_none && status != 409;
 }
 
+bool cn_policy_is_of_event(long status)
+{
+	return status == 409 || status == 425;
+}
+
 long cn_policy_attempt_ms(long left_ms, long attempt_ms, bool last)
 {
 	long ms = last || left_ms < attempt_ms ? left_ms : attempt_ms;

@@ -76,6 +76,10 @@ enum cn_verdict cn_policy_verdict(long status);
  * decided, and one that says 409 has the event in its hands already. */
 bool cn_policy_moves_on(enum cn_cause cause, long status);
 
+/* Does the answer say something of this event alone, and nothing of the CMS?
+ * 409 Conflict, 425 Too Early (RFC 8470). */
+bool cn_policy_is_of_event(long status);
+
 /**
  * How long one attempt may take.
  *

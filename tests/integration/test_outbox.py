@@ -897,6 +897,23 @@ def test_delivered_in_the_end(cms, kamailio, answer):
     assert not rows(server) and server.stats()["dead"] == 0
 
 
+@pytest.mark.parametrize("status", [409, 425])
+def test_an_answer_about_one_event_holds_no_other(cms, kamailio, status):
+    """Its Retry-After is for this event alone."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    stuck, *others = server.devices(10)
+    for ua in (stuck, *others):
+        defer(server, ua)
+    cms.rule(status=status, match={"username": stuck.user},
+             headers=[("Retry-After", "30")])
+    cms.start()
+    cms.wait_until(lambda: len([r for r in cms.requests
+                                if r.outcome == 200]) == 9, 10)
+    until(lambda: server.status()["outbox"] == 1)
+    assert len([r for r in cms.requests if r.outcome == status]) == 1
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 410, 422])
 def test_refused_for_good(cms, kamailio, status):
     """Any other 4xx makes a dead letter, which is not sent again."""

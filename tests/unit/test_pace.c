@@ -210,13 +210,13 @@ static void a_device_that_fails_is_held_back_longer_and_longer(void **state)
 
 	assert_int_equal(cn_backoff_due_us("a@h", 1), 0);
 	for(i = 0; i < 40; i++) {
-		cn_backoff_hold("a@h", 1, T0, NO_DICE);
+		cn_backoff_hold("a@h", 1, 0, T0, NO_DICE);
 		assert_int_equal(cn_backoff_due_us("a@h", 1), T0 + ms * 1000);
 		ms = ms * 2 < 300000 ? ms * 2 : 300000;
 	}
 	cn_backoff_forget("a@h", 1);
 	assert_int_equal(cn_backoff_due_us("a@h", 1), 0);
-	cn_backoff_hold("a@h", 1, T0, NO_DICE); /* from the beginning */
+	cn_backoff_hold("a@h", 1, 0, T0, NO_DICE); /* from the beginning */
 	assert_int_equal(cn_backoff_due_us("a@h", 1), T0 + 1000000);
 }
 
@@ -225,11 +225,11 @@ static void the_dice_hold_it_back_for_less(void **state)
 	unsigned dice;
 
 	for(dice = 0; dice < 3000; dice += 7) {
-		cn_backoff_hold("a@h", 1, T0, dice);
+		cn_backoff_hold("a@h", 1, 0, T0, dice);
 		assert_in_range(cn_backoff_due_us("a@h", 1) - T0, 500000, 1000000);
 		cn_backoff_forget("a@h", 1);
 	}
-	cn_backoff_hold("a@h", 1, T0, 500);
+	cn_backoff_hold("a@h", 1, 0, T0, 500);
 	assert_int_equal(cn_backoff_due_us("a@h", 1) - T0, 500000);
 }
 
@@ -241,7 +241,7 @@ static void devices_of_one_chain_are_told_apart(void **state)
 
 	for(gone = 0; gone < 4; gone++) {
 		for(i = 0; i < 4; i++)
-			cn_backoff_hold(names[i], 7u + i * CHAIN, T0 + i, NO_DICE);
+			cn_backoff_hold(names[i], 7u + i * CHAIN, 0, T0 + i, NO_DICE);
 		cn_backoff_forget("c@h", 7);
 		cn_backoff_forget(names[gone], 7u + gone * CHAIN);
 		for(i = 0; i < 4; i++)
@@ -253,7 +253,7 @@ static void devices_of_one_chain_are_told_apart(void **state)
 	}
 	/* its name is a copy */
 	p = strdup("x@h");
-	cn_backoff_hold(p, UINT32_MAX, T0, NO_DICE);
+	cn_backoff_hold(p, UINT32_MAX, 0, T0, NO_DICE);
 	free((char *)p);
 	assert_int_equal(cn_backoff_due_us("x@h", UINT32_MAX), T0 + 1000000);
 }
@@ -263,23 +263,35 @@ static void all_chains_are_forgotten(void **state)
 	unsigned i;
 
 	for(i = 0; i < CHAIN; i++)
-		cn_backoff_hold("a@h", i, T0, NO_DICE);
+		cn_backoff_hold("a@h", i, 0, T0, NO_DICE);
 	cn_backoff_forget_all();
 	for(i = 0; i < CHAIN; i++)
 		assert_int_equal(cn_backoff_due_us("a@h", i), 0);
 }
 
+static void not_before_the_cms_says(void **state)
+{
+	cn_backoff_hold("a@h", 1, 30, T0, NO_DICE);
+	assert_int_equal(cn_backoff_due_us("a@h", 1), T0 + 30000000);
+	cn_backoff_hold("b@h", 1, 1, T0, NO_DICE);
+	cn_backoff_hold("b@h", 1, 1, T0, NO_DICE);
+	assert_int_equal(cn_backoff_due_us("b@h", 1), T0 + 2000000);
+	cn_backoff_hold("c@h", 1, CN_RETRY_AFTER_MAX_S, T0, NO_DICE);
+	assert_int_equal(cn_backoff_due_us("c@h", 1),
+			T0 + CN_RETRY_AFTER_MAX_S * 1000000LL);
+}
+
 static void without_memory_it_is_tried_too_early(void **state)
 {
-	cn_backoff_hold("b@h", 1, T0, NO_DICE);
+	cn_backoff_hold("b@h", 1, 0, T0, NO_DICE);
 	stub_fail_at(1);
-	cn_backoff_hold("a@h", 1, T0, NO_DICE);
+	cn_backoff_hold("a@h", 1, 0, T0, NO_DICE);
 	assert_true(stub_has_failed());
 	assert_int_equal(cn_backoff_due_us("a@h", 1), 0);
 	assert_int_equal(cn_backoff_due_us("b@h", 1), T0 + 1000000);
 	/* who is held back already needs no more */
 	stub_fail_at(1);
-	cn_backoff_hold("b@h", 1, T0, NO_DICE);
+	cn_backoff_hold("b@h", 1, 0, T0, NO_DICE);
 	assert_false(stub_has_failed());
 	assert_int_equal(cn_backoff_due_us("b@h", 1), T0 + 2000000);
 }
@@ -311,6 +323,7 @@ int main(void)
 			BACKOFF(the_dice_hold_it_back_for_less),
 			BACKOFF(devices_of_one_chain_are_told_apart),
 			BACKOFF(all_chains_are_forgotten),
+			BACKOFF(not_before_the_cms_says),
 			BACKOFF(without_memory_it_is_tried_too_early),
 	};
 
