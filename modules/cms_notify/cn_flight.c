@@ -23,10 +23,11 @@ enum state
 {
 	STATE_FREE,
 	STATE_UNDER_WAY,
-	STATE_OUTDATED, /* under way, and not to be tried again */
-	STATE_DONE,		/* to be deleted */
-	STATE_REFUSED,	/* to become a dead letter */
-	STATE_FAILED	/* to be tried again, with one attempt more */
+	STATE_OUTDATED,	 /* under way, and not to be tried again */
+	STATE_DELIVERED, /* to be deleted, and what it makes outdated */
+	STATE_DONE,		 /* to be deleted */
+	STATE_REFUSED,	 /* to become a dead letter */
+	STATE_FAILED	 /* to be tried again, with one attempt more */
 };
 
 struct flight
@@ -225,7 +226,7 @@ static void end_row(struct flight *f, const struct cn_outcome *outcome)
 		case CN_ACCEPTED:
 			keep_pace(f, outcome);
 			cn_stats_count(CN_COUNTER_delivered);
-			f->state = STATE_DONE;
+			f->state = STATE_DELIVERED;
 			break;
 		case CN_REJECTED:
 			keep_pace(f, outcome);
@@ -283,6 +284,20 @@ static void leave(struct flight *f)
 	set_free(f);
 }
 
+static int outdate_letters(void)
+{
+	int i;
+
+	for(i = 0; i < count; i++) {
+		if(flights[i].state != STATE_DELIVERED)
+			continue;
+		if(cn_outbox_delivered(&flights[i].row, flights[i].hash) < 0)
+			return -1;
+		flights[i].state = STATE_DONE;
+	}
+	return 0;
+}
+
 /* @return how many; -1: the database failed */
 static int delete_done(void)
 {
@@ -319,7 +334,8 @@ static int write_end(struct flight *f)
 	if(f->state == STATE_REFUSED) {
 		if(cn_flight_bury(&f->row, "the CMS has refused it") < 0)
 			return -1;
-		leave(f);
+		cn_backoff_forget(f->row.device, f->hash);
+		set_free(f);
 	} else if(f->state == STATE_FAILED) {
 		if(cn_outbox_db_update(&f->row, CN_ROW_WAITING) < 0)
 			return -1;
@@ -332,6 +348,8 @@ int cn_flight_write_ends(void)
 {
 	int i, n;
 
+	if(outdate_letters() < 0)
+		return -1;
 	do {
 		n = delete_done();
 	} while(n == CN_OUTBOX_DB_MANY);

@@ -276,6 +276,7 @@ bool cn_outbox_counted(unsigned mark, int waiting, int dead)
 
 void cn_outbox_died(void)
 {
+	cn_waiting_died();
 	atomic_inc(&shared->dead);
 }
 
@@ -451,8 +452,10 @@ void cn_outbox_answered(const struct cn_job *job)
 		tell(CN_NOTE_UNDONE, job);
 }
 
-static bool is_outdated(const struct cn_row *row, const struct cn_note *note)
+static bool is_outdated(const struct cn_row *row, const void *newer)
 {
+	const struct cn_note *note = newer;
+
 	return row->created_us < note->at_us && strcmp(row->event_id, note->id) != 0
 		   && cn_about_within(row->about, note->about);
 }
@@ -478,7 +481,7 @@ static int any_of_device(const char *device, int64_t after,
 
 static bool is_within(const struct cn_row *row, const void *about)
 {
-	return cn_about_within(row->about, about);
+	return !row->dead && cn_about_within(row->about, about);
 }
 
 int cn_outbox_has_older(const struct cn_job *job, bool *older)
@@ -497,7 +500,7 @@ int cn_outbox_has_older(const struct cn_job *job, bool *older)
  * does not. */
 static bool replaces(const struct cn_row *row, const void *about)
 {
-	return strcmp(row->event, cn_kind_name(CN_KIND_REGISTER)) == 0
+	return !row->dead && strcmp(row->event, cn_kind_name(CN_KIND_REGISTER)) == 0
 		   && cn_about_within(about, row->about);
 }
 
@@ -509,30 +512,67 @@ int cn_outbox_has_newer(const struct cn_row *row, unsigned hash, bool *newer)
 	return any_of_device(row->device, row->id, replaces, row->about, newer);
 }
 
-int cn_outbox_outdate(
-		const struct cn_note *note, bool (*keep)(const struct cn_row *row))
+/* A row has been deleted. */
+static void count_out(const struct cn_row *row, unsigned hash)
+{
+	if(row->dead) {
+		LM_INFO("event %s of %s, a dead letter, is outdated\n", row->event_id,
+				row->device);
+		cn_waiting_forgotten(hash);
+		if(row->ours)
+			atomic_dec(&shared->dead);
+	} else if(row->ours) {
+		cn_waiting_left(hash);
+	}
+}
+
+/* Delete those rows of a device that a newer event makes outdated. */
+static int delete_outdated(const char *device, unsigned hash,
+		bool (*outdated)(const struct cn_row *row, const void *newer),
+		const void *newer, bool (*keep)(const struct cn_row *row))
 {
 	struct cn_row rows[CN_ROWS];
 	int64_t ids[CN_ROWS], after = 0;
-	int i, n, count, ours;
+	int i, n, count;
 
 	do {
-		n = cn_outbox_db_of_device(note->device, after, rows, CN_ROWS);
+		n = cn_outbox_db_of_device(device, after, rows, CN_ROWS);
 		if(n < 0)
 			return -1;
-		for(i = count = ours = 0; i < n; i++) {
+		for(i = count = 0; i < n; i++) {
 			after = rows[i].id;
-			if(!is_outdated(&rows[i], note) || (keep && keep(&rows[i])))
+			if(!outdated(&rows[i], newer) || (keep && keep(&rows[i])))
 				continue;
-			ids[count++] = rows[i].id;
-			ours += rows[i].ours;
+			ids[count] = rows[i].id;
+			rows[count++] = rows[i];
 		}
 		if(cn_outbox_db_delete(ids, count) < 0)
 			return -1;
-		while(ours-- > 0)
-			cn_waiting_left(note->hash);
+		for(i = 0; i < count; i++)
+			count_out(&rows[i], hash);
 	} while(n == CN_ROWS);
 	return 0;
+}
+
+int cn_outbox_outdate(
+		const struct cn_note *note, bool (*keep)(const struct cn_row *row))
+{
+	return delete_outdated(note->device, note->hash, is_outdated, note, keep);
+}
+
+static bool is_older_letter(const struct cn_row *row, const void *newer)
+{
+	const struct cn_row *than = newer;
+
+	return row->dead && row->id < than->id
+		   && cn_about_within(row->about, than->about);
+}
+
+int cn_outbox_delivered(const struct cn_row *row, unsigned hash)
+{
+	if(!cn_waiting_may_several(hash))
+		return 0;
+	return delete_outdated(row->device, hash, is_older_letter, row, NULL);
 }
 
 /* -------- switches -------- */

@@ -122,6 +122,10 @@ int cn_outbox_outdate(
 int cn_outbox_has_newer(
 		const struct cn_row *row, unsigned hash, bool *newer) CN_MUST;
 
+/* A row has been delivered: older dead letters about the same contacts are
+ * outdated, and deleted. @return 0, or -1: the database failed */
+int cn_outbox_delivered(const struct cn_row *row, unsigned hash) CN_MUST;
+
 void cn_outbox_died(void); /* a row has become a dead letter */
 
 /* Before the table is counted. @return for cn_outbox_counted() */

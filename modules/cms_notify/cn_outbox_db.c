@@ -53,11 +53,11 @@ static str col_body = str_init("body");
 /* What struct cn_row holds; the order is that of read_row(). */
 static const db_key_t row_columns[] = {&col_id, &col_event_id, &col_device,
 		&col_contacts, &col_event, &col_reason, &col_created, &col_attempts,
-		&col_cause, &col_status, &col_claimed_by, &col_node};
+		&col_cause, &col_status, &col_claimed_by, &col_node, &col_state};
 #define ROW_COLUMNS (int)(sizeof(row_columns) / sizeof(row_columns[0]))
 #define ROW_SQL                                                              \
 	"a.id, a.event_id, a.device, a.contacts, a.event, a.reason, a.created, " \
-	"a.attempts, a.cause, a.status, a.claimed_by, a.node"
+	"a.attempts, a.cause, a.status, a.claimed_by, a.node, a.state"
 
 /* -------- connection -------- */
 
@@ -259,6 +259,7 @@ static void read_row(const db_row_t *from, struct cn_row *row)
 	row->ours = number(&v[10]) == server_id;
 	copy_text(&v[11], node, sizeof(node));
 	row->moved = row->ours && strcmp(node, cn_conf.node) != 0;
+	row->dead = number(&v[12]) == CN_ROW_DEAD;
 }
 
 static int read_rows(db1_res_t *result, struct cn_row *rows, int max)
@@ -527,9 +528,9 @@ int cn_outbox_db_of_device(
 {
 	/* not by claimed_by: SQLite would then read all that this server has */
 	const db_key_t keys[] = {&col_device, &col_state, &col_id};
-	const db_op_t ops[] = {OP_EQ, OP_EQ, OP_GT};
+	const db_op_t ops[] = {OP_EQ, OP_LEQ, OP_GT};
 	db_val_t values[] = {
-			text_value(device), int_value(CN_ROW_WAITING), big_value(after)};
+			text_value(device), int_value(CN_ROW_DEAD), big_value(after)};
 	db1_res_t *result = NULL;
 	char order[32];
 	str order_by = {order, snprintf(order, sizeof(order), "id LIMIT %d", max)};

@@ -28,6 +28,7 @@ struct cn_row
 	int64_t id; /* in the order of being stored */
 	bool ours;	/* this server's */
 	bool moved; /* and was another one's before */
+	bool dead;	/* a dead letter */
 	char event_id[CN_ID_LEN + 1];
 	char device[CN_ROW_KEY_MAX + 1]; /* the AOR */
 	char about[CN_ABOUT_MAX + 1];	 /* which contacts */
@@ -94,7 +95,7 @@ int cn_outbox_db_waiting(int64_t after, struct cn_row *rows, int max) CN_MUST;
 /* What waits at the other servers that share the table. */
 int cn_outbox_db_elsewhere(int64_t after, struct cn_row *rows, int max) CN_MUST;
 
-/* What waits of one device, also at other servers. */
+/* What waits of one device, and its dead letters, also at other servers. */
 int cn_outbox_db_of_device(const char *device, int64_t after,
 		struct cn_row *rows, int max) CN_MUST;
 

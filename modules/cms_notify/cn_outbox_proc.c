@@ -95,23 +95,30 @@ static void not_before(int64_t us)
 
 /* The rows that were in the table before this process, or came to it otherwise
  * than by itself. */
-static int know_rows(bool again)
+static int know_rows_of(int (*read)(int64_t after, struct cn_row *, int))
 {
 	struct cn_row rows[CN_PAGE];
 	int64_t after = 0;
 	int n, i;
 
-	cn_waiting_find_all();
-	if(again)
-		cn_waiting_forget_all();
 	do {
-		n = cn_outbox_db_waiting(after, rows, CN_PAGE);
+		n = read(after, rows, CN_PAGE);
 		for(i = 0; i < n; i++)
 			cn_waiting_found(hash_of(rows[i].device));
 		if(n > 0)
 			after = rows[n - 1].id;
 	} while(n == CN_PAGE);
 	return n < 0 ? -1 : 0;
+}
+
+static int know_rows(bool again)
+{
+	cn_waiting_find_all();
+	if(again)
+		cn_waiting_forget_all();
+	if(know_rows_of(cn_outbox_db_waiting) < 0)
+		return -1;
+	return know_rows_of(cn_outbox_db_dead);
 }
 
 static int count_rows(void)
@@ -323,7 +330,6 @@ static int offer(struct cn_row *row, int64_t now)
 		if(cn_flight_bury(row, "outbox_max_age has passed") < 0)
 			return -1;
 		cn_backoff_forget(row->device, hash);
-		cn_waiting_left(hash);
 		not_before(now);
 		return 0;
 	}

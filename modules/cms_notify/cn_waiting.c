@@ -81,7 +81,7 @@ void cn_waiting_found(unsigned hash)
 	atomic_inc(slot(hash));
 }
 
-void cn_waiting_left(unsigned hash)
+void cn_waiting_forgotten(unsigned hash)
 {
 	int n;
 
@@ -90,6 +90,16 @@ void cn_waiting_left(unsigned hash)
 	do {
 		n = atomic_get(slot(hash));
 	} while(n > 0 && atomic_cmpxchg(slot(hash), n, n - 1) != n);
+}
+
+void cn_waiting_died(void)
+{
+	cn_stats_gauge(CN_GAUGE_outbox, -1);
+}
+
+void cn_waiting_left(unsigned hash)
+{
+	cn_waiting_forgotten(hash);
 	cn_stats_gauge(CN_GAUGE_outbox, -1);
 }
 

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Of which devices may something wait in the outbox? A count for each hash, so
- * that a registration need not ask the database. In shared memory. Two devices
+/* Of which devices may something wait in the outbox, or be a dead letter? A count
+ * of rows for each hash, so that a registration need not ask the database. In shared memory. Two devices
  * of one hash cost a look at the table, no more. */
 
 #ifndef CN_WAITING_H
@@ -23,9 +23,12 @@ bool cn_waiting_may(unsigned hash);
 /* More than one row? */
 bool cn_waiting_may_several(unsigned hash);
 
-/* A row has been stored or found, has been deleted. */
+/* A row has been stored or found; one that waited has been deleted, has become a
+ * dead letter; a dead letter has been deleted. */
 void cn_waiting_found(unsigned hash);
 void cn_waiting_left(unsigned hash);
+void cn_waiting_died(void);
+void cn_waiting_forgotten(unsigned hash);
 
 /* Begin to find all, all have been found. In between anything may wait. */
 void cn_waiting_find_all(void);

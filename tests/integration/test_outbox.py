@@ -914,6 +914,53 @@ def test_an_answer_about_one_event_holds_no_other(cms, kamailio, status):
     assert len([r for r in cms.requests if r.outcome == status]) == 1
 
 
+def refused(server, cms, ua, **kw):
+    """A deferred event that the CMS refuses when it is back: a dead letter."""
+    cms.stop()
+    defer(server, ua, **kw)
+    rule = cms.refuse(ua.aor)
+    cms.start()
+    until(lambda: server.stats()["dead"] == 1)
+    drained(server)
+    cms.remove_rule(rule)
+
+
+def test_a_letter_is_outdated_by_a_registration(cms, kamailio):
+    """It is not replayed after a newer event of the contact, which the CMS has
+    accepted."""
+    server = kamailio(cms, config=deferring(("detect_reboot", 1)))
+    ua, other = server.devices(2)
+    refused(server, cms, ua, call_id="boot1@test")
+    assert other.register().status == 200
+    assert len(rows(server)) == 1
+    answer = ua.register(call_id="boot2@test")
+    assert answer.status == 200 and not answer.get("X-Deferred")
+    until(lambda: not rows(server))
+    assert server.rpc("cms_notify.replay")["replayed"] == 0
+    assert cms.requests[-1].json["id"] == shown(answer)["id"]
+
+
+def test_a_letter_is_outdated_by_leaving(cms, kamailio):
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    refused(server, cms, ua)
+    assert ua.unregister().status == 200
+    wait_event(cms, "unregister")
+    until(lambda: not rows(server))
+    assert server.rpc("cms_notify.outbox")["dead"] == 0
+
+
+def test_a_letter_of_before_the_start_is_outdated(cms, kamailio):
+    server = kamailio(cms, config=deferring(("detect_reboot", 1)))
+    ua = server.device()
+    refused(server, cms, ua, call_id="boot1@test")
+    server.kill()
+    server.start()
+    assert len(rows(server)) == 1
+    assert ua.register(call_id="boot2@test").status == 200
+    until(lambda: not rows(server))
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 410, 422])
 def test_refused_for_good(cms, kamailio, status):
     """Any other 4xx makes a dead letter, which is not sent again."""
