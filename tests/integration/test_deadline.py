@@ -347,6 +347,26 @@ def test_a_stopped_http_process_works_again_when_it_goes_on(stopped, cms):
         "those that were told 503 are no news any more"
 
 
+# -- a verdict process does not run --------------------------------------------------
+
+def test_a_stopped_verdict_process_keeps_no_verdict(kamailio, cms):
+    """Whichever of them stands still, and was woken for a verdict: another one
+    is woken for it."""
+    server = kamailio(cms, settings={"USRLOC_DB_MODE": 0})
+    pids = server.pids("cms_notify verdict")
+    assert len(pids) == 2
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for ua in server.devices(3):
+                registration = ua.start_register()
+                assert registration.wait().status == 200
+                assert registration.steps[-1].latency < 1
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        server.settle()
+
+
 # -- several endpoints --------------------------------------------------------------
 
 ATTEMPT = 600
