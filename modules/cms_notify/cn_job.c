@@ -46,6 +46,7 @@ struct cn_job
 	unsigned change; /* of the device, when the row was taken */
 	enum cn_deferral deferral;
 	bool kept;
+	bool asked;
 	enum cn_turn turn;
 	struct cn_job *freed; /* the next whose turn has come */
 	int key_count;
@@ -399,6 +400,16 @@ bool cn_job_is_kept(const struct cn_job *job)
 void cn_job_set_kept(struct cn_job *job, bool kept)
 {
 	job->kept = kept;
+}
+
+bool cn_job_was_asked(const struct cn_job *job)
+{
+	return job->asked;
+}
+
+void cn_job_set_asked(struct cn_job *job)
+{
+	job->asked = true;
 }
 
 struct cn_job **cn_job_next(struct cn_job *job)

@@ -143,6 +143,10 @@ void cn_job_set_deferral(struct cn_job *job, enum cn_deferral deferral);
 bool cn_job_is_kept(const struct cn_job *job);
 void cn_job_set_kept(struct cn_job *job, bool kept);
 
+/* Was it asked about, so that it may have been kept after its turn? */
+bool cn_job_was_asked(const struct cn_job *job);
+void cn_job_set_asked(struct cn_job *job);
+
 /* For cn_device only: the chain of a slot and the waiters, under its lock. */
 struct cn_job **cn_job_next(struct cn_job *job);
 enum cn_turn *cn_job_turn(struct cn_job *job);

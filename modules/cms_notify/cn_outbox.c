@@ -207,6 +207,7 @@ struct cn_note *cn_outbox_question(struct cn_job *job)
 	if(note) {
 		copy(note->id, cn_job_id(job), sizeof(note->id));
 		cn_job_hold(job);
+		cn_job_set_asked(job);
 		note->job = job;
 	}
 	return note;
@@ -390,6 +391,14 @@ int cn_outbox_store_left(const struct cn_note *note, const str *body)
 	return 0;
 }
 
+static int release(const struct cn_job *job)
+{
+	int n = cn_outbox_db_release(cn_job_id(job)->s, cn_job_id(job)->len);
+
+	db_ended(n);
+	return n > 0 ? 0 : -1;
+}
+
 static int store(const struct cn_job *job)
 {
 	if(!cn_outbox_exists()) {
@@ -402,22 +411,18 @@ static int store(const struct cn_job *job)
 	/* before the row is there: nobody must accept a newer event of the device
 	 * unnoticed */
 	set_waiting(cn_job_hash(job), true);
-	if(insert(job, cn_job_body(job), CN_ROW_WAITING) < 0) {
-		set_waiting(cn_job_hash(job), false);
-		return -1;
-	}
-	return 0;
+	/* the outbox process may have kept it, too late for its turn */
+	if(cn_job_was_asked(job) && release(job) == 0)
+		return 0;
+	if(insert(job, cn_job_body(job), CN_ROW_WAITING) == 0)
+		return 0;
+	set_waiting(cn_job_hash(job), false);
+	return -1;
 }
 
 static int store_kept(const struct cn_job *job)
 {
-	int err;
-
-	if(!db_may_work())
-		return -1;
-	err = cn_outbox_db_release(cn_job_id(job)->s, cn_job_id(job)->len);
-	db_ended(err);
-	return err;
+	return db_may_work() ? release(job) : -1;
 }
 
 static enum cn_deferral defer(struct cn_job *job)

@@ -436,8 +436,11 @@ int cn_outbox_db_insert(
 /* The id is of our own making: hexadecimal digits. */
 int cn_outbox_db_release(const char *event_id, int len)
 {
-	return run("UPDATE %s SET state = %d WHERE event_id = '%.*s'", table.s,
-			CN_ROW_WAITING, len, event_id);
+	if(run("UPDATE %s SET state = %d WHERE event_id = '%.*s'", table.s,
+			   CN_ROW_WAITING, len, event_id)
+			< 0)
+		return -1;
+	return affected();
 }
 
 int cn_outbox_db_unkeep(const char *event_id, int len)

@@ -74,7 +74,8 @@ void cn_outbox_db_close(void);
 int cn_outbox_db_insert(const struct cn_row *row, enum cn_row_state state,
 		const str *body) CN_MUST;
 
-/* A kept event now waits; is not needed any more. */
+/* A kept event now waits: @return how many, 0: there is none; -1: the database
+ * failed. It is not needed any more: @return 0, or -1. */
 int cn_outbox_db_release(const char *event_id, int len) CN_MUST;
 int cn_outbox_db_unkeep(const char *event_id, int len) CN_MUST;
 
