@@ -4,10 +4,13 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "../../core/dprint.h"
@@ -190,8 +193,22 @@ static int on_open(void *http, curl_socket_t fd, curlsocktype purpose)
 	return CURL_SOCKOPT_OK;
 }
 
+/* What has not reached the CMS by now must not reach it after something newer:
+ * the kernel would go on trying when the connection is closed. */
+static void discard_unsent(int fd)
+{
+	struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+	int bytes = 0;
+
+	if(ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0
+			&& setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once))
+					   < 0)
+		LM_ERR("cannot abort a connection: %s\n", strerror(errno));
+}
+
 static int on_close(void *http, curl_socket_t fd)
 {
+	discard_unsent(fd);
 	cn_sockets_closed(&((struct cn_http *)http)->sockets, fd);
 	return close(fd);
 }

@@ -266,6 +266,7 @@ class Transaction:
         self.request = request
         self.responses = []
         self.on_final = None
+        self.abandoned = False
 
     @property
     def finals(self):
@@ -315,12 +316,17 @@ class Transaction:
     def _schedule(self, interval, until):
         def again():
             if self.final is not None or self.transport.closed \
-                    or time.monotonic() > until:
+                    or self.abandoned or time.monotonic() > until:
                 return
             self.resend()
             self._schedule(min(2 * interval, T2), until)
 
         self.transport.hub.call_at(time.monotonic() + interval, again)
+
+    def abandon(self):
+        """No more retransmissions; what is answered leads to nothing."""
+        with self.transport.hub.lock:
+            self.abandoned, self.on_final = True, None
 
     def answered(self, message):
         function = None
@@ -539,6 +545,10 @@ class Registration:
         if not hub.wait(lambda: self.result is not None, timeout):
             raise NoAnswer(f"{self.ua.aor}: no final response in {timeout} s")
         return self.result
+
+    def abandon(self):
+        """The device does something else."""
+        self.steps[-1].abandon()
 
     def _send(self, challenge):
         kw = dict(self._kw)

@@ -75,6 +75,7 @@ class Device:
     def _give_up(self, attempt):
         if attempt is self._attempt and attempt.result is None:
             self.boot.unanswered += 1
+            attempt.abandon()
             self._try()
 
     def _answered(self, attempt):

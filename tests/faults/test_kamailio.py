@@ -37,7 +37,7 @@ def test_killed_at_random(mode, size, cms, server, row):
         trial.load(size.seconds / 4)
         row(trial.end(
             f"kill -9 of Kamailio, {times} times at random", recovery="next "
-            f"device on line {seconds(statistics.median(recoveries))} after "
+            f"device answered {seconds(statistics.median(recoveries))} after "
             f"the kill (median, restart included), at most "
             f"{seconds(max(recoveries))}; {one.status()['delivered']} "
             "delivered by the last server"))

@@ -3,6 +3,7 @@
 import pytest
 
 from network import NameServer, private_network, resolving
+from server import QUICK
 from sizes import modes
 from trial import Trial
 
@@ -59,3 +60,25 @@ def test_dns(mode, size, how, firewall, cms, server, row, tmp_path):
             trial.load(size.seconds / 4)
             row(trial.end("DNS " + {"silent": "does not answer",
                                     "servfail": "fails"}[how]))
+
+
+@pytest.mark.short
+@pytest.mark.long
+def test_given_up_is_not_sent_later(firewall, cms, server):
+    """The network takes packets to the CMS again after a POST was given up: what
+    was on its way then does not arrive, as something newer may have."""
+    one = server(cms, "defer", QUICK)
+    other, ua = one.device(), one.device()
+    assert other.register().status == 200  # there is a connection
+    one.rpc("cms_notify.pause")
+    firewall.drop(cms.port, ways=["--dport"])
+    assert ua.register().status == 200
+    one.wait_outbox(lambda waiting: waiting == 1)
+    firewall.clear()
+    # the kernel tries again within the time that it has tried already
+    with pytest.raises(TimeoutError):
+        cms.wait(2, timeout=4)
+    one.rpc("cms_notify.resume")
+    cms.wait(2)
+    one.wait_outbox(lambda waiting: waiting == 0)
+    one.settle()

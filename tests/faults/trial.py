@@ -66,17 +66,18 @@ class Trial:
         self.server.start_again()
 
     def first_answer(self, timeout=30.0):
-        """Seconds from the last kill until a device that registered since is
-        on line."""
+        """Seconds from the last kill until a device that registered since has
+        its answer."""
         since = self.died[-1]
 
         def found():
-            return min((b.on_line for b in self.fleet.boots
-                        if b.on_line is not None and b.on_line > since
+            return min((b.answers[-1][0]
+                        for b in (d.boot for d in self.fleet.devices)
+                        if b.answers and b.answers[-1][0] > since
                         and b.attempts[-1].started > since), default=None)
 
         if not self.fleet.hub.wait(lambda: found() is not None, timeout):
-            raise AssertionError(f"no device on line {timeout} s after a kill")
+            raise AssertionError(f"no device answered {timeout} s after a kill")
         return found() - since
 
     def over(self, timeout=60.0):
