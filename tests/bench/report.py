@@ -139,6 +139,7 @@ def cost_row(found, allocator, name):
 TARGETS = (
     ("CPU that the CMS call adds: (b)-(a) over {}-(a)", "fixed", "cpu_us",
      True, "at most", 0.5),
+    ("The same at saturation", "saturation", "cpu_us", True, "at most", 0.5),
     ("Shared memory per parked registration: (b) over {}", "parked",
      "shm_bytes", False, "at most", 0.35),
     ("Saturation: (b) over {}", "saturation", "per_second", False,
