@@ -148,8 +148,10 @@ bool cn_flight_is_outdated(const struct cn_row *row)
 
 	if(f == NULL)
 		return false;
-	if(f->state == STATE_UNDER_WAY || f->state == STATE_FAILED)
+	if(f->state == STATE_UNDER_WAY)
 		f->state = STATE_OUTDATED;
+	else if(f->state == STATE_FAILED) /* its end is not in the table yet */
+		f->state = STATE_DONE;
 	return true;
 }
 
@@ -329,31 +331,36 @@ int cn_flight_bury(const struct cn_row *row, const char *why)
 	return 0;
 }
 
+/* @return 1: written; 0: there is nothing to write; -1: the database failed */
 static int write_end(struct flight *f)
 {
 	if(f->state == STATE_REFUSED) {
 		if(cn_flight_bury(&f->row, "the CMS has refused it") < 0)
 			return -1;
 		cn_backoff_forget(f->row.device, f->hash);
-		set_free(f);
 	} else if(f->state == STATE_FAILED) {
 		if(cn_outbox_db_update(&f->row, CN_ROW_WAITING) < 0)
 			return -1;
-		set_free(f);
+	} else {
+		return 0;
 	}
-	return 0;
+	set_free(f);
+	return 1;
 }
 
 int cn_flight_write_ends(void)
 {
-	int i, n;
+	int i, n, sum = 0;
 
 	if(outdate_letters() < 0)
 		return -1;
 	do {
 		n = delete_done();
+		sum += n;
 	} while(n == CN_OUTBOX_DB_MANY);
-	for(i = 0; i < count && n >= 0; i++)
+	for(i = 0; i < count && n >= 0; i++) {
 		n = write_end(&flights[i]);
-	return n < 0 ? -1 : 0;
+		sum += n;
+	}
+	return n < 0 ? -1 : sum;
 }

@@ -42,7 +42,7 @@ bool cn_flight_take_ended(void);
 /**
  * Let the table know.
  *
- * @return 0, or -1: the database failed, to be called again
+ * @return how many ends; -1: the database failed, to be called again
  */
 int cn_flight_write_ends(void) CN_MUST;
 

@@ -444,7 +444,12 @@ static void tick(void)
 
 static void write_ends(void)
 {
-	if(cn_now_us() >= db_due_us && cn_flight_write_ends() < 0)
+	int n = cn_now_us() >= db_due_us ? cn_flight_write_ends() : 0;
+
+	/* later than the event ended, if the database was away */
+	if(n > 0)
+		look_at(cn_now_us());
+	else if(n < 0)
 		db_failed();
 }
 
