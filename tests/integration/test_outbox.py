@@ -907,11 +907,16 @@ def test_an_answer_about_one_event_holds_no_other(cms, kamailio, status):
         defer(server, ua)
     cms.rule(status=status, match={"username": stuck.user},
              headers=[("Retry-After", "30")])
+
+    def answered(outcome):
+        return len([r for r in cms.requests if r.outcome == outcome])
     cms.start()
-    cms.wait_until(lambda: len([r for r in cms.requests
-                                if r.outcome == 200]) == 9, 10)
+    # Which one the CMS is tried with when it is back is not said: the one that
+    # is stuck can be the last.
+    cms.wait_until(lambda: answered(200) == len(others)
+                   and answered(status) > 0, 10)
     until(lambda: server.status()["outbox"] == 1)
-    assert len([r for r in cms.requests if r.outcome == status]) == 1
+    assert answered(status) == 1
 
 
 def refused(server, cms, ua, **kw):
