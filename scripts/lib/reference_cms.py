@@ -617,9 +617,11 @@ class _Connection(asyncio.Protocol):
     def end(self, reset=False):
         """Close; with a reset, what is not sent yet is lost."""
         if reset:
+            # None: over TLS the other side has closed it already.
             sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                            struct.pack("ii", 1, 0))
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                struct.pack("ii", 1, 0))
             self._transport.abort()
         else:
             self._transport.close()
