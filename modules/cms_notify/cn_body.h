@@ -48,8 +48,9 @@ int cn_body_contacts(const struct cn_event *ev, str *text) CN_MUST;
 
 /**
  * The "text" of a CMS's answer that is a JSON object with one: valid UTF-8, one
- * line, cut to size.
- * Process: HTTP.
+ * line, cut to size. Asked for by few scripts, for few answers: an answer is
+ * not read before.
+ * Process: verdict.
  *
  * @param line room for it
  * @return its length, 0: there is none

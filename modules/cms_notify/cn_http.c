@@ -30,6 +30,10 @@
  * all of them. */
 #define CN_POOL 128
 
+/* libcurl allocates it for each request. malloc() has what is no larger than
+ * this at hand; an answer is hardly ever. */
+#define CN_RECEIVE_BYTES 1024L
+
 #if LIBCURL_VERSION_NUM < 0x075700
 #error "libcurl 7.87 or newer is needed"
 #endif
@@ -76,6 +80,7 @@ struct cn_http
 	int pool_count;
 	cn_http_done_f done;
 	struct curl_slist *headers; /* common to all requests */
+	CURLU **urls;				/* of the endpoints, parsed */
 	struct transfer *free;
 	int64_t looked_us; /* for what libcurl has not ended */
 	int most;
@@ -278,6 +283,22 @@ static int set_up_headers(struct cn_http *h)
 	return err;
 }
 
+/* Parsed once, not for each request. */
+static int set_up_urls(struct cn_http *h)
+{
+	int i;
+
+	h->urls = calloc(cn_conf.endpoints, sizeof(*h->urls));
+	if(h->urls == NULL)
+		return -1;
+	for(i = 0; i < cn_conf.endpoints; i++) {
+		h->urls[i] = curl_url();
+		if(curl_url_set(h->urls[i], CURLUPART_URL, cn_conf.cms_url[i], 0))
+			return -1;
+	}
+	return 0;
+}
+
 /* Before 8.0 libcurl cannot use an HTTP/2 connection twice that began without
  * TLS: "Error in the HTTP2 framing layer" (curl issue 10634). */
 static bool reuse_is_broken(void)
@@ -349,6 +370,7 @@ static int set_up_easy(struct transfer *t)
 			/* neither a signal nor a wait for the resolver's thread */
 			|| curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L)
 			|| curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L)
+			|| curl_easy_setopt(e, CURLOPT_BUFFERSIZE, CN_RECEIVE_BYTES)
 			|| curl_easy_setopt(e, CURLOPT_HTTP_VERSION, http_version())
 			|| curl_easy_setopt(e, CURLOPT_PIPEWAIT, shares ? 1L : 0L)
 			|| curl_easy_setopt(
@@ -400,7 +422,7 @@ struct cn_http *cn_http_new(int most, cn_http_done_f done)
 	h->most = most;
 	h->share = new_share();
 	if(h->sockets.epoll < 0 || h->share == NULL || set_up_pools(h) < 0
-			|| set_up_headers(h) < 0) {
+			|| set_up_headers(h) < 0 || set_up_urls(h) < 0) {
 		LM_ERR("cannot set up libcurl\n");
 		/* the process is about to end, and everything with it */
 		return NULL;
@@ -465,7 +487,7 @@ static int set_up_request(
 			request->id.s);
 	if(t->endpoint != request->endpoint
 			&& curl_easy_setopt(
-					e, CURLOPT_URL, cn_conf.cms_url[request->endpoint]))
+					e, CURLOPT_CURLU, t->http->urls[request->endpoint]))
 		return -1;
 	t->endpoint = request->endpoint;
 	if(curl_easy_setopt(e, CURLOPT_POSTFIELDS, request->body.s)

@@ -10,7 +10,6 @@
 #include "../../core/pt.h"
 #include "../../core/sr_module.h"
 
-#include "cn_body.h"
 #include "cn_breaker.h"
 #include "cn_conf.h"
 #include "cn_device.h"
@@ -185,19 +184,14 @@ void cn_http_proc_give(struct cn_job *job)
 static void end_post(struct post *post, const struct cn_http_result *result)
 {
 	struct cn_outcome outcome = {.verdict = CN_UNAVAILABLE};
-	char text[CN_TEXT_MAX];
 
 	outcome.cause = result->cause;
 	outcome.status = (unsigned)result->status;
 	outcome.retry_after = result->retry_after;
 	if(result->cause == CN_CAUSE_none)
 		outcome.verdict = cn_policy_verdict(result->status);
-	if(result->cause == CN_CAUSE_none || result->cause == CN_CAUSE_http) {
+	if(result->cause == CN_CAUSE_none || result->cause == CN_CAUSE_http)
 		outcome.body = result->body;
-		outcome.text.s = text;
-		outcome.text.len =
-				cn_body_answer_text(&result->body, text, sizeof(text));
-	}
 	pass_on(post->job, &outcome);
 }
 

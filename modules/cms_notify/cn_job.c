@@ -333,22 +333,16 @@ static char *room_for_answer(struct cn_job *job, int size)
 	return job->answer;
 }
 
-static void keep_answer(struct cn_job *job, const struct cn_outcome *outcome)
+static void keep_answer(struct cn_job *job, const str *body)
 {
-	char *p;
+	char *p = room_for_answer(job, body->len);
 
-	p = room_for_answer(job, outcome->text.len + outcome->body.len);
-	if(p) {
-		p = put(&job->outcome.text, &outcome->text, p);
-		put(&job->outcome.body, &outcome->body, p);
-		return;
-	}
-	LM_WARN("event %.*s: no shared memory for the answer's body, increase it "
-			"(kamailio -m)\n",
-			job->id.len, job->id.s);
-	p = room_for_answer(job, outcome->text.len);
 	if(p)
-		put(&job->outcome.text, &outcome->text, p);
+		put(&job->outcome.body, body, p);
+	else
+		LM_WARN("event %.*s: no shared memory for the answer's body, increase "
+				"it (kamailio -m)\n",
+				job->id.len, job->id.s);
 }
 
 bool cn_job_decide(struct cn_job *job, const struct cn_outcome *outcome)
@@ -356,14 +350,9 @@ bool cn_job_decide(struct cn_job *job, const struct cn_outcome *outcome)
 	if(atomic_cmpxchg(&job->decided, 0, 1) != 0)
 		return false;
 	job->outcome = *outcome;
-	memset(&job->outcome.text, 0, sizeof(str));
 	memset(&job->outcome.body, 0, sizeof(str));
-	if(outcome->text.len + outcome->body.len > 0)
-		keep_answer(job, outcome);
-	if(job->outcome.text.len == 0) {
-		job->outcome.text.s = (char *)cn_cause_text(outcome->cause);
-		job->outcome.text.len = strlen(job->outcome.text.s);
-	}
+	if(outcome->body.len > 0)
+		keep_answer(job, &outcome->body);
 	return true;
 }
 
@@ -385,11 +374,8 @@ enum cn_deferral cn_job_deferral(const struct cn_job *job)
 void cn_job_set_deferral(struct cn_job *job, enum cn_deferral deferral)
 {
 	job->deferral = deferral;
-	if(deferral != CN_NOT_STORED)
-		return;
-	job->outcome.cause = CN_CAUSE_outbox;
-	job->outcome.text.s = (char *)cn_cause_text(CN_CAUSE_outbox);
-	job->outcome.text.len = strlen(job->outcome.text.s);
+	if(deferral == CN_NOT_STORED)
+		job->outcome.cause = CN_CAUSE_outbox;
 }
 
 bool cn_job_is_kept(const struct cn_job *job)

@@ -37,7 +37,6 @@ struct cn_outcome
 	enum cn_cause cause;
 	unsigned status;	  /* HTTP status, 0: none */
 	unsigned retry_after; /* seconds that the CMS asked for, 0: did not */
-	str text;			  /* one line for a person */
 	str body;			  /* the answer as received */
 };
 
@@ -124,15 +123,13 @@ bool cn_job_sent(const struct cn_job *job);
  * End the event. Whoever comes first wins; the job is then passed on to the
  * verdict process by the winner, and by nobody else.
  *
- * @param outcome text and body are copied; a text is at most
- *                CN_TEXT_MAX bytes; where memory is short the body is dropped
+ * @param outcome the body is copied; where memory is short it is dropped
  * @return true: this call ended it
  */
 bool cn_job_decide(
 		struct cn_job *job, const struct cn_outcome *outcome) CN_MUST;
 bool cn_job_decided(const struct cn_job *job);
 const struct cn_outcome *cn_job_outcome(const struct cn_job *job);
-#define CN_TEXT_MAX 256
 
 /* Process: verdict. NOT_STORED shows as the outcome's cause. */
 enum cn_deferral cn_job_deferral(const struct cn_job *job);

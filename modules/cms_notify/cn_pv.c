@@ -14,6 +14,8 @@
 #include "cn_stats.h"
 #include "cn_ticket.h"
 
+#define CN_TEXT_MAX 256
+
 /* What there is to be seen. Set around the call that looks at it, and, for a
  * failure, bound to the message that it belongs to: nothing is left over for
  * another message. */
@@ -59,10 +61,6 @@ void cn_pv_set_failure(
 	memset(&now.failure, 0, sizeof(now.failure));
 	now.failure.verdict = CN_UNAVAILABLE;
 	now.failure.cause = cause;
-	now.failure.text.s = cause == CN_CAUSE_none
-								 ? "called wrongly, the log says how"
-								 : (char *)cn_cause_text(cause);
-	now.failure.text.len = strlen(now.failure.text.s);
 	memcpy(now.failure_id, ev->id, sizeof(now.failure_id));
 	now.id.s = now.failure_id;
 	now.id.len = strlen(now.failure_id);
@@ -129,9 +127,27 @@ static int get_str_or_null(struct sip_msg *msg, pv_param_t *param,
 GET_OUTCOME(verdict, get_name(msg, param, res, cn_verdict_name(o->verdict)))
 GET_OUTCOME(cause, get_name(msg, param, res, cn_cause_name(o->cause)))
 GET_OUTCOME(status, pv_get_uintval(msg, param, res, o->status))
-GET_OUTCOME(text, pv_get_strval(msg, param, res, (str *)&o->text))
 GET_OUTCOME(body, get_str_or_null(msg, param, res, &o->body))
 GET_OUTCOME(elapsed_ms, pv_get_uintval(msg, param, res, now.elapsed_ms))
+
+/* What the CMS says of its verdict; of any other end, what we say. */
+static int show_text(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
+{
+	const struct cn_outcome *o = outcome_for(msg);
+	static char line[CN_TEXT_MAX];
+	str text = {line, 0};
+
+	if(o == NULL)
+		return pv_get_null(msg, param, res);
+	if(o == &now.failure && o->cause == CN_CAUSE_none)
+		return get_name(msg, param, res, "called wrongly, the log says how");
+	if(o->cause != CN_CAUSE_outbox)
+		text.len = cn_body_answer_text(&o->body, line, sizeof(line));
+	if(text.len == 0)
+		return get_name(msg, param, res, cn_cause_text(o->cause));
+	return pv_get_strval(msg, param, res, &text);
+}
+
 /* Asked once for each request, however often the script reads it: to ask is to
  * give a moment away. Not to those that the CMS has decided about. */
 static unsigned retry_after(const struct cn_outcome *o)

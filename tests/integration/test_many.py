@@ -39,7 +39,7 @@ def test_a_thousand_devices(kamailio, cms, transport):
     for expires, told in ((3600, 1), (3600, 0), (0, 0), (3600, 1), (3600, 0)):
         cms.clear()
         done = register_all(uas, expires=expires)
-        assert statuses(done) == {200: DEVICES}
+        assert statuses(done) == {200: DEVICES}, server.stats()
         assert posts_per_device(server) == {ua.aor: 1 for ua in uas} \
             if told else posts_per_device(server) == {}
         assert cms.invalid() == []

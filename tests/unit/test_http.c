@@ -755,16 +755,17 @@ static void one_answer_leaves_nothing_to_the_next(void **state)
 
 static void too_big_leaves_nothing_to_the_next(void **state)
 {
+	struct server *second = server_start(answer_ok);
+
+	set_url(1, second->port);
+	cn_conf.endpoints = 2;
 	set_up(answer_endlessly, 1);
 	assert_int_equal(post()->cause, CN_CAUSE_too_big);
-	server_stop(server);
-	server = server_start(answer_ok);
-	set_url(1, server->port);
-	cn_conf.endpoints = 2;
 	assert_int_equal(post_to(1, result, ID, "{}", 1000), 0);
 	run_until_ended(result);
 	assert_result(result, CN_CAUSE_none, 200);
 	assert_string_equal(result->body, "{\"text\":\"ok\"}");
+	server_stop(second);
 }
 
 /* A used connection is closed on as its next request comes. */

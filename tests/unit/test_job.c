@@ -241,7 +241,6 @@ static void there_are_no_more_jobs_than_fit(void **state)
 static void make_and_end_a_job(void)
 {
 	static const struct cn_outcome outcome = {.verdict = CN_REJECTED,
-			.text = {"refused", 7},
 			.body = {"an answer that is longer than the request was", 45}};
 	struct test_event t;
 	struct cn_event *ev = make_event(&t);
@@ -300,14 +299,13 @@ static void without_memory_it_does_not_start(void **state)
 
 /* -------- the outcome -------- */
 
-static struct cn_outcome answer(const char *text, const char *answer_body)
+static struct cn_outcome answer(const char *answer_body)
 {
 	struct cn_outcome outcome = {.verdict = CN_REJECTED,
 			.cause = CN_CAUSE_none,
 			.status = 403,
 			.retry_after = 7};
 
-	outcome.text = stub_exact(text, strlen(text));
 	outcome.body = stub_exact(answer_body, strlen(answer_body));
 	return outcome;
 }
@@ -315,7 +313,6 @@ static struct cn_outcome answer(const char *text, const char *answer_body)
 static void decide(struct cn_job *job, struct cn_outcome outcome)
 {
 	assert_true(cn_job_decide(job, &outcome));
-	free(outcome.text.s);
 	free(outcome.body.s);
 }
 
@@ -334,15 +331,13 @@ static void the_answer_takes_the_place_of_the_request(void **state)
 	int blocks = stub_shm_blocks();
 
 	/* exactly as long as the request */
-	decide(job, answer("12345", "1234567890123456789012345"));
+	decide(job, answer("123456789012345678901234567890"));
 	assert_int_equal(stub_shm_blocks(), blocks);
 	assert_int_equal(o->verdict, CN_REJECTED);
 	assert_int_equal(o->cause, CN_CAUSE_none);
 	assert_int_equal(o->status, 403);
 	assert_int_equal(o->retry_after, 7);
-	assert_str(o->text, "12345");
-	assert_str(o->body, "1234567890123456789012345");
-	assert_in(&o->text, place, body.len);
+	assert_str(o->body, "123456789012345678901234567890");
 	assert_in(&o->body, place, body.len);
 	assert_str(*cn_job_aor(job), "sip:gzj@telecom.com");
 	cn_job_free(job);
@@ -354,16 +349,15 @@ static void a_bigger_answer_gets_memory_of_its_own(void **state)
 	struct cn_job *job = new_job(make_event(&t));
 	int blocks = stub_shm_blocks();
 
-	decide(job, answer("12345", "12345678901234567890123456"));
+	decide(job, answer("1234567890123456789012345678901"));
 	assert_int_equal(stub_shm_blocks(), blocks + 1);
-	assert_str(cn_job_outcome(job)->text, "12345");
-	assert_str(cn_job_outcome(job)->body, "12345678901234567890123456");
+	assert_str(cn_job_outcome(job)->body, "1234567890123456789012345678901");
 	cn_job_release(job);
 	cn_job_release(job);
 	assert_int_equal(stub_shm_blocks(), blocks - 1);
 }
 
-static void without_a_text_there_is_the_cause(void **state)
+static void each_cause_is_kept(void **state)
 {
 	struct test_event t;
 	int cause;
@@ -374,7 +368,6 @@ static void without_a_text_there_is_the_cause(void **state)
 
 		o.body = STR("{}");
 		assert_true(cn_job_decide(job, &o));
-		assert_str(cn_job_outcome(job)->text, cn_cause_text(cause));
 		assert_str(cn_job_outcome(job)->body, "{}");
 		assert_int_equal(cn_job_outcome(job)->cause, cause);
 		cn_job_free(job);
@@ -393,19 +386,18 @@ static void an_outcome_may_be_empty(void **state)
 	cn_job_free(job);
 }
 
-static void when_memory_is_short_the_text_stays(void **state)
+static void when_memory_is_short_the_verdict_stays(void **state)
 {
 	struct test_event t;
 	struct cn_job *job = new_job(make_event(&t));
 
 	stub_fail_at(1);
-	decide(job, answer("refused", "an answer longer than the request was"));
+	decide(job, answer("an answer that is longer than the request was"));
 	assert_true(stub_has_failed());
 	assert_logged("WARNING", "4f0c0000000000000000000000000001");
 	assert_int_equal(cn_job_outcome(job)->verdict, CN_REJECTED);
 	assert_int_equal(cn_job_outcome(job)->status, 403);
 	assert_int_equal(cn_job_outcome(job)->body.len, 0);
-	assert_str(cn_job_outcome(job)->text, "refused");
 	cn_job_free(job);
 }
 
@@ -416,12 +408,11 @@ static void the_first_to_decide_wins(void **state)
 	struct test_event t;
 	struct cn_job *job = new_job(make_event(&t));
 
-	decide(job, answer("no", "{}"));
+	decide(job, answer("{}"));
 	assert_true(cn_job_decided(job));
 	late.body = STR("somebody else's");
 	assert_false(cn_job_decide(job, &late));
 	assert_int_equal(cn_job_outcome(job)->verdict, CN_REJECTED);
-	assert_str(cn_job_outcome(job)->text, "no");
 	assert_str(cn_job_outcome(job)->body, "{}");
 	cn_job_free(job);
 }
@@ -452,7 +443,7 @@ static void decide_all(void *arg)
 	char text[2] = {(char)('a' + me), '\0'};
 
 	o.status = 100 + me;
-	o.text = stub_str(text);
+	o.body = stub_str(text);
 	for(i = 0; i < RACES; i++) {
 		add(&race->arrived[i]);
 		for(n = 0;
@@ -490,8 +481,8 @@ static void one_process_decides(void **state)
 
 		assert_int_equal(race->winners[i], 1);
 		assert_int_equal(o->status, 100 + race->winner[i]);
-		assert_int_equal(o->text.len, 1);
-		assert_int_equal(o->text.s[0], 'a' + race->winner[i]);
+		assert_int_equal(o->body.len, 1);
+		assert_int_equal(o->body.s[0], 'a' + race->winner[i]);
 		cn_job_free(race->jobs[i]);
 	}
 }
@@ -739,9 +730,9 @@ int main(void)
 			TEST(without_memory_it_does_not_start),
 			TEST(the_answer_takes_the_place_of_the_request),
 			TEST(a_bigger_answer_gets_memory_of_its_own),
-			TEST(without_a_text_there_is_the_cause),
+			TEST(each_cause_is_kept),
 			TEST(an_outcome_may_be_empty),
-			TEST(when_memory_is_short_the_text_stays),
+			TEST(when_memory_is_short_the_verdict_stays),
 			TEST(the_first_to_decide_wins),
 			TEST(one_process_decides),
 			TEST(by_contact_the_address_is_the_device),

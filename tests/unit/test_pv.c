@@ -161,7 +161,6 @@ static void a_verdict_is_seen_while_it_is_shown(void **state)
 	struct cn_outcome o = {.verdict = CN_REJECTED,
 			.cause = CN_CAUSE_none,
 			.status = 403,
-			.text = STR("refused"),
 			.body = STR("{\"text\":\"refused\"}")};
 	struct cn_job *job;
 
@@ -181,6 +180,37 @@ static void a_verdict_is_seen_while_it_is_shown(void **state)
 	cn_pv_set_verdict(NULL, NULL);
 	assert_nothing_to_see();
 	cn_job_free(job);
+}
+
+/* What the CMS said, where that was what decided; or else the cause. */
+static void the_text_is_of_the_cms_or_of_the_cause(void **state)
+{
+	static const struct
+	{
+		enum cn_cause cause;
+		const char *body;
+		const char *text; /* NULL: that of the cause */
+	} ends[] = {{CN_CAUSE_none, "{\"text\":\"no\\nway\"}", "no way"},
+			{CN_CAUSE_http, "{\"text\":\"full\"}", "full"},
+			{CN_CAUSE_http, "{\"text\":1}", NULL},
+			{CN_CAUSE_http, "full", NULL}, {CN_CAUSE_none, "{}", NULL},
+			{CN_CAUSE_none, "", NULL}, {CN_CAUSE_timeout, "", NULL},
+			{CN_CAUSE_outbox, "{\"text\":\"full\"}", NULL}};
+	size_t i;
+
+	for(i = 0; i < COUNT(ends); i++) {
+		struct cn_outcome o = {
+				.verdict = CN_UNAVAILABLE, .cause = ends[i].cause};
+		struct cn_job *job;
+
+		o.body = stub_str(ends[i].body);
+		job = decided_job(&o);
+		cn_pv_set_verdict(job, cn_job_waiter(job));
+		assert_text("text",
+				ends[i].text ? ends[i].text : cn_cause_text(ends[i].cause));
+		cn_pv_set_verdict(NULL, NULL);
+		cn_job_free(job);
+	}
 }
 
 static void each_request_waits_for_a_time_of_its_own(void **state)
@@ -467,6 +497,7 @@ int main(void)
 			TEST(without_an_event_all_are_null),
 			TEST(a_wrong_name_is_refused_when_the_script_is_read),
 			TEST(a_verdict_is_seen_while_it_is_shown),
+			TEST(the_text_is_of_the_cms_or_of_the_cause),
 			TEST(each_request_waits_for_a_time_of_its_own),
 			TEST(retry_after_follows_load_and_cms),
 			TEST(what_the_cms_has_decided_takes_no_moment),
