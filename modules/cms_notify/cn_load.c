@@ -16,6 +16,9 @@
  * must not send devices away for minutes. */
 #define CN_NOW_US 1e6
 #define CN_USUAL_US 10e6
+/* A queue begins to be measured with as much of what is guessed from the time of
+ * a POST: its first answer may come late, which does not mean that all do. */
+#define CN_BEGIN_US 0.1e6
 /* How much of what is not measured yet is guessed from the time of a POST. */
 #define CN_GUESS_US 0.5e6
 #define CN_POST_UNKNOWN_US 50000
@@ -141,6 +144,22 @@ static double rate_guessed(void)
 	return load->mean_us > 0 ? load->posts * 1e6 / load->mean_us : 0;
 }
 
+/* Events a second that have left the queue of late, 0: not known. */
+static double rate_measured(void)
+{
+	const struct drain *d = &load->now;
+	double rate, guessed = rate_guessed(), begin_us = 0;
+
+	if(d->us <= 0)
+		return guessed;
+	rate = d->events * 1e6 / d->us;
+	if(guessed <= rate)
+		return rate;
+	if(d->us < CN_NOW_US)
+		begin_us = CN_BEGIN_US * (1 - d->us / CN_NOW_US);
+	return (d->events * 1e6 + guessed * begin_us) / (d->us + begin_us);
+}
+
 /* For how long there has been no answer, with all connections taken. */
 static int64_t silent_us(int64_t now_us)
 {
@@ -154,8 +173,7 @@ static int64_t silent_us(int64_t now_us)
  * silence less than was measured before. */
 static double rate_now(int64_t now_us)
 {
-	const struct drain *d = &load->now;
-	double rate = d->us > 0 ? d->events * 1e6 / d->us : rate_guessed(), most;
+	double rate = rate_measured(), most;
 	int64_t silent = silent_us(now_us);
 
 	if(silent < CN_SILENCE(load->in_time_us))

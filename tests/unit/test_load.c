@@ -474,6 +474,23 @@ static void what_has_been_is_no_reason_to_turn_a_crowd_away(void **state)
 	assert_in_range(most_admitted(1), 2500, 4000);
 }
 
+/* The CMS, or the machine, may stop for a moment just as a queue begins. */
+static void a_first_answer_that_is_late_is_no_reason(void **state)
+{
+	int64_t pause;
+
+	for(pause = 1000; pause <= SECOND / 2; pause *= 2) {
+		begin_anew(POSTS, CAPACITY);
+		take(POSTS);
+		answer(200, 500, 30000); /* some 2,000 a second */
+		nobody_waits();
+		cn_load_ended(30000, true, now);
+		now += pause;
+		cn_load_ended(30000, true, now);
+		assert_in_range(most_admitted(1), 300, 10000);
+	}
+}
+
 /* Until the moments that were given away have passed. */
 static void the_end_of_the_queue_is_for_those_that_were_sent_away(void **state)
 {
@@ -637,6 +654,7 @@ int main(void)
 			TEST(the_queue_is_as_long_as_there_is_time),
 			TEST(a_free_connection_is_used_however_slow_the_cms_is),
 			TEST(what_has_been_is_no_reason_to_turn_a_crowd_away),
+			TEST(a_first_answer_that_is_late_is_no_reason),
 			TEST(the_end_of_the_queue_is_for_those_that_were_sent_away),
 			TEST(who_comes_late_queues_up_anew),
 			TEST(who_comes_early_keeps_its_moment),
