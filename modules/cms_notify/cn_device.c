@@ -330,8 +330,9 @@ bool cn_device_come(struct cn_job *job, bool kept)
 	return asked;
 }
 
-void cn_device_overdue(int64_t now_us, void (*due)(struct cn_job *job))
+int64_t cn_device_overdue(int64_t now_us, void (*due)(struct cn_job *job))
 {
+	int64_t next_us = INT64_MAX;
 	struct cn_job *job;
 	unsigned i;
 
@@ -342,33 +343,44 @@ void cn_device_overdue(int64_t now_us, void (*due)(struct cn_job *job))
 			continue;
 		lock_get(&slot->lock);
 		for(job = slot->first; job; job = *cn_job_next(job)) {
-			if(!is_delivery(job) && !cn_job_decided(job)
-					&& cn_job_deadline_us(job) < now_us)
+			if(is_delivery(job) || cn_job_decided(job))
+				continue;
+			if(cn_job_deadline_us(job) < now_us)
 				due(job);
+			else if(cn_job_deadline_us(job) < next_us)
+				next_us = cn_job_deadline_us(job);
 		}
 		lock_release(&slot->lock);
 	}
+	return next_us;
 }
 
-static void hurry(
+/* @return as cn_device_hurry() */
+static int64_t hurry(
 		struct slot *slot, int64_t before_us, void (*give)(struct cn_job *job))
 {
+	int64_t next_us = INT64_MAX;
 	struct cn_job *job, *next;
 
 	for(job = slot->first; job; job = next) {
 		enum cn_turn *turn = cn_job_turn(job);
 
 		next = *cn_job_next(job);
-		if((*turn != CN_TURN_HELD && *turn != CN_TURN_ASKED)
-				|| cn_job_parked_us(job) >= before_us)
+		if(*turn != CN_TURN_HELD && *turn != CN_TURN_ASKED)
 			continue;
-		*turn = CN_TURN_COME;
-		give(job);
+		if(cn_job_parked_us(job) < before_us) {
+			*turn = CN_TURN_COME;
+			give(job);
+		} else if(cn_job_parked_us(job) < next_us) {
+			next_us = cn_job_parked_us(job);
+		}
 	}
+	return next_us;
 }
 
-void cn_device_hurry(int64_t before_us, void (*give)(struct cn_job *job))
+int64_t cn_device_hurry(int64_t before_us, void (*give)(struct cn_job *job))
 {
+	int64_t next_us = INT64_MAX, its_us;
 	unsigned i;
 
 	for(i = 0; i <= index_.mask; i++) {
@@ -377,9 +389,12 @@ void cn_device_hurry(int64_t before_us, void (*give)(struct cn_job *job))
 		if(*(struct cn_job *volatile *)&slot->first == NULL)
 			continue;
 		lock_get(&slot->lock);
-		hurry(slot, before_us, give);
+		its_us = hurry(slot, before_us, give);
 		lock_release(&slot->lock);
+		if(its_us < next_us)
+			next_us = its_us;
 	}
+	return next_us;
 }
 
 static void fill_row(struct cn_device_row *row, struct cn_job *job)

@@ -59,8 +59,10 @@ enum cn_entry cn_device_enter(const struct cn_event *ev, unsigned generation,
 struct cn_waiter *cn_device_next_waiter(struct cn_job *job) CN_MUST;
 
 /* Call due() for each job whose deadline passed before now_us and which has no
- * verdict. Under the slot's lock: due() may decide and push, no more. */
-void cn_device_overdue(int64_t now_us, void (*due)(struct cn_job *job));
+ * verdict. Under the slot's lock: due() may decide and push, no more.
+ *
+ * @return the earliest deadline of the others; INT64_MAX: there are none */
+int64_t cn_device_overdue(int64_t now_us, void (*due)(struct cn_job *job));
 
 /* -------- what is older comes first --------
  * An event of the outbox is in the index from the beginning of its POST until
@@ -99,8 +101,10 @@ bool cn_device_come(struct cn_job *job, bool kept) CN_MUST;
 
 /* Call give() for each job that is held or asked about and was parked before
  * that moment: its turn has come. Under the slot's lock: give() may decide and
- * push, no more. */
-void cn_device_hurry(int64_t before_us, void (*give)(struct cn_job *job));
+ * push, no more.
+ *
+ * @return when the first of the others was parked; INT64_MAX: there are none */
+int64_t cn_device_hurry(int64_t before_us, void (*give)(struct cn_job *job));
 
 /* One line of cms_notify.parked. */
 struct cn_device_row

@@ -20,9 +20,14 @@
 
 static void (*give_job)(struct cn_job *job);
 
+/* Of the timer process: nobody is held since before that. To look at all
+ * devices at each tick would cost more than all else here, and their caches. */
+static int64_t held_since_us;
+
 void cn_turn_init(void (*give)(struct cn_job *job))
 {
 	give_job = give;
+	held_since_us = 0;
 }
 
 void cn_turn_go(struct cn_job *job)
@@ -96,16 +101,19 @@ int cn_turn_heed(struct cn_job *job, bool *in_vain)
 
 void cn_turn_watch(int64_t now_us)
 {
-	int wait_ms = cn_conf.timeout_ms / 4;
+	int64_t wait_us = (int64_t)cn_conf.timeout_ms * 1000 / 4;
 
-	if(wait_ms > CN_WAIT_MS)
-		wait_ms = CN_WAIT_MS;
-	if(cn_outbox_exists())
-		cn_device_hurry(now_us - (int64_t)wait_ms * 1000, give_job);
+	if(wait_us > CN_WAIT_MS * 1000)
+		wait_us = CN_WAIT_MS * 1000;
+	if(!cn_outbox_exists() || now_us - wait_us < held_since_us)
+		return;
+	held_since_us = cn_device_hurry(now_us - wait_us, give_job);
+	if(held_since_us > now_us) /* one that comes right after */
+		held_since_us = now_us;
 }
 
 void cn_turn_hurry(void)
 {
 	if(cn_outbox_exists())
-		cn_device_hurry(INT64_MAX, give_job);
+		(void)cn_device_hurry(INT64_MAX, give_job);
 }

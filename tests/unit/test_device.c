@@ -411,21 +411,24 @@ static void only_what_is_overdue_and_undecided_is_due(void **state)
 	}
 	deadline = cn_job_deadline_us(jobs[0]);
 	due_count = 0;
-	cn_device_overdue(deadline, note_due);
+	assert_int_equal(cn_device_overdue(deadline, note_due), deadline);
 	assert_int_equal(due_count, 0);
 	cn_device_overdue(deadline + 1, note_due);
 	assert_true(due_count >= 1);
 	assert_true(due_jobs[0] == jobs[0] || due_jobs[1] == jobs[0]
 				|| due_jobs[2] == jobs[0]);
+	assert_true(cn_job_decide(jobs[0], &outcome));
+	assert_int_equal(cn_device_overdue(0, note_due),
+			cn_job_deadline_us(jobs[1]));
 	assert_true(cn_job_decide(jobs[1], &outcome));
 	due_count = 0;
 	cn_device_overdue(INT64_MAX, note_due);
-	assert_int_equal(due_count, 2);
-	assert_true(due_jobs[0] != jobs[1] && due_jobs[1] != jobs[1]);
+	assert_int_equal(due_count, 1);
+	assert_ptr_equal(due_jobs[0], jobs[2]);
 	for(i = 0; i < 3; i++)
 		assert_int_equal(resume_all(jobs[i]), 1);
 	due_count = 0;
-	cn_device_overdue(INT64_MAX, note_due);
+	assert_int_equal(cn_device_overdue(INT64_MAX, note_due), INT64_MAX);
 	assert_int_equal(due_count, 0);
 }
 

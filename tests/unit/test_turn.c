@@ -637,6 +637,7 @@ static void who_is_held_waits_a_quarter_of_the_time(void **state)
 		struct cn_job *old = deliver(), *job;
 		int64_t wait_us = cases[i].wait_ms * 1000;
 
+		cn_turn_init(give);
 		cn_conf.timeout_ms = cases[i].timeout_ms;
 		job = enter_contact("sip:gzj@10.0.0.1", CN_HELD);
 		cn_turn_watch(cn_job_parked_us(job) + wait_us);
@@ -649,6 +650,33 @@ static void who_is_held_waits_a_quarter_of_the_time(void **state)
 		finish(1);
 		cn_job_free(old);
 	}
+}
+
+/* It does not look at each tick, but in time for whoever came meanwhile. */
+static void nobody_waits_longer_for_the_watchdog(void **state)
+{
+	struct cn_job *old = deliver(), *first, *second;
+	int64_t us;
+
+	cn_turn_watch(cn_now_us()); /* finds nobody */
+	first = enter_contact("sip:gzj@10.0.0.1", CN_HELD);
+	cn_turn_watch(cn_job_parked_us(first) + 1000);
+	while(cn_now_us() < cn_job_parked_us(first) + 2000)
+		;
+	second = enter_contact("sip:gzj@10.0.0.2", CN_HELD);
+	for(us = 1000; us <= 1000000; us += 1000)
+		cn_turn_watch(cn_job_parked_us(first) + us);
+	assert_int_equal(given_count, 0);
+	cn_turn_watch(cn_job_parked_us(first) + 1000001);
+	assert_int_equal(given_count, 1);
+	cn_turn_watch(cn_job_parked_us(second) + 1000000);
+	assert_int_equal(given_count, 1);
+	cn_turn_watch(cn_job_parked_us(second) + 1000001);
+	assert_int_equal(given_count, 2);
+	cn_device_end_delivery(old);
+	cn_turn_left(old);
+	finish(2);
+	cn_job_free(old);
 }
 
 static void who_is_asked_about_waits_no_longer(void **state)
@@ -689,6 +717,7 @@ int main(void)
 			TEST(without_an_outbox_nobody_was_held),
 			TEST(who_was_held_and_is_over_is_let_go_of),
 			TEST(who_is_held_waits_a_quarter_of_the_time),
+			TEST(nobody_waits_longer_for_the_watchdog),
 			TEST(who_is_asked_about_waits_no_longer),
 	};
 
