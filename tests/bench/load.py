@@ -65,6 +65,18 @@ class Devices:
     def __exit__(self, *_exc):
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def part(self, first, count):
+        """A file of these devices alone."""
+        path = f"{self.file}.{first}-{count}"
+        if not os.path.exists(path):
+            if first + count > self.count:
+                raise RuntimeError(f"{self.count} devices are too few")
+            with open(self.file, encoding="ascii") as file:
+                lines = file.readlines()[1 + first:1 + first + count]
+            with open(path, "w", encoding="ascii") as file:
+                file.writelines(["SEQUENTIAL\n", *lines])
+        return path
+
     @staticmethod
     def name(number):
         return f"cam{number}"
@@ -83,19 +95,22 @@ class Sipp:
     answered, `at_once` under way at any time. A context manager: what still
     runs at its end is ended.
 
+    own_port  that it sends from
+    first     number of the first device
     seconds   end after so long, whatever is left
     repeats   send again what is not answered in time, as SIP does over UDP
     cpus      that it may use; None: all
     """
 
-    def __init__(self, devices, port, calls, rate, at_once=None, seconds=None,
-                 cpus=None, repeats=True):
+    def __init__(self, devices, port, calls, rate, own_port, first=0,
+                 at_once=None, seconds=None, cpus=None, repeats=True):
         self._calls, self._seconds, self._cpus = calls, seconds, cpus
         self._folder = Path(tempfile.mkdtemp(prefix="bench-sipp-"))
         self._command = [
             "setpriv", "--pdeathsig", "KILL", "--",
             "sipp", f"{HOST}:{port}", "-sf", HERE / "register.xml",
-            "-inf", devices.file, "-i", HOST, "-p", port + 3, "-m", calls,
+            "-inf", devices.part(first, calls), "-i", HOST, "-p", own_port,
+            "-m", calls,
             "-r", rate, "-l", at_once or max(calls, 1000),
             "-trace_stat", "-stf", "stat.csv", "-fd", "1",
             "-trace_err", "-error_file", "errors.log",

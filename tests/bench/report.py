@@ -7,8 +7,6 @@ from server import CONFIGURATIONS
 
 # (measure, value, file of the plot, its title, unit, factor)
 PLOTS = (
-    ("fixed", "cpu_us", "cpu", "CPU per registration, all Kamailio processes",
-     "us", 1),
     ("saturation", "per_second", "saturation", "Registrations a second, at most",
      "1/s", 1),
     ("latency", "p50_ms", "latency-p50", "Latency, 50th percentile", "ms", 1),
@@ -47,8 +45,16 @@ class Found:
         return {n: ones[n] / others[n] for n in ones
                 if others.get(n, 0) > 0}
 
-    def present(self, field):
-        return list(dict.fromkeys(s[field] for s in self._samples))
+    def present(self, field, measures=None):
+        return list(dict.fromkeys(
+            s[field] for s in self._samples
+            if measures is None or s["measure"] in measures))
+
+    def by_rate(self, kind):
+        """{registrations a second: name of the measure}"""
+        names = [name for name in self.present("measure")
+                 if name.startswith(kind + "-")]
+        return {int(name.rpartition("-")[2]): name for name in names}
 
 
 def spread(values, digits=0, factor=1.0):
@@ -73,10 +79,10 @@ def table(header, rows):
 def of_allocator(found, allocator, configurations):
     yield f"## Allocator {allocator} (`-x {allocator}`)"
     yield ""
-    yield from table(
-        ("", "CPU per registration, us", "user + system", "added by the CMS "
-         "call, us", "CPU by process, us"),
-        [cpu_row(found, allocator, name) for name in configurations])
+    for rate, measure in found.by_rate("fixed").items():
+        yield f"{rate:,} registrations a second:"
+        yield ""
+        yield from cpu_table(found, measure, allocator, configurations)
     yield from table(
         ("", "at most, registrations/s", "latency p50, ms", "p99, ms",
          "added p50, ms", "added p99, ms"),
@@ -84,8 +90,7 @@ def of_allocator(found, allocator, configurations):
     yield from table(
         ("", "shared memory per parked registration, bytes",
          "other memory per parked registration, bytes",
-         "POSTs per registration", "TCP connections to the CMS, fixed rate",
-         "at saturation", "messages that had to be repeated, fixed rate"),
+         "TCP connections to the CMS at saturation"),
         [cost_row(found, allocator, name) for name in configurations
          if CONFIGURATIONS[name].calls_cms])
 
@@ -94,9 +99,17 @@ def title(name):
     return f"({name}) {CONFIGURATIONS[name].title}"
 
 
-def cpu_row(found, allocator, name):
+def cpu_table(found, measure, allocator, configurations):
+    return table(
+        ("", "CPU per registration, us", "user + system", "added by the CMS "
+         "call, us", "CPU by process, us", "POSTs per registration",
+         "TCP connections to the CMS", "messages that had to be repeated"),
+        [cpu_row(found, measure, allocator, name) for name in configurations])
+
+
+def cpu_row(found, measure, allocator, name):
     def get(value):
-        return found.values("fixed", allocator, name, value)
+        return found.values(measure, allocator, name, value)
     split = ""
     if get("user_us"):
         split = (f'{statistics.median(get("user_us")):.0f} + '
@@ -108,8 +121,11 @@ def cpu_row(found, allocator, name):
         f"{kind} {value:.0f}" for kind, value in sorted(
             named.items(), key=lambda item: -item[1]) if value >= 1)
     added = "" if name == "a" else spread(
-        found.added("fixed", allocator, name, "cpu_us").values())
-    return title(name), spread(get("cpu_us")), split, added, by_process
+        found.added(measure, allocator, name, "cpu_us").values())
+    calls = ("", "") if name == "a" else (
+        spread(get("posts_each"), 2), spread(get("connections")))
+    return (title(name), spread(get("cpu_us")), split, added, by_process,
+            *calls, spread(get("repeated")))
 
 
 def speed_row(found, allocator, name):
@@ -128,17 +144,12 @@ def cost_row(found, allocator, name):
     return (title(name),
             spread(found.values("parked", allocator, name, "shm_bytes")),
             spread(found.values("parked", allocator, name, "process_bytes")),
-            spread(found.values("fixed", allocator, name, "posts_each"), 2),
-            spread(found.values("fixed", allocator, name, "connections")),
             spread(found.values("saturation", allocator, name,
-                                "connections")),
-            spread(found.values("fixed", allocator, name, "repeated")))
+                                "connections")))
 
 
 # (what, measure, value, over (a), best is "least" or "most", target)
 TARGETS = (
-    ("CPU that the CMS call adds: (b)-(a) over {}-(a)", "fixed", "cpu_us",
-     True, "at most", 0.5),
     ("The same at saturation", "saturation", "cpu_us", True, "at most", 0.5),
     ("Shared memory per parked registration: (b) over {}", "parked",
      "shm_bytes", False, "at most", 0.35),
@@ -155,7 +166,10 @@ def targets(found, allocators, configurations):
     yield ""
     others = [name for name in ("c", "c-sys") if name in configurations]
     rows = []
-    for what, measure, value, over_a, sense, target in TARGETS:
+    at_rates = [(f"CPU that the CMS call adds at {rate:,}/s: "
+                 "(b)-(a) over {}-(a)", measure, "cpu_us", True, "at most",
+                 0.5) for rate, measure in found.by_rate("fixed").items()]
+    for what, measure, value, over_a, sense, target in (*at_rates, *TARGETS):
         for other in others:
             row = [what.format(f"({other})"), f"{sense} {target}"]
             for allocator in allocators:
@@ -165,6 +179,19 @@ def targets(found, allocators, configurations):
             rows.append(row)
     yield from table(("ratio in one round, median (least–most)", "target",
                       *allocators), rows)
+
+
+def over_tls(found, allocators):
+    """Connections that are encrypted, and HTTP/2."""
+    for rate, measure in found.by_rate("tls").items():
+        yield f"## Over TLS, and with HTTP/2, at {rate:,} registrations a second"
+        yield ""
+        for allocator in allocators:
+            yield f"Allocator {allocator}:"
+            yield ""
+            yield from cpu_table(
+                found, measure, allocator,
+                found.present("configuration", {measure}))
 
 
 def verdict(ratios, sense, target):
@@ -184,12 +211,13 @@ HEAD = """# What telling the CMS costs
 the least and the most. One registration is REGISTER, 401, REGISTER with
 credentials, 200, from a device that was not registered. Users in SQLite,
 usrloc with `db_mode` {BENCH_USRLOC_DB_MODE}, {BENCH_WORKERS} SIP processes,
-HTTP processes: {BENCH_HTTP_PROCESSES}; the CMS is nginx on the same machine. {pinned} CPU: loads of
-{BENCH_SECONDS} s at {BENCH_RATE} registrations a second, until tm has freed
-the last transaction. At most: {BENCH_AT_ONCE} registrations under way at any
-time. Latency: from the authenticated REGISTER to its 200, by the packets, at
-half of what (c) does at most. Parked: {BENCH_PARKED} registrations wait for a
-CMS that hangs, tm's transaction included.
+HTTP processes: {BENCH_HTTP_PROCESSES}; the CMS is nginx on the same machine. {pinned} CPU, at a
+fixed rate: all configurations run at the same time and are loaded in turn, {BENCH_TURNS}
+times for {BENCH_TURN_SECONDS} s each in a round, until tm has freed the last
+transaction. At most: {BENCH_AT_ONCE} registrations under way at any time.
+Latency: from the authenticated REGISTER to its 200, by the packets, at half of
+what (c) does at most. Parked: {BENCH_PARKED} registrations wait for a CMS that
+hangs, tm's transaction included.
 
 Figures differ from machine to machine; the ratios are what to compare.
 Repeat it: `make bench`; settings and method: `tests/bench/README.md`; every
@@ -208,13 +236,19 @@ def head(result):
 
 def write_report(result, folder):
     found = Found(result["samples"])
-    configurations = found.present("configuration")
+    tls = set(found.by_rate("tls").values())
+    configurations = found.present(
+        "configuration", set(found.present("measure")) - tls)
     allocators = found.present("allocator")
     lines = [head(result)]
     lines += targets(found, allocators, configurations)
     for allocator in allocators:
         lines += of_allocator(found, allocator, configurations)
-    for measure, value, name, words, unit, factor in PLOTS:
+    lines += over_tls(found, allocators)
+    at_rates = [(measure, "cpu_us", f"cpu-{rate}",
+                 f"CPU per registration at {rate:,}/s, all Kamailio processes",
+                 "us", 1) for rate, measure in found.by_rate("fixed").items()]
+    for measure, value, name, words, unit, factor in (*at_rates, *PLOTS):
         groups = [(f"-x {allocator}", [
             (title(c), *(f * factor for f in range_of(
                 found.values(measure, allocator, c, value))))

@@ -2,6 +2,7 @@
 
     CONFIGURATIONS   what is compared
     Server           one Kamailio, with one configuration and allocator
+    awake()          CPUs that do not halt
 """
 
 import contextlib
@@ -99,6 +100,23 @@ def on_cpus(cpus):
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def awake(wanted=True):
+    """The CPUs do not halt: on a virtual machine one that does comes back late,
+    with what a neighbour has left in its caches. What keeps them busy runs only
+    where nothing else wants to."""
+    busy = [subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", "--", "taskset", "-c", str(cpu),
+         "chrt", "--idle", "0", "sh", "-c", "while :; do :; done"])
+        for cpu in os.sched_getaffinity(0)] if wanted else []
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 class Server:
