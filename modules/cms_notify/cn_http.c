@@ -31,7 +31,8 @@
 #define CN_POOL 128
 
 /* libcurl allocates it for each request. malloc() has what is no larger than
- * this at hand; an answer is hardly ever. */
+ * this at hand; an answer is hardly ever. HTTP/1.1 only: with HTTP/2, what does
+ * not fit in there is mixed up by libcurl 7.88. */
 #define CN_RECEIVE_BYTES 1024L
 
 #if LIBCURL_VERSION_NUM < 0x075700
@@ -80,7 +81,7 @@ struct cn_http
 	int pool_count;
 	cn_http_done_f done;
 	struct curl_slist *headers; /* common to all requests */
-	CURLU **urls;				/* of the endpoints, parsed */
+	CURLU **urls;				/* of the endpoints, parsed; see there */
 	struct transfer *free;
 	int64_t looked_us; /* for what libcurl has not ended */
 	int most;
@@ -283,7 +284,23 @@ static int set_up_headers(struct cn_http *h)
 	return err;
 }
 
-/* Parsed once, not for each request. */
+/* Parsed once, not for each request. NULL where there is the zone of an IPv6
+ * address, which libcurl 7.88 loses then. */
+static int set_up_url(const char *text, CURLU **url)
+{
+	char *zone = NULL;
+
+	*url = curl_url();
+	if(curl_url_set(*url, CURLUPART_URL, text, 0) != CURLUE_OK)
+		return -1;
+	if(curl_url_get(*url, CURLUPART_ZONEID, &zone, 0) == CURLUE_OK) {
+		curl_url_cleanup(*url);
+		*url = NULL;
+	}
+	curl_free(zone);
+	return 0;
+}
+
 static int set_up_urls(struct cn_http *h)
 {
 	int i;
@@ -292,8 +309,7 @@ static int set_up_urls(struct cn_http *h)
 	if(h->urls == NULL)
 		return -1;
 	for(i = 0; i < cn_conf.endpoints; i++) {
-		h->urls[i] = curl_url();
-		if(curl_url_set(h->urls[i], CURLUPART_URL, cn_conf.cms_url[i], 0))
+		if(set_up_url(cn_conf.cms_url[i], &h->urls[i]) < 0)
 			return -1;
 	}
 	return 0;
@@ -370,11 +386,13 @@ static int set_up_easy(struct transfer *t)
 			/* neither a signal nor a wait for the resolver's thread */
 			|| curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L)
 			|| curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L)
-			|| curl_easy_setopt(e, CURLOPT_BUFFERSIZE, CN_RECEIVE_BYTES)
 			|| curl_easy_setopt(e, CURLOPT_HTTP_VERSION, http_version())
 			|| curl_easy_setopt(e, CURLOPT_PIPEWAIT, shares ? 1L : 0L)
 			|| curl_easy_setopt(
 					e, CURLOPT_FORBID_REUSE, reuse_is_broken() ? 1L : 0L)
+			|| (cn_conf.http_version == CN_HTTP_1_1
+					&& curl_easy_setopt(
+							e, CURLOPT_BUFFERSIZE, CN_RECEIVE_BYTES))
 			|| curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE,
 					(curl_off_t)cn_conf.max_answer_size)
 			|| set_up_tls(e) < 0)
@@ -486,8 +504,10 @@ static int set_up_request(
 	snprintf(t->id, sizeof(t->id), "Idempotency-Key: \"%.*s\"", request->id.len,
 			request->id.s);
 	if(t->endpoint != request->endpoint
-			&& curl_easy_setopt(
-					e, CURLOPT_CURLU, t->http->urls[request->endpoint]))
+			&& (curl_easy_setopt(
+						e, CURLOPT_URL, cn_conf.cms_url[request->endpoint])
+					|| curl_easy_setopt(e, CURLOPT_CURLU,
+							t->http->urls[request->endpoint])))
 		return -1;
 	t->endpoint = request->endpoint;
 	if(curl_easy_setopt(e, CURLOPT_POSTFIELDS, request->body.s)

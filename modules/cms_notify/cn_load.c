@@ -144,7 +144,8 @@ static double rate_guessed(void)
 	return load->mean_us > 0 ? load->posts * 1e6 / load->mean_us : 0;
 }
 
-/* Events a second that have left the queue of late, 0: not known. */
+/* Events a second that have left the queue of late, 0: not known. The longer it
+ * has been measured, the less does the guess count. */
 static double rate_measured(void)
 {
 	const struct drain *d = &load->now;

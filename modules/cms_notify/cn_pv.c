@@ -130,7 +130,7 @@ GET_OUTCOME(status, pv_get_uintval(msg, param, res, o->status))
 GET_OUTCOME(body, get_str_or_null(msg, param, res, &o->body))
 GET_OUTCOME(elapsed_ms, pv_get_uintval(msg, param, res, now.elapsed_ms))
 
-/* What the CMS says of its verdict; of any other end, what we say. */
+/* The CMS's own words where it has answered, or else what the cause means. */
 static int show_text(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 {
 	const struct cn_outcome *o = outcome_for(msg);

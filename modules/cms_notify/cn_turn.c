@@ -20,14 +20,17 @@
 
 static void (*give_job)(struct cn_job *job);
 
-/* Of the timer process: nobody is held since before that. To look at all
- * devices at each tick would cost more than all else here, and their caches. */
-static int64_t held_since_us;
+/* To look at all devices at each tick would cost more than all else here, and
+ * push other processes' data out of the CPU's caches. */
+#define CN_LOOK_US 200000
+
+/* Of the timer process. */
+static int64_t next_look_us;
 
 void cn_turn_init(void (*give)(struct cn_job *job))
 {
 	give_job = give;
-	held_since_us = 0;
+	next_look_us = 0;
 }
 
 void cn_turn_go(struct cn_job *job)
@@ -101,15 +104,16 @@ int cn_turn_heed(struct cn_job *job, bool *in_vain)
 
 void cn_turn_watch(int64_t now_us)
 {
-	int64_t wait_us = (int64_t)cn_conf.timeout_ms * 1000 / 4;
+	int64_t held_since_us, wait_us = (int64_t)cn_conf.timeout_ms * 1000 / 4;
 
 	if(wait_us > CN_WAIT_MS * 1000)
 		wait_us = CN_WAIT_MS * 1000;
-	if(!cn_outbox_exists() || now_us - wait_us < held_since_us)
+	if(!cn_outbox_exists() || now_us < next_look_us)
 		return;
 	held_since_us = cn_device_hurry(now_us - wait_us, give_job);
-	if(held_since_us > now_us) /* one that comes right after */
-		held_since_us = now_us;
+	next_look_us = now_us + CN_LOOK_US;
+	if(held_since_us < next_look_us - wait_us)
+		next_look_us = held_since_us + wait_us;
 }
 
 void cn_turn_hurry(void)

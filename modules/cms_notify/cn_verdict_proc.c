@@ -59,8 +59,8 @@ static void end_overdue(struct cn_job *job)
 }
 
 /* To look at all devices at each tick would cost more than all else here, and
- * their caches: not before the earliest deadline of those that are there, or of
- * one that came right after. */
+ * push other processes' data out of the CPU's caches: not before the earliest
+ * deadline of those that are there, or of one that enters just after the look. */
 static void look_for_overdue(int64_t now_us)
 {
 	static int64_t next_us;

@@ -213,8 +213,9 @@ credentials, 200, from a device that was not registered. Users in SQLite,
 usrloc with `db_mode` {BENCH_USRLOC_DB_MODE}, {BENCH_WORKERS} SIP processes,
 HTTP processes: {BENCH_HTTP_PROCESSES}; the CMS is nginx on the same machine. {pinned} CPU, at a
 fixed rate: all configurations run at the same time and are loaded in turn, {BENCH_TURNS}
-times for {BENCH_TURN_SECONDS} s each in a round, until tm has freed the last
-transaction. At most: {BENCH_AT_ONCE} registrations under way at any time.
+times for {BENCH_TURN_SECONDS} s each in a round, after {BENCH_WARM_SECONDS} s of load to warm up, until tm
+has freed the last transaction; what an idle server costs meanwhile is taken off.
+The CPUs do not halt. At most: {BENCH_AT_ONCE} registrations under way at any time.
 Latency: from the authenticated REGISTER to its 200, by the packets, at half of
 what (c) does at most. Parked: {BENCH_PARKED} registrations wait for a CMS that
 hangs, tm's transaction included.
