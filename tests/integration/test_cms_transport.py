@@ -292,6 +292,20 @@ def test_http_2_each_stream_has_its_own_answer(http2, cms):
     assert [r.wait().status for r in registrations] == [403, 200] * 30
 
 
+@pytest.mark.parametrize("answer", [
+    {"headers": [("X-Long", "x" * 2000)]}, {"body": "x" * 8000},
+    {"headers": [("X-Long", "x" * 2000)], "body": "x" * 8000}],
+    ids=["head", "body", "both"])
+def test_http_2_long_answers(http2, cms, answer):
+    """Of streams that share a connection, each gets all of its own."""
+    server, _url = http2
+    uas = server.devices(60)
+    cms.rule(status=200, **answer)
+    cms.rule(status=403, match={"username": uas[0].user}, **answer)
+    registrations = [ua.start_register() for ua in uas]
+    assert [r.wait().status for r in registrations] == [403] + [200] * 59
+
+
 @pytest.mark.parametrize("http2", ["2"], indirect=True)
 def test_http_2_carries_many_posts_over_few_connections(http2, cms):
     server, url = http2
