@@ -84,6 +84,7 @@ struct cn_http
 	CURLU **urls;				/* of the endpoints, parsed; see there */
 	struct transfer *free;
 	int64_t looked_us; /* for what libcurl has not ended */
+	int64_t due_us;	   /* before that there can be none */
 	int most;
 	int active;
 	struct transfer transfers[];
@@ -517,6 +518,12 @@ static int set_up_request(
 	return 0;
 }
 
+/* When libcurl should have ended it. */
+static int64_t due_us(const struct transfer *t)
+{
+	return t->until_us + CN_LOOK_MS * 1000;
+}
+
 int cn_http_post(
 		struct cn_http *http, const struct cn_http_request *request, void *user)
 {
@@ -532,6 +539,8 @@ int cn_http_post(
 		t->endpoint = -1;
 		return -1;
 	}
+	if(due_us(t) < http->due_us)
+		http->due_us = due_us(t);
 	t->user = user;
 	t->active = true;
 	http->active++;
@@ -670,14 +679,18 @@ static void end_overdue(struct cn_http *h)
 	int64_t now = cn_now_us();
 	int i;
 
-	if(h->active == 0 || now - h->looked_us < CN_LOOK_MS * 1000)
+	if(now <= h->due_us || now - h->looked_us < CN_LOOK_MS * 1000)
 		return;
 	h->looked_us = now;
+	h->due_us = INT64_MAX;
 	for(i = 0; i < h->most; i++) {
 		struct transfer *t = &h->transfers[i];
 
-		if(t->active && now > t->until_us + CN_LOOK_MS * 1000)
+		if(t->active && now > due_us(t))
 			end_transfer(h, t, CURLE_OPERATION_TIMEDOUT);
+		/* also one that begins as another ends */
+		if(t->active && due_us(t) < h->due_us)
+			h->due_us = due_us(t);
 	}
 }
 
