@@ -215,7 +215,7 @@ def test_every_rpc_command_named_exists(kamailio, cms):
 
 def parameters():
     """{name: (default, range)}, as the C code has them."""
-    conf = (MODULE / "cn_conf.c").read_text(encoding="utf-8")
+    conf = (MODULE / "base_conf.c").read_text(encoding="utf-8")
     table = (MODULE / "cms_notify_mod.c").read_text(encoding="utf-8")
     for name, value in re.findall(r"#define (\w+) (\d+)$", conf, re.M):
         conf = re.sub(rf"\b{name}\b", value, conf)
@@ -430,7 +430,7 @@ def test_the_processes_are_called_as_documented(kamailio, cms):
 
 
 def test_the_interface_in_words_covers_every_cause():
-    policy = (MODULE / "cn_policy.h").read_text(encoding="utf-8")
+    policy = (MODULE / "base_policy.h").read_text(encoding="utf-8")
     causes = re.findall(r"^\tX\((\w+), [01],", policy, re.M)
     assert "too_big" in causes
     assert re.findall(r"<term>(\w+)</term>", section("causes")) == causes

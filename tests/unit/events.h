@@ -9,7 +9,7 @@
 
 #include "stubs.h"
 
-#include "cn_event.h"
+#include "job_event.h"
 
 /* gzj of the published example, with one new contact. */
 struct test_event

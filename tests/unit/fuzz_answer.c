@@ -10,7 +10,7 @@
 #include "fuzz.h"
 #include "stubs.h"
 
-#include "cn_body.h"
+#include "base_body.h"
 
 const char *const fuzz_seeds[] = {"\xff{\"text\": \"refused\"}",
 		"\x05{\"text\": \"caf\xc3\xa9 \\u6444\\ud83d\\udcf7\\n\", \"a\": [1, "

@@ -11,10 +11,10 @@
 #include "fuzz.h"
 #include "stubs.h"
 
-#include "cn_conf.h"
-#include "cn_job.h"
-#include "cn_registrar.h"
-#include "cn_request.h"
+#include "base_conf.h"
+#include "job.h"
+#include "reg_settings.h"
+#include "reg_request.h"
 
 struct cn_conf cn_conf;
 

@@ -15,8 +15,8 @@
 #include "fuzz.h"
 #include "values.h"
 
-#include "cn_body.h"
-#include "cn_utf8.h"
+#include "base_body.h"
+#include "base_utf8.h"
 
 const char *const fuzz_seeds[] = {
 		"gzj\nTELECOM ncsip/1.0\nsip:gzj@172.16.163.3:7000\n<urn:uuid:1>",

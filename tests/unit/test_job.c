@@ -6,8 +6,8 @@
 
 #include "events.h"
 
-#include "cn_conf.h"
-#include "cn_job.h"
+#include "base_conf.h"
+#include "job.h"
 
 struct cn_conf cn_conf;
 

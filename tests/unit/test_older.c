@@ -7,8 +7,8 @@
 
 #include "events.h"
 
-#include "cn_conf.h"
-#include "cn_device.h"
+#include "base_conf.h"
+#include "job_index.h"
 
 struct cn_conf cn_conf;
 

@@ -1,0 +1,369 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "../../core/dprint.h"
+#include "../../core/sr_module.h"
+
+#include "base_conf.h"
+
+/* A SIP client gives up after 32 s (64*T1, RFC 3261 17.1.2.2). */
+#define CN_TIMEOUT_MAX_MS 30000
+/* What the verdict route may take on top of the deadline. */
+#define CN_FR_TIMER_MARGIN_MS 500
+/* The same, for the outbox: a database that does not answer. */
+#define CN_OUTBOX_MARGIN_MS 1500
+
+struct cn_conf cn_conf = {
+		.timeout_ms = 4000,
+		.connect_timeout_ms = 1000,
+		.attempt_timeout_ms = 2000,
+		.http_processes = 1,
+		.verdict_processes = 2,
+		.max_in_flight = 256,
+		.max_connections = 32,
+		.queue_size = 8192,
+		.max_answer_size = 16384,
+		.identity_name = "contact",
+		.http_version_name = "1.1",
+		.breaker_failures = 5,
+		.breaker_cooldown_ms = 2000,
+		.outbox_table = "cms_outbox",
+		.outbox_max = 100000,
+		.outbox_max_age_s = 86400,
+		.resync_rate = 100,
+		.events_list = "register",
+		.drain_timeout_ms = 3000,
+};
+
+static char host_name[HOST_NAME_MAX + 1];
+
+int cn_conf_add_url(unsigned int type, void *value)
+{
+	(void)type;
+	if(cn_conf.endpoints == CN_ENDPOINTS_MAX) {
+		LM_ERR("cms_url: at most %d endpoints, remove some\n",
+				CN_ENDPOINTS_MAX);
+		return -1;
+	}
+	cn_conf.cms_url[cn_conf.endpoints++] = value;
+	return 0;
+}
+
+int cn_conf_add_header(unsigned int type, void *value)
+{
+	(void)type;
+	if(cn_conf.http_headers == CN_HEADERS_MAX) {
+		LM_ERR("http_header: at most %d headers, remove some\n",
+				CN_HEADERS_MAX);
+		return -1;
+	}
+	cn_conf.http_header[cn_conf.http_headers++] = value;
+	return 0;
+}
+
+static int check_ranges(void)
+{
+	static const struct
+	{
+		const char *name;
+		const int *value;
+		int min, max;
+	} ranges[] = {
+			{"timeout", &cn_conf.timeout_ms, 100, CN_TIMEOUT_MAX_MS},
+			{"connect_timeout", &cn_conf.connect_timeout_ms, 10,
+					CN_TIMEOUT_MAX_MS},
+			{"attempt_timeout", &cn_conf.attempt_timeout_ms, 10,
+					CN_TIMEOUT_MAX_MS},
+			{"http_processes", &cn_conf.http_processes, 1, 64},
+			{"verdict_processes", &cn_conf.verdict_processes, 1, 64},
+			{"max_in_flight", &cn_conf.max_in_flight, 1, 100000},
+			{"max_connections", &cn_conf.max_connections, 1, 10000},
+			{"queue_size", &cn_conf.queue_size, 1, 1000000},
+			{"max_answer_size", &cn_conf.max_answer_size, 256, 16777216},
+			{"detect_reboot", &cn_conf.detect_reboot, 0, 1},
+			{"breaker_failures", &cn_conf.breaker_failures, 1, 1000000},
+			{"breaker_cooldown", &cn_conf.breaker_cooldown_ms, 10, 600000},
+			{"outbox_max", &cn_conf.outbox_max, 1, 10000000},
+			{"resync_rate", &cn_conf.resync_rate, 1, 100000},
+			{"outbox_max_age", &cn_conf.outbox_max_age_s, 1, 31536000},
+			{"drain_timeout", &cn_conf.drain_timeout_ms, 0, CN_TIMEOUT_MAX_MS},
+	};
+	size_t i;
+	int err = 0;
+
+	for(i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		if(*ranges[i].value >= ranges[i].min
+				&& *ranges[i].value <= ranges[i].max)
+			continue;
+		LM_ERR("%s is %d, must be from %d to %d\n", ranges[i].name,
+				*ranges[i].value, ranges[i].min, ranges[i].max);
+		err = -1;
+	}
+	return err;
+}
+
+static int check_names(void)
+{
+	if(strcasecmp(cn_conf.identity_name, "contact") == 0)
+		cn_conf.identity = CN_IDENTITY_CONTACT;
+	else if(strcasecmp(cn_conf.identity_name, "instance") == 0)
+		cn_conf.identity = CN_IDENTITY_INSTANCE;
+	else if(strcasecmp(cn_conf.identity_name, "aor") == 0)
+		cn_conf.identity = CN_IDENTITY_AOR;
+	else {
+		LM_ERR("identity is \"%s\", must be contact, instance or aor\n",
+				cn_conf.identity_name);
+		return -1;
+	}
+	if(strcmp(cn_conf.http_version_name, "1.1") == 0)
+		cn_conf.http_version = CN_HTTP_1_1;
+	else if(strcmp(cn_conf.http_version_name, "2") == 0)
+		cn_conf.http_version = CN_HTTP_2;
+	else if(strcmp(cn_conf.http_version_name, "2-prior-knowledge") == 0)
+		cn_conf.http_version = CN_HTTP_2_PRIOR_KNOWLEDGE;
+	else {
+		LM_ERR("http_version is \"%s\", must be 1.1, 2 or "
+			   "2-prior-knowledge\n",
+				cn_conf.http_version_name);
+		return -1;
+	}
+	return 0;
+}
+
+/* RFC 9110 5.6.2: the name is a token; the value holds no control characters.
+ * The values may be secrets: a fault is told by the header's number. */
+static int check_header(const char *header, int number)
+{
+	static const char token[] = "!#$%&'*+-.^_`|~0123456789"
+								"abcdefghijklmnopqrstuvwxyz"
+								"ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	static const char *const ours[] = {"Content-Type", "Content-Length",
+			"Idempotency-Key", "Host", "Transfer-Encoding", "User-Agent",
+			"Connection"};
+	size_t name = strspn(header, token);
+	const unsigned char *p;
+	size_t i;
+
+	if(name == 0 || header[name] != ':') {
+		LM_ERR("http_header number %d is not of the form \"Name: value\"\n",
+				number);
+		return -1;
+	}
+	for(p = (const unsigned char *)header + name + 1; *p; p++) {
+		if((*p < 0x20 && *p != '\t') || *p == 0x7f) {
+			LM_ERR("http_header number %d (%.*s) has a line break or another "
+				   "control character, remove it\n",
+					number, (int)name, header);
+			return -1;
+		}
+	}
+	for(i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+		if(strlen(ours[i]) == name && strncasecmp(header, ours[i], name) == 0) {
+			LM_ERR("http_header %s is set by the module itself, remove it\n",
+					ours[i]);
+			return -1;
+		}
+	}
+	if(header[name + 1 + strspn(header + name + 1, " \t")] == '\0') {
+		LM_ERR("http_header %.*s has no value, give it one\n", (int)name,
+				header);
+		return -1;
+	}
+	return 0;
+}
+
+/* Does it hold a PEM block of this kind (RFC 7468)? */
+static bool has_pem(FILE *file, const char *label)
+{
+	char line[256];
+
+	while(fgets(line, sizeof(line), file)) {
+		if(strncmp(line, "-----BEGIN ", 11) == 0 && strstr(line, label))
+			return true;
+	}
+	return false;
+}
+
+static int check_file(const char *name, const char *path, const char *label)
+{
+	FILE *file;
+	int err = 0;
+
+	if(path == NULL)
+		return 0;
+	file = fopen(path, "r");
+	if(file == NULL) {
+		LM_ERR("%s: cannot read %s: %s\n", name, path, strerror(errno));
+		return -1;
+	}
+	if(!has_pem(file, label)) {
+		LM_ERR("%s: %s is not a PEM file with a %s\n", name, path, label);
+		err = -1;
+	}
+	fclose(file);
+	return err;
+}
+
+static int check_files(void)
+{
+	int err = 0;
+
+	err |= check_file("tls_ca", cn_conf.tls_ca, "CERTIFICATE");
+	err |= check_file("tls_cert", cn_conf.tls_cert, "CERTIFICATE");
+	err |= check_file("tls_key", cn_conf.tls_key, "PRIVATE KEY");
+	if((cn_conf.tls_cert == NULL) != (cn_conf.tls_key == NULL)) {
+		LM_ERR("tls_cert and tls_key go together, %s is missing\n",
+				cn_conf.tls_cert == NULL ? "tls_cert" : "tls_key");
+		err = -1;
+	}
+	return err;
+}
+
+static int find_node(void)
+{
+	if(cn_conf.node != NULL && cn_conf.node[0] != '\0')
+		return 0;
+	if(gethostname(host_name, sizeof(host_name)) < 0) {
+		LM_ERR("node is not set and the host has no name, set node\n");
+		return -1;
+	}
+	cn_conf.node = host_name;
+	return 0;
+}
+
+/* The table's name becomes a part of SQL statements. */
+static int check_outbox(void)
+{
+	static const char name[] = "abcdefghijklmnopqrstuvwxyz"
+							   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+	const char *table = cn_conf.outbox_table;
+	int err = 0;
+
+	if(cn_conf.outbox_db_url && cn_conf.outbox_db_url[0] == '\0')
+		cn_conf.outbox_db_url = NULL;
+	if(table[0] == '\0' || strspn(table, name) != strlen(table)) {
+		LM_ERR("outbox_table is \"%s\", must be letters, digits and _\n",
+				table);
+		err = -1;
+	}
+	if(cn_conf.outbox_db_url && cn_conf.node
+			&& strlen(cn_conf.node) > CN_NODE_MAX) {
+		LM_ERR("node has %zu characters, with an outbox it must have at most "
+			   "%d\n",
+				strlen(cn_conf.node), CN_NODE_MAX);
+		err = -1;
+	}
+	return err;
+}
+
+static int check_event(const char *name, size_t len, bool *registers)
+{
+	static const struct
+	{
+		const char *name;
+		bool *wanted;
+	} leaving[] = {{"unregister", &cn_conf.events_unregister},
+			{"expire", &cn_conf.events_expire}};
+	size_t i;
+
+	if(len == strlen("register") && strncmp(name, "register", len) == 0) {
+		*registers = true;
+		return 0;
+	}
+	for(i = 0; i < sizeof(leaving) / sizeof(leaving[0]); i++) {
+		if(len == strlen(leaving[i].name)
+				&& strncmp(name, leaving[i].name, len) == 0) {
+			*leaving[i].wanted = true;
+			return 0;
+		}
+	}
+	LM_ERR("events has \"%.*s\", there are register, unregister and expire\n",
+			(int)len, name);
+	return -1;
+}
+
+static int check_events(void)
+{
+	const char *p = cn_conf.events_list;
+	bool registers = false;
+	int err = 0;
+
+	while(*p) {
+		size_t len = strcspn(p, ", ");
+
+		if(len > 0 && check_event(p, len, &registers) < 0)
+			err = -1;
+		p += len + strspn(p + len, ", ");
+	}
+	if(!registers) {
+		LM_ERR("events is \"%s\", it must have register\n",
+				cn_conf.events_list);
+		err = -1;
+	}
+	if((cn_conf.events_unregister || cn_conf.events_expire)
+			&& cn_conf.outbox_db_url == NULL) {
+		LM_ERR("events is \"%s\", all but register go through the outbox: set "
+			   "outbox_db_url\n",
+				cn_conf.events_list);
+		err = -1;
+	}
+	return err;
+}
+
+int cn_conf_check(void)
+{
+	int err = 0, i;
+
+	if(cn_conf.endpoints == 0) {
+		LM_ERR("cms_url is not set, add modparam(\"cms_notify\", "
+			   "\"cms_url\", \"https://...\")\n");
+		err = -1;
+	}
+	err |= check_ranges();
+	err |= check_names();
+	err |= check_files();
+	err |= find_node();
+	err |= check_outbox();
+	err |= check_events();
+	for(i = 0; i < cn_conf.http_headers; i++)
+		err |= check_header(cn_conf.http_header[i], i + 1);
+	return err ? -1 : 0;
+}
+
+int cn_conf_check_fr_timer(int fr_timer_ms)
+{
+	int margin = CN_FR_TIMER_MARGIN_MS;
+
+	if(cn_conf.outbox_db_url)
+		margin += CN_OUTBOX_MARGIN_MS;
+	if(cn_conf.timeout_ms + margin <= fr_timer_ms)
+		return 0;
+	LM_ERR("timeout is %d ms but tm ends a transaction after fr_timer, %d ms: "
+		   "set timeout to at most %d or tm's fr_timer to at least %d\n",
+			cn_conf.timeout_ms, fr_timer_ms, fr_timer_ms - margin,
+			cn_conf.timeout_ms + margin);
+	return -1;
+}
+
+int cn_conf_posts_per_process(void)
+{
+	if(cn_conf.http_version == CN_HTTP_1_1
+			&& cn_conf.max_connections < cn_conf.max_in_flight)
+		return cn_conf.max_connections;
+	return cn_conf.max_in_flight;
+}
+
+int cn_conf_capacity(void)
+{
+	return cn_conf.queue_size
+		   + cn_conf.http_processes * cn_conf_posts_per_process();
+}

@@ -1,0 +1,89 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "../../core/dprint.h"
+
+#include "base_conf.h"
+#include "base_stop.h"
+
+/* On top of drain_timeout: for the last verdicts. */
+#define CN_HARD_END_S 2
+
+static int fd = -1;
+static volatile sig_atomic_t asked;
+static int64_t asked_us; /* 0: not noticed yet */
+
+/* Kamailio's other processes end in the middle of what they do, and may leave
+ * a lock behind: whoever waits for it is ended here. */
+static void on_hard_end(int signal)
+{
+	(void)signal;
+	_exit(0);
+}
+
+static void on_stop(int signal)
+{
+	const uint64_t one = 1;
+	int error = errno;
+
+	(void)signal;
+	if(!asked) {
+		asked = 1;
+		alarm((cn_conf.drain_timeout_ms + 999) / 1000 + CN_HARD_END_S);
+		if(write(fd, &one, sizeof(one)) < 0)
+			_exit(0);
+	}
+	errno = error;
+}
+
+static int handle(int signal, void (*handler)(int))
+{
+	struct sigaction action;
+
+	memset(&action, 0, sizeof(action));
+	action.sa_handler = handler;
+	action.sa_flags = SA_RESTART;
+	return sigaction(signal, &action, NULL);
+}
+
+int cn_drain_init(void)
+{
+	fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if(fd >= 0 && handle(SIGALRM, on_hard_end) == 0
+			&& handle(SIGTERM, on_stop) == 0 && handle(SIGINT, on_stop) == 0)
+		return 0;
+	LM_ERR("cannot wait for signals: %s\n", strerror(errno));
+	return -1;
+}
+
+int cn_drain_fd(void)
+{
+	return fd;
+}
+
+bool cn_drain_asked(void)
+{
+	uint64_t count;
+
+	if(!asked)
+		return false;
+	if(asked_us == 0) {
+		asked_us = cn_now_us();
+		/* readable once, or every wait would end at once */
+		if(read(fd, &count, sizeof(count)) < 0)
+			LM_DBG("nothing to read: %s\n", strerror(errno));
+	}
+	return true;
+}
+
+int64_t cn_drain_left_us(void)
+{
+	return asked_us + (int64_t)cn_conf.drain_timeout_ms * 1000 - cn_now_us();
+}

@@ -1,0 +1,27 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* SIGTERM in the processes of the module: what is under way is finished before
+ * the process ends. Kamailio's main process waits for its children, and the
+ * bindings are written to the database after that. */
+
+#ifndef CN_BASE_STOP_H
+#define CN_BASE_STOP_H
+
+#include "base.h"
+
+/* From now on SIGTERM and SIGINT no longer end this process.
+ * Process: HTTP, verdict; once, after the fork. */
+int cn_drain_init(void) CN_MUST;
+
+/* Readable when one of them came. */
+int cn_drain_fd(void);
+
+/* Has one of them come? */
+bool cn_drain_asked(void);
+
+/* Microseconds that are left for what is under way; 0 or less: none. */
+int64_t cn_drain_left_us(void);
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* POST bytes to an endpoint; get bytes, or a named cause, exactly once. libcurl
+ * multi handles on one epoll set; knows nothing of SIP or of jobs. */
+
+#ifndef CN_HTTP_CLIENT_H
+#define CN_HTTP_CLIENT_H
+
+#include "base_policy.h"
+
+struct cn_http; /* one of a process, never shared */
+
+struct cn_http_request
+{
+	int endpoint;	 /* index into cn_conf.cms_url */
+	str id;			 /* for Idempotency-Key */
+	str body;		 /* must stay until the request has ended */
+	long timeout_ms; /* > 0: for all of it, from the name look-up on */
+};
+
+struct cn_http_result
+{
+	enum cn_cause cause; /* none: there is a usable answer */
+	long status;		 /* 0: no answer */
+	unsigned retry_after;
+	str body;			/* as far as it was read */
+	const char *detail; /* for the log */
+};
+
+/* The end of a request. May call cn_http_post(), after which body and detail are
+ * no longer valid. */
+typedef void (*cn_http_done_f)(void *user, const struct cn_http_result *result);
+
+/**
+ * Is this a URL that we can POST to?
+ * Process: any.
+ *
+ * @param url   http or https, with a host, without user name and password
+ * @param error what is wrong with it
+ */
+bool cn_http_url_ok(const char *url, const char **error);
+
+/**
+ * Process: HTTP, after the fork (libcurl and TLS are started here).
+ *
+ * @param most requests that may be under way at once
+ * @return NULL: with a line in the log
+ */
+struct cn_http *cn_http_new(int most, cn_http_done_f done) CN_MUST;
+
+/* Wake cn_http_run() whenever somebody writes to fd, which nobody reads. */
+int cn_http_watch(struct cn_http *http, int fd) CN_MUST;
+
+/**
+ * Begin a POST. Its end is reported by done(), later, from cn_http_run().
+ *
+ * @return 0, or -1: out of memory, or too many are under way; done() is not
+ *         called then
+ */
+int cn_http_post(struct cn_http *http, const struct cn_http_request *request,
+		void *user) CN_MUST;
+
+/* Wait for something to happen, at most timeout_ms (-1: no limit), and do it. */
+void cn_http_run(struct cn_http *http, int timeout_ms);
+
+#endif

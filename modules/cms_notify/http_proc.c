@@ -1,0 +1,452 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "../../core/cfg/cfg_struct.h"
+#include "../../core/dprint.h"
+#include "../../core/pt.h"
+#include "../../core/sr_module.h"
+
+#include "http_breaker.h"
+#include "base_conf.h"
+#include "job_index.h"
+#include "base_stop.h"
+#include "http_client.h"
+#include "http_proc.h"
+#include "admit.h"
+#include "job_ring.h"
+#include "base_stats.h"
+#include "verdict_proc.h"
+
+/* While all connections are taken, how often a process looks for jobs whose
+ * deadline passes in the ring. */
+#define CN_RING_LOOK_MS 50
+
+/* A job that this process is sending. */
+struct post
+{
+	struct post *next; /* in the list of the free ones */
+	struct cn_job *job;
+	bool spare; /* of the outbox */
+	int endpoint;
+	int64_t began_us; /* this attempt */
+};
+
+static struct cn_ring *ring;
+static struct cn_ring *spare; /* events of the outbox; NULL: there is none */
+static struct cn_ring *ended; /* the same, back */
+
+/* of one HTTP process */
+static int number; /* among them, from 0 on */
+static struct cn_http *http;
+static struct post *posts;
+static struct post *free_posts;
+static int spare_posts; /* under way for the outbox */
+
+int cn_http_proc_init(void)
+{
+	const char *error;
+	int i;
+
+	for(i = 0; i < cn_conf.endpoints; i++) {
+		if(!cn_http_url_ok(cn_conf.cms_url[i], &error)) {
+			LM_ERR("cms_url number %d: %s\n", i + 1, error);
+			return -1;
+		}
+	}
+	ring = cn_ring_new(cn_conf_capacity(), cn_conf.http_processes);
+	if(ring == NULL)
+		return -1;
+	if(cn_conf.outbox_db_url == NULL)
+		return 0;
+	spare = cn_ring_new(cn_http_proc_spare(), cn_conf.http_processes);
+	ended = cn_ring_new(cn_http_proc_spare(), 1);
+	return spare && ended ? 0 : -1;
+}
+
+static void free_jobs(struct cn_ring *of)
+{
+	struct cn_job *job;
+
+	while(of && (job = cn_ring_take(of)) != NULL)
+		cn_job_free(job);
+	cn_ring_free(of);
+}
+
+void cn_http_proc_destroy(void)
+{
+	cn_ring_free(ring);
+	free_jobs(spare);
+	free_jobs(ended);
+	ring = spare = ended = NULL;
+}
+
+static int spare_most(void)
+{
+	int most = cn_conf_posts_per_process() / 4;
+
+	return most > 0 ? most : 1;
+}
+
+int cn_http_proc_spare(void)
+{
+	return cn_conf.http_processes * spare_most();
+}
+
+void cn_http_proc_give_spare(struct cn_job *job)
+{
+	void *item = job;
+
+	if(cn_ring_push(spare, &item) < 0)
+		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
+				cn_job_id(job)->s);
+}
+
+struct cn_job *cn_http_proc_take_ended(void)
+{
+	return cn_ring_take(ended);
+}
+
+struct cn_ring *cn_http_proc_ended(void)
+{
+	return ended;
+}
+
+static void give_back(struct cn_job *job)
+{
+	void *item = job;
+
+	if(cn_ring_push(ended, &item) < 0)
+		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
+				cn_job_id(job)->s);
+}
+
+/* A CMS that has the event in its hands (409) works. The log shows the edge, not
+ * each request. */
+static void report(int endpoint, const struct cn_http_result *result)
+{
+	enum cn_cause cause = result->cause;
+
+	if(!cn_policy_moves_on(cause, result->status))
+		cause = CN_CAUSE_none;
+	switch(cn_breaker_report(endpoint, cause, cn_now_us())) {
+		case CN_BREAKER_SAME:
+			break;
+		case CN_BREAKER_WENT:
+			LM_NOTICE("the CMS at endpoint %d is away: %s, HTTP status %ld "
+					  "(%s)\n",
+					endpoint + 1, cn_cause_name(result->cause), result->status,
+					result->detail);
+			break;
+		case CN_BREAKER_BACK:
+			LM_NOTICE("the CMS at endpoint %d is back\n", endpoint + 1);
+			break;
+	}
+}
+
+static void pass_on(struct cn_job *job, const struct cn_outcome *outcome)
+{
+	/* lost: the watchdog has ended it */
+	if(cn_job_decide(job, outcome)) {
+		if(cn_job_row(job) != 0)
+			give_back(job);
+		else
+			cn_verdict_proc_give(job);
+	}
+	cn_job_release(job);
+}
+
+static void fail(struct cn_job *job, enum cn_cause cause)
+{
+	struct cn_outcome outcome = {.verdict = CN_UNAVAILABLE, .cause = cause};
+
+	pass_on(job, &outcome);
+}
+
+void cn_http_proc_give(struct cn_job *job)
+{
+	void *item = job;
+
+	/* the HTTP processes may have gone already */
+	if(cn_drain_asked()) {
+		fail(job, CN_CAUSE_shutdown);
+		return;
+	}
+	cn_stats_gauge(CN_GAUGE_queued, 1);
+	if(cn_ring_push(ring, &item) < 0)
+		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
+				cn_job_id(job)->s);
+}
+
+static void end_post(struct post *post, const struct cn_http_result *result)
+{
+	struct cn_outcome outcome = {.verdict = CN_UNAVAILABLE};
+
+	outcome.cause = result->cause;
+	outcome.status = (unsigned)result->status;
+	outcome.retry_after = result->retry_after;
+	if(result->cause == CN_CAUSE_none)
+		outcome.verdict = cn_policy_verdict(result->status);
+	if(result->cause == CN_CAUSE_none || result->cause == CN_CAUSE_http)
+		outcome.body = result->body;
+	pass_on(post->job, &outcome);
+}
+
+static void free_post(struct post *post)
+{
+	spare_posts -= post->spare;
+	post->job = NULL;
+	post->next = free_posts;
+	free_posts = post;
+	cn_stats_gauge(CN_GAUGE_in_flight, -1);
+}
+
+/* Could another endpoint follow this one? */
+static bool is_last(int endpoint, int64_t now)
+{
+	while(++endpoint < cn_conf.endpoints) {
+		if(cn_breaker_would_pass(endpoint, now))
+			return false;
+	}
+	return true;
+}
+
+/* Send to the first endpoint from this one on that takes it.
+ * @return CN_CAUSE_none: under way */
+static enum cn_cause attempt(struct post *post, int endpoint)
+{
+	struct cn_http_request request;
+	int64_t now = cn_now_us();
+
+	while(endpoint < cn_conf.endpoints && !cn_breaker_pass(endpoint, now))
+		endpoint++;
+	if(endpoint == cn_conf.endpoints)
+		return cn_breaker_cause(0);
+	request.endpoint = endpoint;
+	request.id = *cn_job_id(post->job);
+	request.body = *cn_job_body(post->job);
+	request.timeout_ms =
+			cn_policy_attempt_ms((cn_job_deadline_us(post->job) - now) / 1000,
+					cn_conf.attempt_timeout_ms, is_last(endpoint, now));
+	post->endpoint = endpoint;
+	post->began_us = now;
+	if(cn_http_post(http, &request, post) < 0) {
+		cn_breaker_report(endpoint, CN_CAUSE_memory, now);
+		return CN_CAUSE_memory;
+	}
+	cn_stats_attempt_begin(endpoint);
+	return CN_CAUSE_none;
+}
+
+static void on_done(void *user, const struct cn_http_result *result)
+{
+	struct post *post = user;
+	int64_t now = cn_now_us();
+
+	cn_stats_attempt_end(post->endpoint, result->cause,
+			(unsigned)result->status, now - post->began_us);
+	cn_stats_latency(CN_LATENCY_HTTP, now - post->began_us);
+	report(post->endpoint, result);
+	if(cn_policy_moves_on(result->cause, result->status)
+			&& now < cn_job_deadline_us(post->job) && !cn_job_decided(post->job)
+			&& !(post->spare && cn_device_is_overtaken(post->job))
+			&& attempt(post, post->endpoint + 1) == CN_CAUSE_none)
+		return;
+	cn_load_ended(result->cause == CN_CAUSE_none ? now - post->began_us : -1,
+			cn_ring_count(ring) > 0, now);
+	end_post(post, result);
+	free_post(post);
+}
+
+static bool is_overdue(const void *job)
+{
+	return cn_job_deadline_us(job) <= cn_now_us();
+}
+
+/* Nobody to send to, and nobody about to find out: waiting is no use. */
+static bool all_away(int64_t now)
+{
+	return is_last(-1, now);
+}
+
+static void begin(struct cn_job *job)
+{
+	struct post *post = free_posts;
+	int64_t now = cn_now_us();
+	enum cn_cause cause;
+
+	if(cn_job_decided(job)) {
+		cn_job_release(job);
+		return;
+	}
+	if(!cn_load_has_time(cn_job_deadline_us(job) - now)) {
+		fail(job, CN_CAUSE_timeout);
+		return;
+	}
+	if(cn_job_row(job) == 0)
+		cn_stats_latency(CN_LATENCY_QUEUE, now - cn_job_parked_us(job));
+	cn_job_set_sent(job, now);
+	post->job = job;
+	post->spare = cn_job_row(job) != 0;
+	cause = attempt(post, 0);
+	if(cause != CN_CAUSE_none) {
+		post->job = NULL;
+		fail(job, cause);
+		return;
+	}
+	free_posts = post->next;
+	spare_posts += post->spare;
+	cn_load_began(now);
+	cn_stats_gauge(CN_GAUGE_in_flight, 1);
+}
+
+/* The next job that something can be done with: where there is room for a post
+ * any job, otherwise one that waits in vain. */
+static struct cn_job *next_job(void)
+{
+	if(free_posts || all_away(cn_now_us()))
+		return cn_ring_take(ring);
+	return cn_ring_take_if(ring, is_overdue);
+}
+
+static void take_jobs(void)
+{
+	struct cn_job *job;
+
+	while((job = next_job()) != NULL) {
+		cn_stats_gauge(CN_GAUGE_queued, -1);
+		if(free_posts)
+			begin(job);
+		else
+			fail(job, is_overdue(job) ? CN_CAUSE_timeout : cn_breaker_cause(0));
+	}
+}
+
+static bool has_spare(void)
+{
+	return spare != NULL && free_posts != NULL && spare_posts < spare_most();
+}
+
+static void take_spare(void)
+{
+	struct cn_job *job;
+
+	while(has_spare() && cn_ring_count(ring) == 0
+			&& (job = cn_ring_take(spare)) != NULL) {
+		/* something of the device has been or is under way since the event
+		 * was taken out of the table: it may be outdated */
+		if(cn_device_begin_delivery(job))
+			begin(job);
+		else
+			fail(job, CN_CAUSE_busy);
+	}
+}
+
+/* With nothing to do but to wait for answers. Who has no connection free does
+ * not sleep at the rings: a new job must wake another process. */
+static void sleep_until_woken(void)
+{
+	bool wants_spare = has_spare();
+
+	if(!cn_ring_sleep(ring, number))
+		return;
+	if(!wants_spare || cn_ring_sleep(spare, number)) {
+		cn_http_run(http, -1);
+		if(wants_spare)
+			cn_ring_wake(spare, number);
+	}
+	cn_ring_wake(ring, number);
+}
+
+static void fail_waiting(enum cn_cause cause)
+{
+	struct cn_job *job;
+
+	while((job = cn_ring_take(ring)) != NULL) {
+		cn_stats_gauge(CN_GAUGE_queued, -1);
+		fail(job, cause);
+	}
+	while(spare && (job = cn_ring_take(spare)) != NULL)
+		fail(job, CN_CAUSE_busy);
+}
+
+/* The server stops: what waits has waited in vain, what is under way gets its
+ * time, and nobody is left without a verdict. */
+static void drain(void)
+{
+	int most = cn_conf_posts_per_process(), i;
+
+	for(;;) {
+		bool busy = false;
+		int64_t left = cn_drain_left_us();
+
+		fail_waiting(CN_CAUSE_shutdown);
+		for(i = 0; i < most && !busy; i++)
+			busy = posts[i].job != NULL;
+		if(!busy || left <= 0)
+			break;
+		cn_http_run(http, left > CN_RING_LOOK_MS * 1000
+								  ? CN_RING_LOOK_MS
+								  : (int)(left / 1000) + 1);
+	}
+	for(i = 0; i < most; i++) {
+		if(posts[i].job != NULL)
+			fail(posts[i].job, CN_CAUSE_shutdown);
+	}
+}
+
+static void run(void)
+{
+	while(!cn_drain_asked()) {
+		cfg_update(); /* the log level, for one */
+		take_jobs();
+		take_spare();
+		if(free_posts == NULL)
+			cn_http_run(http, CN_RING_LOOK_MS);
+		else
+			sleep_until_woken();
+	}
+	drain();
+}
+
+static int set_up(void)
+{
+	int most = cn_conf_posts_per_process(), i;
+
+	if(cfg_child_init() || cn_drain_init() < 0)
+		return -1;
+	http = cn_http_new(most, on_done);
+	posts = calloc(most, sizeof(*posts));
+	if(http == NULL || posts == NULL || cn_http_watch(http, cn_drain_fd()) < 0
+			|| cn_http_watch(http, cn_ring_fd(ring, number)) < 0
+			|| (spare && cn_http_watch(http, cn_ring_fd(spare, number)) < 0))
+		return -1;
+	for(i = most - 1; i >= 0; i--) {
+		posts[i].next = free_posts;
+		free_posts = &posts[i];
+	}
+	return 0;
+}
+
+int cn_http_proc_fork(void)
+{
+	int i, pid;
+
+	for(i = 0; i < cn_conf.http_processes; i++) {
+		/* no child_init of any module: no database, no script */
+		pid = fork_process(PROC_NOCHLDINIT, "cms_notify http", 0);
+		if(pid < 0)
+			return -1;
+		if(pid == 0) {
+			number = i;
+			if(set_up() < 0)
+				exit(-1);
+			run();
+			_exit(0);
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,85 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <string.h>
+
+#include "job_contacts.h"
+#include "base_conf.h"
+
+#define CN_DIGEST_BASE 0xcbf29ce484222325ULL
+#define CN_DIGEST_LEN 16
+
+/* FNV-1a: the same in every version of the module, for what is in the table. */
+static uint64_t digest(uint64_t hash, const char *s, int len)
+{
+	int i;
+
+	for(i = 0; i < len; i++)
+		hash = (hash ^ (unsigned char)s[i]) * 0x100000001b3ULL;
+	return hash;
+}
+
+static uint64_t add_contact(uint64_t hash, const struct cn_contact *c)
+{
+	const char *s = c->instance.s;
+	int len = c->instance.len;
+
+	if(cn_conf.identity == CN_IDENTITY_AOR)
+		return hash;
+	if(cn_conf.identity != CN_IDENTITY_INSTANCE || len == 0)
+		return digest(hash, c->uri.s, c->uri.len);
+	/* with its angle brackets or without */
+	if(len >= 2 && s[0] == '<' && s[len - 1] == '>') {
+		s++;
+		len -= 2;
+	}
+	return digest(hash, s, len);
+}
+
+static char *put_digest(char *to, const char *before, uint64_t hash)
+{
+	to = cn_put_hex(stpcpy(to, before), hash, CN_DIGEST_LEN);
+	*to = '\0';
+	return to;
+}
+
+void cn_about_write(const struct cn_event *ev, char *text)
+{
+	uint64_t all = CN_DIGEST_BASE;
+	bool fits = true;
+	char *p = text;
+	int i;
+
+	text[0] = '\0';
+	for(i = 0; i < ev->contact_count; i++) {
+		const struct cn_contact *c = &ev->contacts[i];
+
+		/* a register event names the new ones, the others the only one */
+		if(ev->kind == CN_KIND_REGISTER && c->reason == CN_REASON_NONE)
+			continue;
+		all = add_contact(all, c);
+		fits = fits && p - text + 1 + CN_DIGEST_LEN <= CN_ABOUT_MAX;
+		if(fits)
+			p = put_digest(
+					p, p > text ? " " : "", add_contact(CN_DIGEST_BASE, c));
+	}
+	if(!fits)
+		put_digest(text, "all:", all);
+}
+
+bool cn_about_within(const char *part, const char *whole)
+{
+	char one[CN_ABOUT_MAX + 1];
+
+	while(*part) {
+		size_t n = strcspn(part, " ");
+
+		memcpy(one, part, n);
+		one[n] = '\0';
+		if(strstr(whole, one) == NULL)
+			return false;
+		part += n + strspn(part + n, " ");
+	}
+	return true;
+}

@@ -1,0 +1,231 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../core/dprint.h"
+#include "../../core/locking.h"
+#include "../../core/mem/shm_mem.h"
+
+#include "reg_usrloc.h"
+#include "base_conf.h"
+#include "outbox_resync.h"
+
+/* Attempts, while other events succeed. */
+#define CN_TRIES 10
+#define CN_IDLE_US 1000000
+/* Something else of the device comes first: not again before. */
+#define CN_PAUSE_US 100000
+/* What was missed of the rate is not caught up beyond this. */
+#define CN_BURST_US 100000
+
+struct cn_task
+{
+	struct cn_task *next;
+	int tries;
+	unsigned hash;
+	int64_t due_us; /* not before */
+	char ruid[];
+};
+
+static struct shared
+{
+	gen_lock_t lock;
+	bool asked;
+	struct cn_resync_progress progress;
+} * shared;
+
+/* of the outbox process */
+static struct
+{
+	struct cn_task *first, **last;
+	int part; /* the next of usrloc's table */
+	int under_way;
+	int64_t next_us; /* by the rate */
+} work = {.last = &work.first};
+
+int cn_resync_init(void)
+{
+	shared = shm_malloc(sizeof(*shared));
+	if(shared == NULL) {
+		SHM_MEM_ERROR;
+		return -1;
+	}
+	memset(shared, 0, sizeof(*shared));
+	if(lock_init(&shared->lock) == NULL) {
+		LM_ERR("cannot make a lock\n");
+		return -1;
+	}
+	return 0;
+}
+
+void cn_resync_destroy(void)
+{
+	if(shared)
+		shm_free(shared);
+	shared = NULL;
+}
+
+bool cn_resync_ask(const str *aor)
+{
+	struct cn_resync_progress *p = &shared->progress;
+	bool mine;
+
+	if(aor && aor->len >= (int)sizeof(p->aor))
+		return false;
+	lock_get(&shared->lock);
+	mine = !p->running;
+	if(mine) {
+		memset(p, 0, sizeof(*p));
+		if(aor)
+			memcpy(p->aor, aor->s, aor->len);
+		p->running = true;
+		shared->asked = true;
+	}
+	lock_release(&shared->lock);
+	return mine;
+}
+
+void cn_resync_progress(struct cn_resync_progress *progress)
+{
+	lock_get(&shared->lock);
+	*progress = shared->progress;
+	lock_release(&shared->lock);
+}
+
+/* -------- in the outbox process -------- */
+
+static void append(struct cn_task *task)
+{
+	task->next = NULL;
+	*work.last = task;
+	work.last = &task->next;
+}
+
+static struct cn_task *take(void)
+{
+	struct cn_task *task = work.first;
+
+	work.first = task->next;
+	if(work.first == NULL)
+		work.last = &work.first;
+	return task;
+}
+
+static void add(unsigned hash, const str *ruid)
+{
+	struct cn_task *task = calloc(1, sizeof(*task) + ruid->len + 1);
+
+	if(task == NULL) {
+		LM_ERR("no memory for a binding, run cms_notify.resync again\n");
+		shared->progress.failed++;
+		return;
+	}
+	task->hash = hash;
+	memcpy(task->ruid, ruid->s, ruid->len);
+	append(task);
+	shared->progress.waiting++;
+}
+
+/* Fill the list from the next piece of usrloc's table. */
+static void look_further(void)
+{
+	struct cn_resync_progress *p = &shared->progress;
+
+	if(p->aor[0] != '\0') {
+		cn_binding_each_of(p->aor, add);
+		work.part = CN_BINDING_PARTS;
+	} else {
+		if(cn_binding_each(work.part, add) < 0)
+			p->failed++;
+		work.part++;
+	}
+	p->percent = 100 * work.part / CN_BINDING_PARTS;
+}
+
+static void finish(void)
+{
+	struct cn_resync_progress *p = &shared->progress;
+
+	LM_NOTICE("resync: %d bindings told, %d refused by the CMS, %d failed\n",
+			p->sent, p->refused, p->failed);
+	lock_get(&shared->lock);
+	p->running = false;
+	lock_release(&shared->lock);
+}
+
+static bool is_running(void)
+{
+	bool asked;
+
+	lock_get(&shared->lock);
+	asked = shared->asked;
+	shared->asked = false;
+	lock_release(&shared->lock);
+	if(asked)
+		work.part = 0;
+	return shared->progress.running;
+}
+
+static void keep_rate(int64_t now_us)
+{
+	if(work.next_us < now_us - CN_BURST_US)
+		work.next_us = now_us - CN_BURST_US;
+	work.next_us += 1000000 / cn_conf.resync_rate;
+}
+
+struct cn_task *cn_resync_next(
+		struct cn_event **ev, int64_t now_us, int64_t *due_us)
+{
+	struct cn_task *task;
+
+	*due_us = now_us + CN_IDLE_US;
+	if(!is_running())
+		return NULL;
+	while(work.first == NULL && work.part < CN_BINDING_PARTS)
+		look_further();
+	if(work.first == NULL) {
+		if(work.under_way == 0)
+			finish();
+		return NULL;
+	}
+	*due_us = work.next_us;
+	if(*due_us < work.first->due_us)
+		*due_us = work.first->due_us;
+	if(now_us < *due_us)
+		return NULL;
+	*due_us = now_us;
+	task = take();
+	*ev = cn_binding_snapshot(task->hash, task->ruid);
+	if(*ev == NULL) { /* it has gone meanwhile */
+		shared->progress.waiting--;
+		free(task);
+		return NULL;
+	}
+	work.under_way++;
+	keep_rate(now_us);
+	return task;
+}
+
+void cn_resync_told(struct cn_task *task, enum cn_told told)
+{
+	struct cn_resync_progress *p = &shared->progress;
+
+	work.under_way--;
+	if(told == CN_TOLD_NOT_NOW
+			|| (told == CN_TOLD_FAILED && ++task->tries < CN_TRIES)) {
+		task->due_us = cn_now_us() + CN_PAUSE_US;
+		append(task);
+		return;
+	}
+	p->waiting--;
+	if(told == CN_TOLD)
+		p->sent++;
+	else if(told == CN_TOLD_REFUSED)
+		p->refused++;
+	else
+		p->failed++;
+	free(task);
+}

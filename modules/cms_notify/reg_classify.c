@@ -1,0 +1,279 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <string.h>
+
+#include "../../core/dprint.h"
+#include "../../core/sr_module.h"
+#include "../usrloc/ucontact.h"
+#include "../usrloc/usrloc.h"
+
+#include "base_conf.h"
+#include "reg_classify.h"
+#include "reg_expired.h"
+#include "reg_settings.h"
+#include "reg_request.h"
+
+static usrloc_api_t usrloc;
+
+/* The tables that the script names. */
+static struct
+{
+	struct udomain *tables[CN_TABLES_MAX];
+	int count;
+} added;
+
+/* Under usrloc's lock: copies and returns. A binding that was deleted while
+ * usrloc writes back is purged like an expired one, but has a mark. */
+static void on_binding(ucontact_t *binding, int type, void *unused)
+{
+	(void)unused;
+	if(type & UL_CONTACT_INSERT)
+		cn_expired_forget(binding->aor, &binding->c);
+	else if(binding->expires != UL_EXPIRED_TIME)
+		cn_expired_note(binding->aor, &binding->c);
+}
+
+int cn_detect_init(void)
+{
+	bind_usrloc_t bind_usrloc;
+
+	bind_usrloc = (bind_usrloc_t)find_export("ul_bind_usrloc", 1, 0);
+	if(bind_usrloc == NULL || bind_usrloc(&usrloc) < 0) {
+		LM_ERR("cannot use usrloc: load usrloc.so before cms_notify.so\n");
+		return -1;
+	}
+	if(usrloc.register_ulcb(
+			   UL_CONTACT_INSERT | UL_CONTACT_EXPIRE, on_binding, NULL)
+			< 0) {
+		LM_ERR("cannot listen to usrloc\n");
+		return -1;
+	}
+	return cn_registrar_init();
+}
+
+struct udomain *cn_detect_table(const char *name)
+{
+	struct udomain *table;
+
+	return usrloc.get_udomain(name, &table) == 0 ? table : NULL;
+}
+
+struct udomain *cn_detect_add_table(const char *name)
+{
+	struct udomain *table;
+	int i;
+
+	if(usrloc.register_udomain(name, &table) < 0)
+		return NULL;
+	for(i = 0; i < added.count && added.tables[i] != table; i++)
+		;
+	if(i == added.count && i < CN_TABLES_MAX)
+		added.tables[added.count++] = table;
+	return table;
+}
+
+int cn_detect_tables(struct udomain **tables, int max)
+{
+	int i;
+
+	if(added.count == 0) {
+		tables[0] = cn_detect_table("location");
+		return tables[0] ? 1 : 0;
+	}
+	for(i = 0; i < added.count && i < max; i++)
+		tables[i] = added.tables[i];
+	return i;
+}
+
+int cn_detect_read(struct sip_msg *msg, struct cn_event *ev)
+{
+	if(cn_request_read(msg, usrloc.use_domain, ev) < 0)
+		return -1;
+	if(ev->key.len > 0)
+		ev->hash = usrloc.get_aorhash(&ev->key);
+	return 0;
+}
+
+static bool is_live(const ucontact_t *b, time_t now)
+{
+	return VALID_CONTACT(b, now);
+}
+
+static bool same_str(const str *a, const str *b)
+{
+	return a->len == b->len && memcmp(a->s, b->s, a->len) == 0;
+}
+
+/* How the contact stands to the live bindings of the AOR. */
+struct relation
+{
+	const ucontact_t *device; /* of the same device at another address */
+	bool same_call_id;		  /* one of these has the request's Call-ID */
+	bool other;				  /* of any device */
+};
+
+static struct relation relate(const urecord_t *record,
+		const struct cn_contact *c, const struct cn_event *ev, time_t now)
+{
+	struct relation rel = {NULL, false, false};
+	const ucontact_t *b;
+
+	for(b = record ? record->contacts : NULL; b; b = b->next) {
+		if(!is_live(b, now))
+			continue;
+		rel.other = true;
+		if(cn_conf.identity == CN_IDENTITY_AOR
+				|| (cn_conf.identity == CN_IDENTITY_INSTANCE
+						&& cn_contact_same_instance(
+								&c->instance, &b->instance))) {
+			rel.device = b;
+			rel.same_call_id |= same_str(&b->callid, &ev->call_id);
+		}
+	}
+	return rel;
+}
+
+/* No live binding of its own: is it the device under another address? */
+static enum cn_reason classify_unbound(const urecord_t *record,
+		const struct cn_contact *c, const struct cn_event *ev, time_t now,
+		bool expired)
+{
+	struct relation rel = relate(record, c, ev, now);
+
+	if(rel.device)
+		return cn_conf.detect_reboot && !rel.same_call_id ? CN_REASON_REBOOT
+														  : CN_REASON_NONE;
+	if(expired || cn_expired_has(&ev->key, &c->uri))
+		return CN_REASON_RETURNED;
+	return rel.other ? CN_REASON_MOVED : CN_REASON_NEW;
+}
+
+enum found
+{
+	FOUND_NOTHING,
+	FOUND_BINDING,
+	FOUND_SAME,	  /* this very request has been saved already */
+	FOUND_REFUSED /* its CSeq is too low */
+};
+
+static enum found find_binding(urecord_t *record, const struct cn_event *ev,
+		const struct cn_contact *c, ucontact_t **binding)
+{
+	ucontact_info_t info;
+	str uri = c->uri, call_id = ev->call_id, path = c->path;
+
+	*binding = NULL;
+	if(record == NULL)
+		return FOUND_NOTHING;
+	memset(&info, 0, sizeof(info));
+	info.callid = &call_id;
+	info.cseq = (int)ev->cseq;
+	info.instance = c->instance;
+	info.reg_id = c->reg_id;
+	info.path = path.len > 0 ? &path : NULL;
+	switch(usrloc.get_ucontact_by_instance(record, &uri, &info, binding)) {
+		case 0:
+			return FOUND_BINDING;
+		case -1:
+			return FOUND_REFUSED;
+		case -2:
+			return FOUND_SAME;
+		default:
+			return FOUND_NOTHING;
+	}
+}
+
+/* usrloc keeps one binding for an instance, for the last of its Contacts: is it
+ * one of this request? */
+static bool is_of_event(const ucontact_t *binding, const struct cn_event *ev)
+{
+	int i;
+
+	for(i = 0; i < ev->contact_count; i++) {
+		if(same_str(&binding->c, &ev->contacts[i].uri)
+				&& ev->contacts[i].expires > 0)
+			return true;
+	}
+	return false;
+}
+
+static enum cn_reason classify_bound(const urecord_t *record,
+		const struct cn_contact *c, const struct cn_event *ev, time_t now,
+		const ucontact_t *binding)
+{
+	if(!is_live(binding, now)) {
+		/* what has left stays a while when usrloc writes back: it is gone */
+		return classify_unbound(
+				record, c, ev, now, binding->expires != UL_EXPIRED_TIME);
+	}
+	if(cn_conf.identity == CN_IDENTITY_CONTACT && c->instance.len > 0
+			&& !is_of_event(binding, ev))
+		return CN_REASON_MOVED;
+	if(cn_conf.detect_reboot && !same_str(&binding->callid, &ev->call_id))
+		return CN_REASON_REBOOT;
+	return CN_REASON_NONE;
+}
+
+static int live_bindings(const urecord_t *record, time_t now)
+{
+	const ucontact_t *b;
+	int n = 0;
+
+	for(b = record ? record->contacts : NULL; b; b = b->next)
+		n += is_live(b, now);
+	return n;
+}
+
+/* Under usrloc's lock. @return false: save() is going to refuse the request */
+static bool classify(urecord_t *record, struct cn_event *ev)
+{
+	int max =
+			cn_registrar_override("max_contacts", cn_registrar()->max_contacts);
+	time_t now = time(NULL);
+	int count = live_bindings(record, now), i;
+	ucontact_t *binding;
+
+	for(i = 0; i < ev->contact_count; i++) {
+		struct cn_contact *c = &ev->contacts[i];
+		enum found found = find_binding(record, ev, c, &binding);
+
+		c->reason = CN_REASON_NONE;
+		if(found == FOUND_REFUSED)
+			return false;
+		if(found == FOUND_SAME)
+			continue;
+		if(c->expires == 0) {
+			count -= found == FOUND_BINDING;
+			continue;
+		}
+		count += found == FOUND_NOTHING;
+		c->reason = found == FOUND_BINDING
+							? classify_bound(record, c, ev, now, binding)
+							: classify_unbound(record, c, ev, now, false);
+		if(ev->reason == CN_REASON_NONE)
+			ev->reason = c->reason;
+	}
+	return max <= 0 || count <= max;
+}
+void cn_detect_classify(struct udomain *table, struct cn_event *ev)
+{
+	urecord_t *record = NULL;
+	int err;
+
+	ev->reason = CN_REASON_NONE;
+	if(ev->contact_count == 0)
+		return;
+	usrloc.lock_udomain(table, &ev->key);
+	err = usrloc.get_urecord(table, &ev->key, &record);
+	if(err != 0)
+		record = NULL;
+	if(err < 0 || !classify(record, ev)) {
+		ev->contact_count = 0;
+		ev->reason = CN_REASON_NONE;
+	}
+	if(record)
+		usrloc.release_urecord(record);
+	usrloc.unlock_udomain(table, &ev->key);
+}

@@ -1,0 +1,117 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <limits.h>
+#include <string.h>
+
+#include "../../core/dprint.h"
+#include "../../core/dset.h"
+#include "../../core/parser/msg_parser.h"
+#include "../../core/route.h"
+#include "../../core/sr_module.h"
+#include "../../core/timer_ticks.h"
+#include "../tm/tm_load.h"
+
+#include "reg_park.h"
+
+/* What a worker's first message is called in its transaction, see cn_park(). */
+#define CN_FIRST_ID UINT_MAX
+
+static struct tm_binds tm;
+static const int *fr_timer; /* tm's parameter; ticks, once tm has started */
+
+static const int *find_tm_param(const char *name)
+{
+	struct sr_module *mod = find_module_by_name("tm");
+	modparam_t type;
+
+	return mod ? find_param_export(mod, (char *)name, PARAM_INT, &type) : NULL;
+}
+
+int cn_park_init(void)
+{
+	if(load_tm_api(&tm) < 0) {
+		LM_ERR("cannot use tm: load tm.so before cms_notify.so\n");
+		return -1;
+	}
+	fr_timer = find_tm_param("fr_timer");
+	if(fr_timer == NULL) {
+		LM_ERR("cannot read tm's fr_timer\n");
+		return -1;
+	}
+	return 0;
+}
+
+int cn_park_fr_timer_ms(void)
+{
+	return (int)TICKS_TO_MS((ticks_t)*fr_timer);
+}
+
+/* Or is it the transaction of an earlier copy of the message, which the script
+ * has looked up? */
+static bool is_of(const tm_cell_t *t, const struct sip_msg *msg)
+{
+	const struct sip_msg *request = t->uas.request;
+
+	return request && request->pid == msg->pid
+		   && (request->id == msg->id
+				   || (request->id == CN_FIRST_ID && msg->id == 1));
+}
+
+enum cn_parked cn_park(struct sip_msg *msg, struct cn_waiter *waiter)
+{
+	tm_cell_t *t = tm.t_gett();
+	int err;
+
+	if(t == NULL || t == T_UNDEFINED) {
+		err = tm.t_newtran(msg);
+		if(err == 0)
+			return CN_ABSORBED;
+		if(err < 0)
+			return CN_NOT_PARKED;
+		t = tm.t_gett();
+	} else if(!is_of(t, msg)) {
+		return CN_ABSORBED;
+	}
+	/* 1 is "already cancelled": not parked either, and nothing is set */
+	if(tm.t_suspend(msg, &waiter->tm_index, &waiter->tm_label) != 0)
+		return CN_NOT_PARKED;
+	/* NAT flags and the like: tm gives the resumed request those of the
+	 * suspended branch, which t_suspend() leaves empty */
+	getbflagsval(0, &t->uac[t->async_backup.blind_uac].branch_flags);
+	/* tm resumes with the id less one; registrar takes id 0 for a message that
+	 * its set_q_override() was called for, and would store q=0 */
+	if(t->uas.request->id == 1)
+		t->uas.request->id = CN_FIRST_ID;
+	return CN_PARKED;
+}
+
+void cn_unpark(const struct cn_waiter *waiter)
+{
+	tm.t_cancel_suspend(waiter->tm_index, waiter->tm_label);
+}
+
+int cn_park_resume(const struct cn_waiter *waiter)
+{
+	str callback = waiter->callback;
+	int err;
+
+	if(waiter->route >= 0)
+		err = tm.t_continue(waiter->tm_index, waiter->tm_label,
+				main_rt.rlist[waiter->route]);
+	else
+		err = tm.t_continue_cb(
+				waiter->tm_index, waiter->tm_label, &callback, NULL);
+	/* 1: it was over already when its turn came */
+	return err != 0 ? -1 : 0;
+}
+
+int cn_park_find_route(const char *name)
+{
+	int route = route_lookup(&main_rt, (char *)name);
+
+	/* the request route has number 0 and a name like the others, but a request
+	 * must not go through it twice */
+	return route > DEFAULT_RT && main_rt.rlist[route] != NULL ? route : -1;
+}

@@ -1,0 +1,48 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* Suspend a transaction, resume it once. The only user of tm. */
+
+#ifndef CN_REG_PARK_H
+#define CN_REG_PARK_H
+
+#include "job.h"
+
+struct sip_msg;
+
+enum cn_parked
+{
+	CN_PARKED,
+	CN_ABSORBED, /* a retransmission of a request that is parked or answered */
+	CN_NOT_PARKED
+};
+
+/* Process: main, in mod_init. */
+int cn_park_init(void) CN_MUST;
+
+/* tm's fr_timer in milliseconds. Process: any, once all modules have started. */
+int cn_park_fr_timer_ms(void);
+
+/**
+ * Park the request; the waiter then knows its transaction. Nothing must be
+ * done to the message after somebody else has got hold of the waiter.
+ * Process: SIP worker.
+ */
+enum cn_parked cn_park(struct sip_msg *msg, struct cn_waiter *waiter) CN_MUST;
+
+/* Undo cn_park() in the same script run, when nobody else has the waiter. */
+void cn_unpark(const struct cn_waiter *waiter);
+
+/**
+ * Run the waiter's verdict route on its request.
+ * Process: verdict.
+ *
+ * @return 0, or -1: the transaction has ended by other means
+ */
+int cn_park_resume(const struct cn_waiter *waiter);
+
+/* Index of a route block for cn_waiter.route. @return -1: there is none */
+int cn_park_find_route(const char *name);
+
+#endif

@@ -1,0 +1,411 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../core/dprint.h"
+#include "../../core/globals.h"
+#include "../../core/parser/parse_uri.h"
+#include "../../core/socket_info.h"
+#include "../../core/sr_module.h"
+#include "../usrloc/ucontact.h"
+#include "../usrloc/usrloc.h"
+
+#include "job_contacts.h"
+#include "reg_usrloc.h"
+#include "base_conf.h"
+#include "reg_classify.h"
+#include "outbox_leaving.h"
+#include "outbox.h"
+#include "reg_settings.h"
+#include "reg_request.h"
+
+/* Stored by registrar for a request without the header. */
+#define CN_NO_USER_AGENT "n/a"
+#define CN_AOR_MAX 512
+
+static usrloc_api_t usrloc;
+static const int *db_load; /* usrloc's parameter */
+
+/* -------- a binding as an event -------- */
+
+/* What a binding does not tell stays empty. */
+struct view
+{
+	struct cn_event ev;
+	struct cn_contact contact;
+	char aor[CN_AOR_MAX];
+	struct sip_uri received;
+};
+
+static void read_aor(struct view *v, const ucontact_t *b)
+{
+	struct cn_event *ev = &v->ev;
+	const char *at = NULL;
+	int i;
+
+	ev->key = *b->aor;
+	ev->hash = usrloc.get_aorhash(b->aor);
+	ev->aor.s = v->aor;
+	ev->aor.len = snprintf(
+			v->aor, sizeof(v->aor), "sip:%.*s", b->aor->len, b->aor->s);
+	if(ev->aor.len >= (int)sizeof(v->aor))
+		ev->aor.len = sizeof(v->aor) - 1;
+	for(i = 0; usrloc.use_domain && i < b->aor->len; i++) {
+		if(b->aor->s[i] == '@')
+			at = b->aor->s + i;
+	}
+	ev->username = *b->aor;
+	if(at) {
+		ev->username.len = at - b->aor->s;
+		ev->domain.s = (char *)at + 1;
+		ev->domain.len = b->aor->len - ev->username.len - 1;
+	}
+}
+
+/* Where the last REGISTER came from, if the script noted that for usrloc. */
+static void read_source(struct view *v, const ucontact_t *b)
+{
+	if(b->sock)
+		v->ev.transport = get_valid_proto_name(b->sock->proto);
+	if(b->received.len == 0
+			|| parse_uri(b->received.s, b->received.len, &v->received) < 0)
+		return;
+	v->ev.source_ip = v->received.host;
+	if(v->ev.source_ip.len > 2 && v->ev.source_ip.s[0] == '[') {
+		v->ev.source_ip.s++;
+		v->ev.source_ip.len -= 2;
+	}
+	v->ev.source_port = v->received.port_no ? v->received.port_no : 5060;
+}
+
+static void read_binding(struct view *v, const ucontact_t *b, enum cn_kind kind)
+{
+	struct cn_event *ev = &v->ev;
+	struct cn_contact *c = &v->contact;
+
+	memset(v, 0, sizeof(*v));
+	ev->kind = kind;
+	ev->contacts = c;
+	ev->contact_count = 1;
+	read_aor(v, b);
+	read_source(v, b);
+	ev->call_id = b->callid;
+	ev->cseq = (unsigned)b->cseq;
+	if(b->user_agent.len != (int)strlen(CN_NO_USER_AGENT)
+			|| memcmp(b->user_agent.s, CN_NO_USER_AGENT, b->user_agent.len)
+					   != 0)
+		ev->user_agent = b->user_agent;
+	c->uri = b->c;
+	c->received = b->received;
+	c->path = b->path;
+	c->instance = b->instance;
+	c->reg_id = b->reg_id;
+	c->has_reg_id = b->reg_id > 0;
+}
+
+/* -------- leaving -------- */
+
+/* It is the server at which the device registered last that tells the CMS. */
+static bool is_ours(const ucontact_t *b)
+{
+	return b->server_id == server_id && !(b->flags & FL_DMQRPL);
+}
+
+/* usrloc purges once more while the server stops. What has run out by then and
+ * has a row in usrloc's table may stay there: it is loaded, purged and told when
+ * the server runs again.
+ * @return true: it does */
+static bool leave_for_the_start(ucontact_t *b)
+{
+	if(!destroy_modules_phase() || *db_load == 0
+			|| (usrloc.db_mode != WRITE_THROUGH
+					&& usrloc.db_mode != WRITE_BACK))
+		return false;
+	if(b->state == CS_NEW || b->expires == UL_EXPIRED_TIME)
+		return false;
+	b->state = CS_NEW; /* as usrloc calls one without a row to be deleted */
+	return true;
+}
+
+static void tell(const ucontact_t *b, enum cn_kind kind)
+{
+	struct view view;
+
+	read_binding(&view, b, kind);
+	cn_event_stamp(&view.ev);
+	if(destroy_modules_phase())
+		cn_leaving_store(&view.ev);
+	else
+		cn_outbox_leave(&view.ev);
+}
+
+/* Under usrloc's lock: copies and returns. While the server stops, in the main
+ * process, there is no lock and nobody else. */
+static void on_leaving(ucontact_t *b, int type, void *unused)
+{
+	(void)unused;
+	if(!is_ours(b))
+		return;
+	if(type == UL_CONTACT_DELETE) {
+		/* While usrloc writes back, what was deleted is purged later, like what
+		 * has expired. The mark is that of what usrloc has told already; it is
+		 * gone when the contact registers again. */
+		b->flags |= FL_EXPCLB;
+		if(cn_conf.events_unregister)
+			tell(b, CN_KIND_UNREGISTER);
+	} else if(!(b->flags & FL_EXPCLB) && !leave_for_the_start(b)) {
+		tell(b, CN_KIND_EXPIRE);
+	}
+}
+
+static int listen_to_usrloc(int types)
+{
+	struct sr_module *mod = find_module_by_name("usrloc");
+	modparam_t type;
+
+	db_load = find_param_export(mod, "db_load", PARAM_INT, &type);
+	if(db_load == NULL) {
+		LM_ERR("usrloc has no parameter db_load\n");
+		return -1;
+	}
+	if((types & UL_CONTACT_EXPIRE) && usrloc.db_mode == DB_ONLY
+			&& usrloc.use_domain) {
+		LM_ERR("events: with usrloc's db_mode 3 and use_domain there is no "
+			   "expire, as usrloc does not say in whose domain\n");
+		return -1;
+	}
+	if(server_id == 0 && find_module_by_name("dmq_usrloc")) {
+		LM_ERR("events: with dmq_usrloc each server must have a server_id of "
+			   "its own, so that one of them tells the CMS who leaves\n");
+		return -1;
+	}
+	if(usrloc.register_ulcb(types, on_leaving, NULL) < 0) {
+		LM_ERR("cannot listen to usrloc\n");
+		return -1;
+	}
+	return 0;
+}
+
+int cn_binding_init(void)
+{
+	bind_usrloc_t bind_usrloc;
+	int types = 0;
+
+	bind_usrloc = (bind_usrloc_t)find_export("ul_bind_usrloc", 1, 0);
+	if(bind_usrloc == NULL || bind_usrloc(&usrloc) < 0) {
+		LM_ERR("cannot use usrloc: load usrloc.so before cms_notify.so\n");
+		return -1;
+	}
+	/* what was deleted must be known to tell it from what has expired */
+	if(cn_conf.events_unregister || cn_conf.events_expire)
+		types |= UL_CONTACT_DELETE;
+	if(cn_conf.events_expire)
+		types |= UL_CONTACT_EXPIRE;
+	return types ? listen_to_usrloc(types) : 0;
+}
+
+/* -------- being there -------- */
+
+bool cn_binding_in_memory(void)
+{
+	return usrloc.db_mode != DB_ONLY;
+}
+
+static bool came_here(const ucontact_t *b, int64_t since_s)
+{
+	return server_id != 0 && is_ours(b) && b->last_modified > since_s;
+}
+
+/* @param since_s 0: at any time, anywhere */
+static bool has_live(
+		const urecord_t *record, const char *about, int64_t since_s)
+{
+	char one[CN_ABOUT_MAX + 1];
+	const ucontact_t *b;
+	struct view view;
+	time_t now = time(NULL);
+
+	for(b = record->contacts; b; b = b->next) {
+		if(!VALID_CONTACT(b, now) || (since_s > 0 && !came_here(b, since_s)))
+			continue;
+		read_binding(&view, b, CN_KIND_SNAPSHOT);
+		cn_about_write(&view.ev, one);
+		if(cn_about_within(one, about))
+			return true;
+	}
+	return false;
+}
+
+static bool is_live(const char *key, const char *about, int64_t since_s)
+{
+	struct udomain *tables[CN_TABLES_MAX];
+	str aor = {(char *)key, strlen(key)};
+	urecord_t *record;
+	bool live = false;
+	int i, n;
+
+	if(!cn_binding_in_memory())
+		return false;
+	n = cn_detect_tables(tables, CN_TABLES_MAX);
+	for(i = 0; i < n && !live; i++) {
+		usrloc.lock_udomain(tables[i], &aor);
+		if(usrloc.get_urecord(tables[i], &aor, &record) == 0) {
+			live = has_live(record, about, since_s);
+			usrloc.release_urecord(record);
+		}
+		usrloc.unlock_udomain(tables[i], &aor);
+	}
+	return live;
+}
+
+bool cn_binding_is_live(const char *key, const char *about)
+{
+	return is_live(key, about, 0);
+}
+
+bool cn_binding_came_here(const char *key, const char *about, int64_t since_s)
+{
+	return is_live(key, about, since_s);
+}
+
+/* -------- one after the other -------- */
+
+/* What usrloc's get_all_ucontacts() puts down for a binding; lengths are ints,
+ * nothing is aligned. */
+static const char *read_str(const char *p, str *s)
+{
+	memcpy(&s->len, p, sizeof(s->len));
+	s->s = (char *)p + sizeof(s->len);
+	return s->s + s->len;
+}
+
+static void read_list(const char *p, cn_binding_f each)
+{
+	str contact, received, path, ruid;
+	unsigned hash;
+
+	for(;;) {
+		p = read_str(p, &contact);
+		if(contact.len == 0)
+			return;
+		p = read_str(p, &received);
+		p += sizeof(struct socket_info *) + sizeof(unsigned); /* flags */
+		p = read_str(p, &path);
+		p = read_str(p, &ruid);
+		memcpy(&hash, p, sizeof(hash));
+		p += sizeof(hash);
+		each(hash, &ruid);
+	}
+}
+
+int cn_binding_each(int part, cn_binding_f each)
+{
+	static char *list;
+	static int size;
+	char *bigger;
+	int more = size ? 0 : 65536;
+
+	do {
+		if(more > 0) {
+			/* some may come in while nothing is locked */
+			bigger = realloc(list, size + more + more / 4);
+			if(bigger == NULL) {
+				LM_ERR("no memory for a list of bindings\n");
+				return -1;
+			}
+			list = bigger;
+			size += more + more / 4;
+		}
+		more = usrloc.get_all_ucontacts(
+				list, size, 0, part, CN_BINDING_PARTS, 0);
+		if(more < 0)
+			return -1;
+	} while(more > 0);
+	read_list(list, each);
+	return 0;
+}
+
+static bool has_scheme(const char *aor)
+{
+	return strncasecmp(aor, "sip:", 4) == 0 || strncasecmp(aor, "sips:", 5) == 0
+		   || strncasecmp(aor, "tel:", 4) == 0;
+}
+
+/* By what usrloc knows it, however it is written. */
+static str key_of(const char *aor)
+{
+	static char text[CN_AOR_MAX];
+	str key = {text, snprintf(text, sizeof(text), "%s", aor)}, uri = key;
+	char *at;
+
+	if(has_scheme(aor) && cn_request_key(&uri, usrloc.use_domain, &key))
+		return key;
+	if(!cn_registrar()->case_sensitive)
+		strlower(&key);
+	at = usrloc.use_domain ? NULL : memchr(key.s, '@', key.len);
+	if(at)
+		key.len = at - key.s;
+	return key;
+}
+
+void cn_binding_each_of(const char *aor, cn_binding_f each)
+{
+	struct udomain *tables[CN_TABLES_MAX];
+	str key = key_of(aor);
+	urecord_t *record;
+	ucontact_t *b;
+	int i, n = cn_detect_tables(tables, CN_TABLES_MAX);
+
+	for(i = 0; i < n; i++) {
+		usrloc.lock_udomain(tables[i], &key);
+		if(usrloc.get_urecord(tables[i], &key, &record) == 0) {
+			for(b = record->contacts; b; b = b->next)
+				each(record->aorhash, &b->ruid);
+			usrloc.release_urecord(record);
+		}
+		usrloc.unlock_udomain(tables[i], &key);
+	}
+}
+
+static struct cn_event *copy_event(const struct cn_event *ev)
+{
+	static void *place;
+
+	free(place);
+	place = malloc(cn_event_size(ev));
+	if(place == NULL) {
+		LM_ERR("no memory for a binding\n");
+		return NULL;
+	}
+	return cn_event_copy(ev, place);
+}
+
+struct cn_event *cn_binding_snapshot(unsigned hash, const char *ruid)
+{
+	struct udomain *tables[CN_TABLES_MAX];
+	str id = {(char *)ruid, strlen(ruid)};
+	struct cn_event *ev = NULL;
+	time_t now = time(NULL);
+	urecord_t *record;
+	ucontact_t *b;
+	struct view view;
+	int i, n = cn_detect_tables(tables, CN_TABLES_MAX);
+
+	for(i = 0; i < n && ev == NULL; i++) {
+		/* leaves its slot locked when it has found something */
+		if(usrloc.get_urecord_by_ruid(tables[i], hash, &id, &record, &b) != 0)
+			continue;
+		if(VALID_CONTACT(b, now) && is_ours(b)) {
+			read_binding(&view, b, CN_KIND_SNAPSHOT);
+			view.contact.expires = b->expires ? (int)(b->expires - now) : 0;
+			cn_event_stamp(&view.ev);
+			ev = copy_event(&view.ev);
+		}
+		usrloc.unlock_udomain(tables[i], &record->aor);
+	}
+	return ev;
+}

@@ -1,0 +1,229 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "../../core/cfg/cfg_struct.h"
+#include "../../core/dprint.h"
+#include "../../core/pt.h"
+#include "../../core/sr_module.h"
+#include "../../core/timer.h"
+
+#include "base_conf.h"
+#include "job_index.h"
+#include "base_stop.h"
+#include "outbox.h"
+#include "reg_park.h"
+#include "job_ring.h"
+#include "base_stats.h"
+#include "job_order.h"
+#include "verdict_proc.h"
+#include "base_wait.h"
+
+/* The watchdog comes after the deadline has had its chance to be met by the
+ * HTTP process itself. */
+#define CN_WATCHDOG_EVERY_MS 62 /* one tick of Kamailio's timer */
+#define CN_WATCHDOG_GRACE_US 100000
+
+/* How long the last verdicts may take after the HTTP processes have ended, and
+ * how often a process looks whether another one has answered the last. */
+#define CN_DRAIN_AFTER_HTTP_US 1000000
+#define CN_DRAIN_LOOK_MS 50
+
+static struct cn_ring *ring;
+static cn_verdict_show_f show_verdict;
+static struct timer_ln *watchdog;
+
+/* of one verdict process */
+static int number; /* among them, from 0 on */
+static int wait_set;
+
+void cn_verdict_proc_give(struct cn_job *job)
+{
+	void *item = job;
+
+	if(cn_ring_push(ring, &item) < 0)
+		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
+				cn_job_id(job)->s);
+}
+
+static void end_overdue(struct cn_job *job)
+{
+	struct cn_outcome outcome = {
+			.verdict = CN_UNAVAILABLE, .cause = CN_CAUSE_timeout};
+
+	if(cn_job_decide(job, &outcome))
+		cn_verdict_proc_give(job);
+}
+
+/* To look at all devices at each tick would cost more than all else here, and
+ * push other processes' data out of the CPU's caches: not before the earliest
+ * deadline of those that are there, or of one that enters just after the look. */
+static void look_for_overdue(int64_t now_us)
+{
+	static int64_t next_us;
+
+	if(now_us < next_us)
+		return;
+	next_us = cn_device_overdue(now_us, end_overdue);
+	if(next_us > now_us + (int64_t)cn_conf.timeout_ms * 1000)
+		next_us = now_us + (int64_t)cn_conf.timeout_ms * 1000;
+}
+
+/* Process: timer. Looks, decides, pushes; nothing that could keep tm's timers
+ * waiting. */
+static ticks_t watch(ticks_t ticks, struct timer_ln *timer, void *unused)
+{
+	(void)ticks;
+	(void)timer;
+	(void)unused;
+	look_for_overdue(cn_now_us() - CN_WATCHDOG_GRACE_US);
+	cn_ring_remind(ring);
+	cn_turn_watch(cn_now_us());
+	return (ticks_t)-1; /* again */
+}
+
+int cn_verdict_proc_init(cn_verdict_show_f show)
+{
+	show_verdict = show;
+	ring = cn_ring_new(cn_conf_capacity(), cn_conf.verdict_processes);
+	if(ring == NULL)
+		return -1;
+	watchdog = timer_alloc();
+	if(watchdog == NULL) {
+		LM_ERR("cannot make a timer\n");
+		return -1;
+	}
+	timer_init(watchdog, watch, NULL, 0);
+	if(timer_add(watchdog, MS_TO_TICKS(CN_WATCHDOG_EVERY_MS)) < 0) {
+		LM_ERR("cannot start a timer\n");
+		return -1;
+	}
+	return 0;
+}
+
+void cn_verdict_proc_destroy(void)
+{
+	cn_ring_free(ring);
+	ring = NULL;
+}
+
+static void count(const struct cn_job *job)
+{
+	const struct cn_outcome *outcome = cn_job_outcome(job);
+
+	switch(outcome->verdict) {
+		case CN_ACCEPTED:
+			cn_stats_count(CN_COUNTER_accepted);
+			break;
+		case CN_REJECTED:
+			cn_stats_count(CN_COUNTER_rejected);
+			break;
+		case CN_UNAVAILABLE:
+			cn_stats_count(CN_COUNTER_unavailable);
+			break;
+	}
+	LM_INFO("event %.*s of %.*s: %s, %s, HTTP status %u\n", cn_job_id(job)->len,
+			cn_job_id(job)->s, cn_job_aor(job)->len, cn_job_aor(job)->s,
+			cn_verdict_name(outcome->verdict), cn_cause_name(outcome->cause),
+			outcome->status);
+	cn_stats_cause(outcome->cause);
+	cn_stats_latency(CN_LATENCY_TOTAL, cn_now_us() - cn_job_parked_us(job));
+}
+
+static void resume(struct cn_job *job)
+{
+	struct cn_waiter *waiter;
+
+	count(job);
+	if(cn_job_outcome(job)->verdict == CN_ACCEPTED)
+		cn_outbox_accepted(job);
+	while((waiter = cn_device_next_waiter(job)) != NULL) {
+		show_verdict(job, waiter);
+		if(cn_park_resume(waiter) < 0)
+			LM_WARN("event %.*s: a request of %.*s is gone, its verdict is "
+					"not delivered\n",
+					cn_job_id(job)->len, cn_job_id(job)->s,
+					cn_job_aor(job)->len, cn_job_aor(job)->s);
+		show_verdict(NULL, NULL);
+		cn_stats_gauge(CN_GAUGE_parked, -1);
+		if(waiter->block != job)
+			cn_waiter_free(waiter);
+	}
+	cn_outbox_answered(job);
+	cn_turn_left(job);
+	cn_job_release(job);
+}
+
+static void resume_all(void)
+{
+	struct cn_job *job;
+
+	while((job = cn_ring_take(ring)) != NULL) {
+		cfg_update();
+		resume(job);
+	}
+}
+
+/* Until there is a new verdict, SIGTERM, or the time is over; -1: no limit. */
+static void wait_for_verdict(int timeout_ms)
+{
+	if(!cn_ring_sleep(ring, number))
+		return;
+	cn_wait(wait_set, timeout_ms);
+	cn_ring_wake(ring, number);
+}
+
+/* The server stops: the HTTP processes end every job by the end of the time,
+ * and each is answered. */
+static void drain(void)
+{
+	while(cn_job_count() > 0 && cn_drain_left_us() > -CN_DRAIN_AFTER_HTTP_US) {
+		cn_turn_hurry();
+		resume_all();
+		wait_for_verdict(CN_DRAIN_LOOK_MS);
+	}
+}
+
+static void run(void)
+{
+	while(!cn_drain_asked()) {
+		resume_all();
+		wait_for_verdict(-1);
+	}
+	drain();
+}
+
+static int set_up(void)
+{
+	if(cfg_child_init() || cn_drain_init() < 0)
+		return -1;
+	wait_set = cn_wait_new();
+	if(wait_set < 0 || cn_wait_add(wait_set, cn_drain_fd()) < 0
+			|| cn_wait_add(wait_set, cn_ring_fd(ring, number)) < 0)
+		return -1;
+	return 0;
+}
+
+int cn_verdict_proc_fork(void)
+{
+	int i, pid;
+
+	for(i = 0; i < cn_conf.verdict_processes; i++) {
+		/* as an RPC process: usrloc and the database modules connect there;
+		 * with a socket to the TCP process, to answer over TCP */
+		pid = fork_process(PROC_RPC, "cms_notify verdict", 1);
+		if(pid < 0)
+			return -1;
+		if(pid == 0) {
+			number = i;
+			if(set_up() < 0)
+				exit(-1);
+			run();
+			_exit(0);
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,166 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "stubs.h"
+
+#include "admit_reservation.h"
+
+#define SECOND 1000000
+#define NOW (1000 * (int64_t)SECOND)
+#define PRECISION (SECOND / 7)
+
+static int start(void **state)
+{
+	return cn_ticket_init();
+}
+
+static int end(void **state)
+{
+	cn_ticket_destroy();
+	cn_ticket_destroy(); /* twice is allowed */
+	return stub_shm_blocks() == 0 ? 0 : -1;
+}
+
+static uint64_t device(const char *format, int n)
+{
+	char name[64];
+	str s = {name, snprintf(name, sizeof(name), format, n)};
+
+	return cn_ticket_device(&s);
+}
+
+static bool has(uint64_t d, int64_t due)
+{
+	int64_t at = cn_ticket_due(d);
+
+	return at <= due && at > due - PRECISION;
+}
+
+static void a_ticket_says_when(void **state)
+{
+	uint64_t d = device("d%d", 1);
+
+	assert_int_equal(cn_ticket_due(d), 0);
+	cn_ticket_give(d, NOW + 5 * SECOND, NOW);
+	assert_true(has(d, NOW + 5 * SECOND));
+	assert_int_equal(cn_ticket_due(device("d%d", 2)), 0);
+}
+
+static void the_latest_one_counts(void **state)
+{
+	uint64_t d = device("d%d", 1);
+	int i;
+
+	for(i = 1; i < 100; i++) {
+		cn_ticket_give(d, NOW + i * (int64_t)SECOND, NOW);
+		assert_true(has(d, NOW + i * (int64_t)SECOND));
+	}
+}
+
+static void years_are_no_limit(void **state)
+{
+	int64_t due = 15 * 365 * 86400 * (int64_t)SECOND;
+
+	cn_ticket_give(1, due, due - SECOND);
+	assert_true(has(1, due));
+}
+
+/* Numbered devices, of any pattern: hardly one is taken for another, and most
+ * have a place. */
+static void a_fleet_has_its_tickets(void **state)
+{
+	static const char *const names[] = {
+			"d%d@sip.example.com", "%020d@telecom.com", "3402000000%d@34020"};
+	const int count = 80000;
+	size_t f;
+	int i, found;
+
+	for(f = 0; f < sizeof(names) / sizeof(names[0]); f++) {
+		cn_ticket_destroy();
+		assert_int_equal(cn_ticket_init(), 0);
+		for(i = 0; i < count; i++)
+			cn_ticket_give(device(names[f], i), NOW + i * 2000, NOW);
+		for(i = found = 0; i < count; i++)
+			found += has(device(names[f], i), NOW + i * 2000);
+		assert_in_range(found, count * 95 / 100, count);
+		for(i = found = 0; i < count; i++)
+			found += cn_ticket_due(device(names[f], count + i)) != 0;
+		assert_in_range(found, 0, count / 1000);
+	}
+}
+
+static void with_no_room_the_first_keep_theirs(void **state)
+{
+	const int more = 4 * CN_TICKETS;
+	int i, found;
+
+	for(i = 0; i < more; i++)
+		cn_ticket_give(device("d%d", i), NOW + 100 * SECOND, NOW);
+	for(i = found = 0; i < CN_TICKETS / 4; i++)
+		found += has(device("d%d", i), NOW + 100 * SECOND);
+	assert_in_range(found, CN_TICKETS / 4 * 99 / 100, CN_TICKETS / 4);
+}
+
+static void old_ones_make_room(void **state)
+{
+	const int64_t later = NOW + 200 * SECOND;
+	int i, found;
+
+	for(i = 0; i < 4 * CN_TICKETS; i++)
+		cn_ticket_give(device("d%d", i), NOW + 100 * SECOND, NOW);
+	for(i = 0; i < 1000; i++)
+		cn_ticket_give(device("new%d", i), later, NOW + 101 * SECOND);
+	for(i = found = 0; i < 1000; i++)
+		found += has(device("new%d", i), later);
+	assert_in_range(found, 990, 1000);
+}
+
+static void any_bytes_of_any_length(void **state)
+{
+	char bytes[256];
+	int i;
+
+	for(i = 0; i < 256; i++)
+		bytes[i] = (char)i;
+	for(i = 0; i < 256; i++) {
+		str s = stub_exact(bytes, i);
+		uint64_t d = cn_ticket_device(&s);
+
+		assert_int_equal(cn_ticket_due(d), 0);
+		cn_ticket_give(d, NOW, 0);
+		assert_true(has(d, NOW));
+		free(s.s);
+	}
+}
+
+static void scenario(void)
+{
+	if(cn_ticket_init() == 0)
+		cn_ticket_give(1, NOW, 0);
+	cn_ticket_destroy();
+}
+
+static void without_memory_it_does_not_start(void **state)
+{
+	cn_ticket_destroy();
+	assert_int_equal(stub_each_allocation(scenario), 1);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, start, end)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+			TEST(a_ticket_says_when),
+			TEST(the_latest_one_counts),
+			TEST(years_are_no_limit),
+			TEST(a_fleet_has_its_tickets),
+			TEST(with_no_room_the_first_keep_theirs),
+			TEST(old_ones_make_room),
+			TEST(any_bytes_of_any_length),
+			TEST(without_memory_it_does_not_start),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

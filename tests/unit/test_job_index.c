@@ -1,0 +1,687 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <sched.h>
+
+#include "events.h"
+
+#include "base_conf.h"
+#include "job_index.h"
+
+struct cn_conf cn_conf;
+
+unsigned int cryptorand(void)
+{
+	return 1;
+}
+
+static const str body = {"{}", 2};
+static const str no_callback;
+
+static int start(void **state)
+{
+	stub_clear_log();
+	stub_share_shm(false);
+	memset(&cn_conf, 0, sizeof(cn_conf));
+	cn_conf.timeout_ms = 4000;
+	cn_conf.identity = CN_IDENTITY_CONTACT;
+	return cn_job_init(100000) < 0 || cn_device_init(100) < 0 ? -1 : 0;
+}
+
+static int end(void **state)
+{
+	cn_device_destroy();
+	cn_job_destroy();
+	if(stub_shm_blocks() == 0)
+		return 0;
+	print_error("%d blocks of shm are left\n", stub_shm_blocks());
+	return -1;
+}
+
+static struct cn_job *new_job(const struct cn_event *ev)
+{
+	struct cn_job *job = NULL;
+
+	assert_int_equal(cn_job_new(ev, &body, &no_callback, &job), CN_CAUSE_none);
+	return job;
+}
+
+/* Put a new job of the event into the index. */
+static struct cn_job *enter(const struct cn_event *ev)
+{
+	struct cn_job *job = new_job(ev);
+
+	assert_int_equal(cn_device_enter(ev, cn_device_generation(ev->hash),
+							 cn_job_waiter(job)),
+			CN_ENTERED);
+	return job;
+}
+
+static struct cn_waiter *join(
+		struct cn_event *ev, const char *call_id, unsigned cseq)
+{
+	struct cn_waiter *w;
+
+	ev->call_id = stub_str(call_id);
+	ev->cseq = cseq;
+	w = cn_waiter_new(ev, &no_callback);
+	assert_non_null(w);
+	assert_int_equal(
+			cn_device_enter(ev, cn_device_generation(ev->hash), w), CN_JOINED);
+	return w;
+}
+
+/* As a verdict process ends a job. @return how many waited for it */
+static int resume_all(struct cn_job *job)
+{
+	struct cn_waiter *w;
+	int n = 0;
+
+	while((w = cn_device_next_waiter(job)) != NULL) {
+		n++;
+		if(w->block != job)
+			cn_waiter_free(w);
+	}
+	cn_job_free(job);
+	return n;
+}
+
+static void a_later_request_joins_the_event_under_way(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_job *job;
+
+	assert_false(cn_device_joinable(ev));
+	job = enter(ev);
+	assert_true(cn_device_joinable(ev));
+	join(ev, "5706@172.16.163.3", 3);
+	assert_int_equal(resume_all(job), 2);
+	assert_false(cn_device_joinable(ev));
+}
+
+static void a_job_of_its_own_goes_along_with_who_joins(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_job *first = enter(ev), *second = new_job(ev);
+	int blocks = stub_shm_blocks();
+
+	assert_int_equal(cn_device_enter(ev, cn_device_generation(ev->hash),
+							 cn_job_waiter(second)),
+			CN_JOINED);
+	assert_int_equal(resume_all(first), 2);
+	assert_int_equal(stub_shm_blocks(), blocks - 2);
+}
+
+static void other_devices_have_events_of_their_own(void **state)
+{
+	struct test_event a, b, c;
+	struct cn_event *one = make_event(&a), *other = make_event(&b);
+	struct cn_event *stranger = make_event(&c);
+	struct cn_job *jobs[3];
+
+	/* same AOR, other contact; other AOR in the same slot */
+	set_contact(&b.contacts[0], "sip:gzj@10.9.9.9", "");
+	stranger->key = STR("other@telecom.com");
+	jobs[0] = enter(one);
+	assert_false(cn_device_joinable(other));
+	assert_false(cn_device_joinable(stranger));
+	jobs[1] = enter(other);
+	jobs[2] = enter(stranger);
+	assert_int_equal(resume_all(jobs[0]), 1);
+	assert_false(cn_device_joinable(one));
+	assert_true(cn_device_joinable(other));
+	assert_true(cn_device_joinable(stranger));
+	/* out of the chain's end and front */
+	jobs[0] = enter(one);
+	assert_int_equal(resume_all(jobs[1]), 1);
+	assert_int_equal(resume_all(jobs[0]), 1);
+	assert_true(cn_device_joinable(stranger));
+	assert_int_equal(resume_all(jobs[2]), 1);
+}
+
+static void one_dialogs_requests_are_resumed_in_cseq_order(void **state)
+{
+	static const unsigned in[] = {7, 3, 5, 9, 4, 8, 6, 2};
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_waiter *w;
+	struct cn_job *job;
+	unsigned cseq;
+	size_t i;
+
+	ev->cseq = 5;
+	job = enter(ev);
+	for(i = 0; i < sizeof(in) / sizeof(in[0]); i++)
+		join(ev, "5705@172.16.163.3", in[i]);
+	for(cseq = 2; cseq <= 9; cseq++) {
+		w = cn_device_next_waiter(job);
+		assert_int_equal(w->cseq, cseq);
+		if(cseq == 5) /* the job's own was there first */
+			assert_ptr_equal(w->block, job);
+		if(w->block != job)
+			cn_waiter_free(w);
+		if(cseq == 5) {
+			w = cn_device_next_waiter(job);
+			assert_int_equal(w->cseq, 5);
+			assert_null(w->block);
+			cn_waiter_free(w);
+		}
+	}
+	assert_null(cn_device_next_waiter(job));
+	cn_job_free(job);
+}
+
+static void the_highest_cseq_is_last(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_job *job;
+	struct cn_waiter *w;
+
+	ev->cseq = UINT32_MAX;
+	job = enter(ev);
+	join(ev, "5705@172.16.163.3", 1);
+	join(ev, "5705@172.16.163.3", 0x80000000u);
+	w = cn_device_next_waiter(job);
+	assert_int_equal(w->cseq, 1);
+	cn_waiter_free(w);
+	w = cn_device_next_waiter(job);
+	assert_true(w->cseq == 0x80000000u);
+	cn_waiter_free(w);
+	assert_int_equal(resume_all(job), 1);
+}
+
+static void dialogs_are_resumed_as_they_came(void **state)
+{
+	static const struct
+	{
+		const char *call_id;
+		unsigned cseq;
+	} in[] = {{"x", 6}, {"y", 1}, {"x", 4}, {"z", 9}, {"y", 2}, {"x", 5}},
+	  out[] = {{"x", 4}, {"x", 5}, {"x", 6}, {"y", 1}, {"z", 9}, {"y", 2}};
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_job *job = enter(ev);
+	struct cn_waiter *w;
+	size_t i;
+
+	for(i = 0; i < sizeof(in) / sizeof(in[0]); i++)
+		join(ev, in[i].call_id, in[i].cseq);
+	assert_ptr_equal(cn_device_next_waiter(job)->block, job);
+	for(i = 0; i < sizeof(out) / sizeof(out[0]); i++) {
+		w = cn_device_next_waiter(job);
+		assert_int_equal(w->cseq, out[i].cseq);
+		cn_waiter_free(w);
+	}
+	assert_null(cn_device_next_waiter(job));
+	cn_job_free(job);
+}
+
+static void who_comes_between_two_waiters_is_resumed_too(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_job *job = enter(ev);
+	struct cn_waiter *w;
+
+	assert_non_null(cn_device_next_waiter(job));
+	w = join(ev, "5706@172.16.163.3", 1);
+	assert_ptr_equal(cn_device_next_waiter(job), w);
+	cn_waiter_free(w);
+	assert_null(cn_device_next_waiter(job));
+	assert_false(cn_device_joinable(ev));
+	cn_job_free(job);
+}
+
+static void an_event_that_has_ended_since_makes_the_view_stale(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	unsigned before = cn_device_generation(ev->hash), after;
+	struct cn_job *job = enter(ev), *late = new_job(ev);
+
+	assert_int_equal(cn_device_generation(ev->hash), before);
+	assert_int_equal(resume_all(job), 1);
+	after = cn_device_generation(ev->hash);
+	assert_int_not_equal(after, before);
+	assert_int_equal(
+			cn_device_enter(ev, before, cn_job_waiter(late)), CN_STALE);
+	assert_false(cn_device_joinable(ev));
+	/* the waiter was left to us */
+	assert_int_equal(
+			cn_device_enter(ev, after, cn_job_waiter(late)), CN_ENTERED);
+	assert_int_equal(resume_all(late), 1);
+}
+
+static void who_wanted_to_join_and_comes_too_late_is_stale(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_waiter *w = cn_waiter_new(ev, &no_callback);
+
+	assert_int_equal(
+			cn_device_enter(ev, cn_device_generation(ev->hash), w), CN_STALE);
+	cn_waiter_free(w);
+}
+
+static void a_stale_view_is_no_hindrance_to_joining(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	unsigned old = cn_device_generation(ev->hash);
+	struct cn_job *job;
+	struct cn_waiter *w = cn_waiter_new(ev, &no_callback);
+
+	assert_int_equal(resume_all(enter(ev)), 1);
+	job = enter(ev);
+	assert_int_equal(cn_device_enter(ev, old, w), CN_JOINED);
+	assert_int_equal(resume_all(job), 2);
+}
+
+static void a_crowd_is_turned_away(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_job *job = enter(ev);
+	struct cn_waiter *more;
+	enum cn_entry entry;
+	int joined = 0;
+
+	do {
+		ev->cseq++;
+		more = cn_waiter_new(ev, &no_callback);
+		entry = cn_device_enter(ev, cn_device_generation(ev->hash), more);
+		joined += entry == CN_JOINED;
+		assert_true(joined < 1000);
+	} while(entry == CN_JOINED);
+	assert_int_equal(entry, CN_CROWDED);
+	assert_true(joined >= 20);
+	/* where one has gone another may come */
+	assert_non_null(cn_device_next_waiter(job));
+	assert_int_equal(cn_device_enter(ev, cn_device_generation(ev->hash), more),
+			CN_JOINED);
+	assert_int_equal(resume_all(job), joined + 1);
+}
+
+static void one_aor_has_so_many_events_at_most(void **state)
+{
+	static struct test_event t[200];
+	struct cn_job *jobs[200], *stranger;
+	struct test_event other;
+	enum cn_entry entry = CN_ENTERED;
+	struct cn_event *ev;
+	char uris[200][16];
+	int i, n = 0;
+
+	for(i = 0; i < 200 && entry == CN_ENTERED; i++) {
+		ev = make_event(&t[i]);
+		snprintf(uris[i], sizeof(uris[i]), "sip:%d", i);
+		set_contact(&t[i].contacts[0], uris[i], "");
+		jobs[i] = new_job(ev);
+		entry = cn_device_enter(
+				ev, cn_device_generation(ev->hash), cn_job_waiter(jobs[i]));
+		n += entry == CN_ENTERED;
+	}
+	assert_int_equal(entry, CN_CROWDED);
+	assert_in_range(n, 10, 199);
+	/* joining is no new event */
+	assert_true(cn_device_joinable(&t[0].ev));
+	join(&t[0].ev, "x", 1);
+	/* nor does it keep others of the slot out */
+	make_event(&other)->key = STR("other@telecom.com");
+	stranger = enter(&other.ev);
+	assert_int_equal(resume_all(jobs[0]), 2);
+	assert_int_equal(cn_device_enter(ev, cn_device_generation(ev->hash),
+							 cn_job_waiter(jobs[n])),
+			CN_ENTERED);
+	for(i = 1; i <= n; i++)
+		assert_int_equal(resume_all(jobs[i]), 1);
+	assert_int_equal(resume_all(stranger), 1);
+}
+
+static struct cn_job *decided(struct cn_event *ev, enum cn_verdict verdict)
+{
+	struct cn_outcome outcome = {.verdict = verdict};
+	struct cn_job *job = enter(ev);
+
+	assert_true(cn_job_decide(job, &outcome));
+	return job;
+}
+
+static void what_was_accepted_is_joined_until_it_is_saved(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_job *job = decided(ev, CN_ACCEPTED);
+
+	assert_true(cn_device_joinable(ev));
+	join(ev, "x", 1);
+	assert_int_equal(resume_all(job), 2);
+}
+
+static void what_has_failed_is_not_joined(void **state)
+{
+	static const enum cn_verdict verdicts[] = {CN_REJECTED, CN_UNAVAILABLE};
+	size_t i;
+
+	for(i = 0; i < sizeof(verdicts) / sizeof(verdicts[0]); i++) {
+		struct test_event t;
+		struct cn_event *ev = make_event(&t);
+		struct cn_job *old = decided(ev, verdicts[i]), *new;
+
+		assert_false(cn_device_joinable(ev));
+		new = enter(ev);
+		join(ev, "x", 1);
+		/* each has its own to resume */
+		assert_int_equal(resume_all(old), 1);
+		assert_true(cn_device_joinable(ev));
+		assert_int_equal(resume_all(new), 2);
+	}
+}
+
+/* -------- deadlines -------- */
+
+static struct cn_job *due_jobs[8];
+static int due_count;
+
+static void note_due(struct cn_job *job)
+{
+	assert_true(due_count < 8);
+	due_jobs[due_count++] = job;
+}
+
+static void only_what_is_overdue_and_undecided_is_due(void **state)
+{
+	static const struct cn_outcome outcome = {.verdict = CN_ACCEPTED};
+	struct test_event t[3];
+	struct cn_job *jobs[3];
+	int64_t deadline;
+	int i;
+
+	for(i = 0; i < 3; i++) {
+		struct cn_event *ev = make_event(&t[i]);
+		static const char *const keys[] = {"a", "b", "c"};
+
+		ev->key = stub_str(keys[i]);
+		ev->hash = i == 2 ? 4711 : 1000003u * (i + 1);
+		jobs[i] = enter(ev);
+	}
+	deadline = cn_job_deadline_us(jobs[0]);
+	due_count = 0;
+	assert_int_equal(cn_device_overdue(deadline, note_due), deadline);
+	assert_int_equal(due_count, 0);
+	cn_device_overdue(deadline + 1, note_due);
+	assert_true(due_count >= 1);
+	assert_true(due_jobs[0] == jobs[0] || due_jobs[1] == jobs[0]
+				|| due_jobs[2] == jobs[0]);
+	assert_true(cn_job_decide(jobs[0], &outcome));
+	assert_int_equal(cn_device_overdue(0, note_due),
+			cn_job_deadline_us(jobs[1]));
+	assert_true(cn_job_decide(jobs[1], &outcome));
+	due_count = 0;
+	cn_device_overdue(INT64_MAX, note_due);
+	assert_int_equal(due_count, 1);
+	assert_ptr_equal(due_jobs[0], jobs[2]);
+	for(i = 0; i < 3; i++)
+		assert_int_equal(resume_all(jobs[i]), 1);
+	due_count = 0;
+	assert_int_equal(cn_device_overdue(INT64_MAX, note_due), INT64_MAX);
+	assert_int_equal(due_count, 0);
+}
+
+static void a_deadline_is_met_in_every_slot(void **state)
+{
+	static struct test_event t[2048];
+	static struct cn_job *jobs[2048];
+	struct cn_device_row row;
+	int i;
+
+	for(i = 0; i < 2048; i++) {
+		make_event(&t[i])->hash = (unsigned)i * 2654435761u;
+		t[i].ev.hash = (unsigned)i;
+		jobs[i] = enter(&t[i].ev);
+		due_count = 0;
+		cn_device_overdue(INT64_MAX, note_due);
+		assert_int_equal(due_count, 1);
+		assert_ptr_equal(due_jobs[0], jobs[i]);
+		assert_int_equal(cn_device_list(&row, 1), 1);
+		assert_int_equal(resume_all(jobs[i]), 1);
+	}
+}
+
+/* -------- listing -------- */
+
+static void the_list_says_who_waits(void **state)
+{
+	static const struct cn_outcome outcome = {.verdict = CN_ACCEPTED};
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_device_row row;
+	struct cn_job *job;
+
+	ev->reason = CN_REASON_RETURNED;
+	job = enter(ev);
+	join(ev, "x", 1);
+	memset(&row, 0xff, sizeof(row));
+	assert_int_equal(cn_device_list(&row, 1), 1);
+	assert_string_equal(row.id, "4f0c0000000000000000000000000001");
+	assert_string_equal(row.aor, "sip:gzj@telecom.com");
+	assert_true(row.parked_us == cn_job_parked_us(job));
+	assert_int_equal(row.waiters, 2);
+	assert_int_equal(row.reason, CN_REASON_RETURNED);
+	assert_false(row.sent);
+	assert_false(row.decided);
+	cn_job_set_sent(job, cn_now_us());
+	assert_int_equal(cn_device_list(&row, 1), 1);
+	assert_true(row.sent);
+	assert_true(cn_job_decide(job, &outcome));
+	assert_int_equal(cn_device_list(&row, 1), 1);
+	assert_true(row.decided);
+	assert_int_equal(resume_all(job), 2);
+	assert_int_equal(cn_device_list(&row, 1), 0);
+}
+
+static void a_long_aor_is_cut(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_device_row row[2];
+	char aor[2000];
+	struct cn_job *job;
+
+	memset(aor, 'a', sizeof(aor));
+	ev->aor = (str){aor, sizeof(aor)};
+	job = enter(ev);
+	assert_int_equal(cn_device_list(row, 2), 1);
+	assert_int_equal(strlen(row[0].aor), sizeof(row[0].aor) - 1);
+	assert_int_equal(resume_all(job), 1);
+}
+
+static void the_list_is_no_longer_than_asked_for(void **state)
+{
+	struct cn_device_row *rows = calloc(10, sizeof(*rows));
+	static struct test_event t[30];
+	struct cn_job *jobs[30];
+	char keys[30][16];
+	int i, max;
+
+	assert_int_equal(cn_device_list(rows, 10), 0);
+	for(i = 0; i < 30; i++) {
+		snprintf(keys[i], sizeof(keys[i]), "k%d", i);
+		make_event(&t[i])->key = stub_str(keys[i]);
+		t[i].ev.hash = (unsigned)i / 3; /* some share a slot */
+		jobs[i] = enter(&t[i].ev);
+	}
+	for(max = 0; max <= 10; max++) {
+		rows = realloc(rows, (max + 1) * sizeof(*rows));
+		memset(rows, 0x5a, (max + 1) * sizeof(*rows));
+		assert_int_equal(cn_device_list(rows, max), max);
+		assert_int_equal(rows[max].id[0], 0x5a);
+	}
+	rows = realloc(rows, 40 * sizeof(*rows));
+	assert_int_equal(cn_device_list(rows, 40), 30);
+	for(i = 0; i < 30; i++)
+		assert_int_equal(resume_all(jobs[i]), 1);
+	free(rows);
+}
+
+/* -------- start, size -------- */
+
+static void start_without_memory(void)
+{
+	int err = cn_device_init(100);
+
+	assert_int_equal(err, stub_has_failed() ? -1 : 0);
+	cn_device_destroy();
+}
+
+static void without_memory_it_does_not_start(void **state)
+{
+	cn_device_destroy();
+	assert_int_equal(stub_each_allocation(start_without_memory), 1);
+	cn_device_destroy(); /* twice is allowed */
+	assert_int_equal(cn_device_init(100), 0);
+}
+
+static void any_capacity_and_any_hash(void **state)
+{
+	static const unsigned capacities[] = {
+			1, 1023, 1024, 1025, 65535, 65536, 65537, 1640000, UINT32_MAX};
+	static const unsigned hashes[] = {
+			0, 1, 1023, 1024, 65535, 65536, 0x7fffffff, 0x80000000, UINT32_MAX};
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	size_t i, j;
+
+	for(i = 0; i < sizeof(capacities) / sizeof(capacities[0]); i++) {
+		cn_device_destroy();
+		assert_int_equal(cn_device_init(capacities[i]), 0);
+		for(j = 0; j < sizeof(hashes) / sizeof(hashes[0]); j++) {
+			ev->hash = hashes[j];
+			assert_int_equal(resume_all(enter(ev)), 1);
+		}
+	}
+}
+
+/* -------- many processes -------- */
+
+#define ROUNDS 400
+#define RACERS 4
+
+/* In each round all processes come with a request of one device; one of them
+ * ends the job after having waited for nobody. Every request is resumed once,
+ * in the one job or in the next. */
+struct race
+{
+	struct barrier *barrier;
+	struct test_event t[RACERS];
+	struct cn_job *jobs[RACERS][ROUNDS];
+	int next_racer;
+	int entered, joined, stale, resumed;
+};
+
+static int add(int *p, int n)
+{
+	return __atomic_add_fetch(p, n, __ATOMIC_SEQ_CST);
+}
+
+static void end_in_race(struct race *race, struct cn_job *job)
+{
+	while(cn_device_next_waiter(job) != NULL)
+		add(&race->resumed, 1);
+}
+
+static void come_together(void *arg)
+{
+	struct race *race = arg;
+	int me = add(&race->next_racer, 1) - 1, i;
+	struct cn_event *ev = make_event(&race->t[me]);
+
+	for(i = 0; i < ROUNDS; i++) {
+		struct cn_job *job = race->jobs[me][i];
+		enum cn_entry entry = CN_STALE;
+
+		if(i % 10 == 0)
+			stub_meet(race->barrier);
+		while(entry == CN_STALE) {
+			unsigned generation = cn_device_generation(ev->hash);
+
+			entry = cn_device_enter(ev, generation, cn_job_waiter(job));
+			if(entry == CN_STALE)
+				add(&race->stale, 1);
+		}
+		if(entry == CN_JOINED) {
+			add(&race->joined, 1);
+			continue;
+		}
+		check(entry == CN_ENTERED);
+		add(&race->entered, 1);
+		sched_yield();
+		end_in_race(race, job);
+	}
+}
+
+static void each_request_is_resumed_once(void **state)
+{
+	struct race *race = stub_shared(sizeof(*race));
+	struct cn_device_row row;
+	struct test_event t;
+	pid_t pids[RACERS];
+	int i, j;
+
+	cn_device_destroy();
+	stub_share_shm(true);
+	assert_int_equal(cn_device_init(100), 0);
+	race->barrier = stub_barrier(RACERS);
+	for(i = 0; i < RACERS; i++) {
+		for(j = 0; j < ROUNDS; j++)
+			race->jobs[i][j] = new_job(make_event(&t));
+	}
+	for(i = 0; i < RACERS; i++)
+		pids[i] = stub_fork(come_together, race);
+	for(i = 0; i < RACERS; i++)
+		stub_wait(pids[i]);
+	assert_int_equal(race->resumed, RACERS * ROUNDS);
+	assert_int_equal(race->entered + race->joined, RACERS * ROUNDS);
+	assert_true(race->joined > 0);
+	assert_int_equal(cn_device_list(&row, 1), 0);
+	for(i = 0; i < RACERS; i++) {
+		for(j = 0; j < ROUNDS; j++)
+			cn_job_free(race->jobs[i][j]);
+	}
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, start, end)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+			TEST(a_later_request_joins_the_event_under_way),
+			TEST(a_job_of_its_own_goes_along_with_who_joins),
+			TEST(other_devices_have_events_of_their_own),
+			TEST(one_dialogs_requests_are_resumed_in_cseq_order),
+			TEST(the_highest_cseq_is_last),
+			TEST(dialogs_are_resumed_as_they_came),
+			TEST(who_comes_between_two_waiters_is_resumed_too),
+			TEST(an_event_that_has_ended_since_makes_the_view_stale),
+			TEST(who_wanted_to_join_and_comes_too_late_is_stale),
+			TEST(a_stale_view_is_no_hindrance_to_joining),
+			TEST(a_crowd_is_turned_away),
+			TEST(one_aor_has_so_many_events_at_most),
+			TEST(what_was_accepted_is_joined_until_it_is_saved),
+			TEST(what_has_failed_is_not_joined),
+			TEST(only_what_is_overdue_and_undecided_is_due),
+			TEST(a_deadline_is_met_in_every_slot),
+			TEST(the_list_says_who_waits),
+			TEST(a_long_aor_is_cut),
+			TEST(the_list_is_no_longer_than_asked_for),
+			TEST(without_memory_it_does_not_start),
+			TEST(any_capacity_and_any_hash),
+			TEST(each_request_is_resumed_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
