@@ -575,6 +575,9 @@ static enum cn_cause cause_of(const struct transfer *t, CURLcode code)
 			/* cut off in its head, which libcurl does not mind */
 			return t->head_ended ? CN_CAUSE_none : CN_CAUSE_connect;
 		case CURLE_FILESIZE_EXCEEDED:
+#if LIBCURL_VERSION_NUM >= 0x080600
+		case CURLE_TOO_LARGE: /* a header line without an end */
+#endif
 			return CN_CAUSE_too_big;
 		case CURLE_OPERATION_TIMEDOUT:
 			return never_sent(t->easy) && !t->hurried ? CN_CAUSE_connect
@@ -601,7 +604,7 @@ static enum cn_cause cause_of(const struct transfer *t, CURLcode code)
 		case CURLE_SSL_CLIENTCERT:
 			return CN_CAUSE_tls;
 		case CURLE_OUT_OF_MEMORY:
-			/* also what libcurl 7.88 says of a header line without an end */
+			/* before libcurl 8.6 also: a header line without an end */
 			return t->head_ended || never_sent(t->easy) ? CN_CAUSE_memory
 														: CN_CAUSE_too_big;
 		case CURLE_WRITE_ERROR:

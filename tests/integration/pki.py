@@ -1,7 +1,24 @@
 """Certificates for a test, made by openssl while it runs."""
 
+import datetime
 import os
 import subprocess
+
+# `openssl ca` is what can make a certificate of the past in every release.
+CONFIG = """
+[ca]
+default_ca = authority
+[authority]
+database = {folder}/{name}.index
+new_certs_dir = {folder}
+rand_serial = yes
+default_md = sha256
+policy = names
+unique_subject = no
+copy_extensions = copy
+[names]
+commonName = supplied
+"""
 
 
 class Authority:
@@ -13,6 +30,11 @@ class Authority:
         self.key = self._path((file or name) + ".key")
         self._openssl("req", "-x509", *self._new_key(self.key), "-days", "1",
                       "-subj", f"/CN={name}", "-out", self.certificate)
+        self._config = self._path((file or name) + ".conf")
+        with open(self._config, "w", encoding="utf-8") as config:
+            config.write(CONFIG.format(folder=self.folder, name=file or name))
+        with open(self._path((file or name) + ".index"), "w"):
+            pass
 
     def issue(self, name, san=None, expired=False):
         """(certificate, key) files; `san` like "IP:127.0.0.1,DNS:cms"."""
@@ -22,10 +44,14 @@ class Authority:
             "req", "-new", *self._new_key(key), "-subj", f"/CN={name}",
             *(("-addext", f"subjectAltName={san}") if san else ()),
             "-out", request)
+        end = datetime.datetime.now(datetime.timezone.utc) \
+            + datetime.timedelta(days=-1 if expired else 1)
+        start = end - datetime.timedelta(days=2)
         self._openssl(
-            "x509", "-req", "-in", request, "-copy_extensions", "copy",
-            "-CA", self.certificate, "-CAkey", self.key,
-            "-days", "-1" if expired else "1", "-out", certificate)
+            "ca", "-batch", "-notext", "-config", self._config,
+            "-cert", self.certificate, "-keyfile", self.key, "-in", request,
+            "-startdate", f"{start:%Y%m%d%H%M%SZ}",
+            "-enddate", f"{end:%Y%m%d%H%M%SZ}", "-out", certificate)
         return certificate, key
 
     def _path(self, name):
