@@ -409,6 +409,9 @@ def test_a_dead_cms_is_logged_as_shown(kamailio, cms):
     down, up = [re.sub(r"\d+", r"\\d+", re.escape(" ".join(part.split())))
                 for part in re.split(r"^NOTICE: cms_notify: ", shown,
                                      flags=re.M)[1:]]
+    # libcurl's words, which change with its version
+    down, text = re.subn(r"\\\(.*\\\)", r"\\(\\S.*\\)", down)
+    assert text == 1
     server = kamailio(cms, config=lambda s, url: registrar(
         s, url, params=[("cms_notify", "breaker_failures", 1),
                         ("cms_notify", "breaker_cooldown", 10)]))
