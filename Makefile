@@ -51,7 +51,7 @@ install: module
 	@scripts/install $(if $(KAMAILIO_SRC),"$(KAMAILIO_SRC)")
 
 run: module
-	@scripts/deps kamailio run
+	@scripts/deps $(if $(KAMAILIO_SRC),,kamailio) run
 	@scripts/run
 
 test: test-unit test-integration test-faults-short \

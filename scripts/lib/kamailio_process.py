@@ -9,6 +9,14 @@ from collections import deque
 STOP_SECONDS = 15
 
 
+def module_path(env, *more):
+    """mpath of a Kamailio, from what scripts/kamailio-env says: the module that
+    was just built is found before one that is installed."""
+    folders = [env["CMS_NOTIFY_MODULE_DIR"], *more,
+               *filter(None, env["KAMAILIO_MODULES"].split(":"))]
+    return ":".join(folder.rstrip("/") + "/" for folder in folders)
+
+
 class KamailioProcess:
     """Runs with its data folder as current and as run-time directory.
 

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 sys.path.insert(0, str(TOP / "scripts" / "lib"))
 
-from kamailio_process import KamailioProcess  # noqa: E402
+from kamailio_process import KamailioProcess, module_path  # noqa: E402
 
 HOST = "127.0.0.1"
 START_SECONDS = 300  # with a database full of bindings
@@ -148,9 +148,8 @@ class Server:
         if configuration.scheme == "https":
             values["CMS_TLS_CA"] = f"{tls_folder}/ca.pem"
             values["CMS_TLS_CA_FOLDER"] = str(tls_folder)
-        modules = ":".join(f"{folder.rstrip('/')}/" for folder in (
-            *env["KAMAILIO_MODULES"].split(":"), env["CMS_NOTIFY_MODULE_DIR"],
-            os.path.join(env["CMS_NOTIFY_MODULE_DIR"], "rival")))
+        modules = module_path(
+            env, os.path.join(env["CMS_NOTIFY_MODULE_DIR"], "rival"))
         options = ["-A", configuration.define]
         for name, value in values.items():
             options += define(name, value)

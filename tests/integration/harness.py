@@ -27,7 +27,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "scripts" / "lib"))
 
-from kamailio_process import KamailioProcess  # noqa: E402
+from kamailio_process import KamailioProcess, module_path  # noqa: E402
 from reference_cms import ReferenceCms  # noqa: E402
 from sip_ua import NoAnswer, Transport, Ua  # noqa: E402
 
@@ -69,6 +69,16 @@ def has_module(name):
     return any(os.path.exists(os.path.join(folder, path))
                for folder in environment()["KAMAILIO_MODULES"].split(":")
                for path in (f"{name}.so", f"{name}/{name}.so"))
+
+
+def with_a_broken_module(folder):
+    """Kamailio's modules in a folder where cms_notify.so is none."""
+    shutil.copytree(environment()["KAMAILIO_MODULES"].split(":")[0], folder,
+                    copy_function=os.symlink)
+    broken = folder / "cms_notify.so"
+    broken.unlink(missing_ok=True)
+    broken.write_text("no module")
+    return folder
 
 
 def until(predicate, timeout=5.0):
@@ -319,10 +329,7 @@ class Kamailio:
         self.port = self._port.number
         self.address = (HOST, self.port)
         self.env = environment()
-        self.mpath = ":".join(
-            folder.rstrip("/") + "/" for folder in
-            [*self.env["KAMAILIO_MODULES"].split(":"),
-             self.env["CMS_NOTIFY_MODULE_DIR"]])
+        self.mpath = module_path(self.env)
         self.database = os.path.join(self.folder, "kamailio.sqlite")
         shutil.copyfile(_new_database()[1], self.database)
         self.config = os.path.join(self.folder, "kamailio.cfg")

@@ -17,7 +17,7 @@ import pytest
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "scripts" / "lib"))
 
-from harness import Port  # noqa: E402
+from harness import Port, environment, with_a_broken_module  # noqa: E402
 from reference_cms import ReferenceCms  # noqa: E402
 from sip_ua import Ua  # noqa: E402
 
@@ -282,6 +282,21 @@ def test_what_the_data_folder_holds_is_for_its_owner_alone(run):
     assert one.finish() == 0, one.errors
     for path in [one.data, *one.data.iterdir()]:
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_module_installed_before_does_not_hide_the_one_built(run, tmp_path):
+    """Kamailio's own folder has a cms_notify.so that cannot be loaded."""
+    folder = with_a_broken_module(tmp_path / "modules")
+    kamailio = tmp_path / "bin" / "kamailio"
+    kamailio.parent.mkdir()
+    kamailio.write_text(
+        f"#!/bin/sh\nexec {environment()['KAMAILIO']} \"$@\" |\n"
+        f"sed 's|\\(Default paths to modules:\\).*|\\1 {folder}|'\n")
+    kamailio.chmod(0o755)
+    one = run("--once", PATH=f"{kamailio.parent}:{os.environ['PATH']}")
+    assert one.finish() == 0, one.errors
+    assert str(folder) in (one.data / "kamailio-local.cfg").read_text()
+    assert one.flows == [NEW, REFRESH]
 
 
 def test_nothing_outside_the_data_folder_is_changed(run):

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from harness import HOST, NOTIFY, fails_to_start, registrar
+from harness import (HOST, NOTIFY, environment, fails_to_start, registrar,
+                     with_a_broken_module)
 from pki import Authority
 
 pytestmark = pytest.mark.contract
@@ -339,3 +340,16 @@ def test_a_shipped_configuration_without_cms_url():
     lines = fails_to_start(settings={"CMS_URL": None})
     ours = [m[1] for m in map(OURS.search, lines) if m]
     assert len(ours) == 1 and "cms_url" in ours[0]
+
+
+# -- which module --------------------------------------------------------------------
+
+def test_a_module_installed_before_does_not_hide_the_one_built(
+        kamailio, cms, tmp_path, monkeypatch):
+    """Kamailio's own folder has a cms_notify.so that cannot be loaded."""
+    folder = with_a_broken_module(tmp_path / "modules")
+    monkeypatch.setitem(environment(), "KAMAILIO_MODULES", str(folder))
+    server = kamailio(cms, config=registrar)
+    assert str(folder) in server.mpath
+    assert server.device().register().status == 200
+    assert len(server.posts()) == 1
