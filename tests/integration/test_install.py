@@ -3,6 +3,7 @@
 import configparser
 import os
 import shlex
+import shutil
 import string
 import subprocess
 
@@ -67,3 +68,39 @@ def test_kamailio_takes_the_command_and_the_configuration(installed):
         timeout=30)
     assert done.returncode == 0, done.stderr
     assert "config file ok" in done.stderr
+
+
+def test_a_module_that_kamailio_refuses_is_not_installed(tmp_path):
+    """The one that was there stays; what is wrong is said."""
+    version = environment()["KAMAILIO_VERSION"]
+    shutil.copytree(TOP / "scripts", tmp_path / "scripts")
+    for name in ("modules", "kamailio.cfg"):
+        os.symlink(TOP / name, tmp_path / name)
+    built = tmp_path / "build" / version / "cms_notify.so"
+    built.parent.mkdir(parents=True)
+    with open(environment()["CMS_NOTIFY_MODULE_DIR"] + "/cms_notify.so",
+              "rb") as file:
+        built.write_bytes(file.read().replace(version.encode(), b"5.0.0"))
+    tree = tmp_path / "tree" / "src"
+    tree.mkdir(parents=True)
+    (tree / "Makefile.defs").write_text("\n".join(
+        f"{name} = {number}" for name, number in zip(
+            ("VERSION", "PATCHLEVEL", "SUBLEVEL"), version.split("."))))
+
+    def install():
+        return subprocess.run(
+            [tmp_path / "scripts" / "install", tree.parent],
+            capture_output=True, text=True, env={
+                **os.environ, "DESTDIR": str(tmp_path / "root"),
+                "MODULE_DIR": "/modules", "CONFIG_DIR": "/etc/kamailio"})
+
+    folder = tmp_path / "root" / "modules"
+    done = install()
+    assert done.returncode == 1 and "installed" not in done.stdout
+    assert "module version mismatch" in done.stderr
+    assert "make clean" in done.stderr
+    assert os.listdir(folder) == []
+    (folder / "cms_notify.so").write_text("the old one")
+    assert install().returncode == 1
+    assert (folder / "cms_notify.so").read_text() == "the old one"
+    assert os.listdir(folder) == ["cms_notify.so"]
