@@ -96,6 +96,8 @@ static int check_ranges(void)
 			{"resync_rate", &cn_conf.resync_rate, 1, 100000},
 			{"outbox_max_age", &cn_conf.outbox_max_age_s, 1, 31536000},
 			{"drain_timeout", &cn_conf.drain_timeout_ms, 0, CN_TIMEOUT_MAX_MS},
+			{"sqlite_busy_timeout", &cn_conf.sqlite_busy_timeout_ms, 0,
+					CN_TIMEOUT_MAX_MS},
 	};
 	size_t i;
 	int err = 0;

@@ -64,6 +64,7 @@ struct cn_conf
 	bool events_unregister;
 	bool events_expire;
 	int drain_timeout_ms;
+	int sqlite_busy_timeout_ms; /* 0: as it is */
 };
 
 extern struct cn_conf cn_conf;

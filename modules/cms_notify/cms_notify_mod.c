@@ -29,6 +29,7 @@
 #include "outbox_resync.h"
 #include "face_rpc.h"
 #include "face_script.h"
+#include "base_sqlite.h"
 #include "base_stats.h"
 #include "job_order.h"
 #include "verdict_proc.h"
@@ -64,13 +65,16 @@ static param_export_t params[] = {
 		{"resync_rate", PARAM_INT, &cn_conf.resync_rate},
 		{"events", PARAM_STRING, &cn_conf.events_list},
 		{"outbox_max", PARAM_INT, &cn_conf.outbox_max},
-		{"outbox_max_age", PARAM_INT, &cn_conf.outbox_max_age_s}, {0, 0, 0}};
+		{"outbox_max_age", PARAM_INT, &cn_conf.outbox_max_age_s},
+		{"sqlite_busy_timeout", PARAM_INT, &cn_conf.sqlite_busy_timeout_ms},
+		{0, 0, 0}};
 
 static int mod_init(void)
 {
 	int capacity;
 
-	if(cn_conf_check() < 0 || cn_body_init(cn_conf.body) < 0)
+	if(cn_conf_check() < 0 || cn_body_init(cn_conf.body) < 0
+			|| cn_sqlite_init(cn_conf.sqlite_busy_timeout_ms) < 0)
 		return -1;
 	cn_body_own_values(cn_pv_exports[0].getf);
 	capacity = cn_conf_capacity();
