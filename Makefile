@@ -60,7 +60,7 @@ test: test-unit test-integration test-faults-short \
 test-unit:
 	@scripts/deps build kamailio test
 	@tree=$$(scripts/kamailio-source installed) && \
-		$(MAKE) -C tests/unit KAMAILIO_TREE="$$tree" \
+		$(MAKE) -C tests/unit -j"$$(nproc)" KAMAILIO_TREE="$$tree" \
 		BUILD="$(CURDIR)/build/unit"
 
 test-integration: module
