@@ -86,14 +86,38 @@ enum cn_verdict cn_policy_verdict(long status)
 	}
 }
 
+enum cn_says cn_policy_says(enum cn_cause cause, long status)
+{
+	switch(cause) {
+		case CN_CAUSE_none:
+			return CN_SAYS_WORKS;
+		case CN_CAUSE_http:
+			return status == 409 || status == 425 ? CN_SAYS_OF_EVENT
+												  : CN_SAYS_AWAY;
+		case CN_CAUSE_timeout:
+		case CN_CAUSE_connect:
+		case CN_CAUSE_tls:
+		case CN_CAUSE_too_big:
+		case CN_CAUSE_bad_answer:
+			return CN_SAYS_AWAY;
+		case CN_CAUSE_busy:
+		case CN_CAUSE_shutdown:
+		case CN_CAUSE_memory:
+		case CN_CAUSE_outbox:
+		case CN_CAUSE_COUNT:
+			break;
+	}
+	return CN_SAYS_NOTHING;
+}
+
 bool cn_policy_moves_on(enum cn_cause cause, long status)
 {
-	return cause != CN_CAUSE_none && status != 409;
+	return cn_policy_says(cause, status) != CN_SAYS_WORKS && status != 409;
 }
 
 bool cn_policy_is_of_event(long status)
 {
-	return status == 409 || status == 425;
+	return cn_policy_says(CN_CAUSE_http, status) == CN_SAYS_OF_EVENT;
 }
 
 long cn_policy_attempt_ms(long left_ms, long attempt_ms, bool last)

@@ -72,6 +72,23 @@ const char *cn_kind_name(enum cn_kind kind);
  */
 enum cn_verdict cn_policy_verdict(long status);
 
+/* What the end of an attempt says of the CMS. */
+enum cn_says
+{
+	CN_SAYS_WORKS,	  /* it has decided */
+	CN_SAYS_OF_EVENT, /* it works, and could not decide about this one event */
+	CN_SAYS_AWAY,	  /* it is away, or too busy */
+	CN_SAYS_NOTHING	  /* the attempt failed at our own end */
+};
+
+/**
+ * The one place that decides this: for the breaker, the measure of how fast the
+ * CMS is, another endpoint's turn, and the pace of the outbox.
+ *
+ * @param status HTTP status, 0: none
+ */
+enum cn_says cn_policy_says(enum cn_cause cause, long status);
+
 /* May another endpoint do better after this? A CMS that has decided has
  * decided, and one that says 409 has the event in its hands already. */
 bool cn_policy_moves_on(enum cn_cause cause, long status);

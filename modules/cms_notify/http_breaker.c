@@ -120,22 +120,33 @@ static enum cn_breaker_edge failed(
 	return CN_BREAKER_SAME;
 }
 
+static enum cn_breaker_edge worked(struct breaker *b)
+{
+	bool was_away = b->state != CN_BREAKER_CLOSED;
+
+	b->state = CN_BREAKER_CLOSED;
+	b->failures = 0;
+	return was_away ? CN_BREAKER_BACK : CN_BREAKER_SAME;
+}
+
 enum cn_breaker_edge cn_breaker_report(
-		int endpoint, enum cn_cause cause, int64_t now_us)
+		int endpoint, enum cn_cause cause, long status, int64_t now_us)
 {
 	struct breaker *b = &breakers[endpoint];
 	enum cn_breaker_edge edge = CN_BREAKER_SAME;
 
 	lock_get(&b->lock);
-	if(cause == CN_CAUSE_memory) {
-		not_sent(b);
-	} else if(cause != CN_CAUSE_none) {
-		edge = failed(b, cause, now_us);
-	} else {
-		if(b->state != CN_BREAKER_CLOSED)
-			edge = CN_BREAKER_BACK;
-		b->state = CN_BREAKER_CLOSED;
-		b->failures = 0;
+	switch(cn_policy_says(cause, status)) {
+		case CN_SAYS_WORKS:
+		case CN_SAYS_OF_EVENT:
+			edge = worked(b);
+			break;
+		case CN_SAYS_AWAY:
+			edge = failed(b, cause, now_us);
+			break;
+		case CN_SAYS_NOTHING:
+			not_sent(b);
+			break;
 	}
 	lock_release(&b->lock);
 	return edge;

@@ -41,13 +41,12 @@ bool cn_breaker_pass(int endpoint, int64_t now_us) CN_MUST;
 bool cn_breaker_would_pass(int endpoint, int64_t now_us);
 
 /**
- * How a POST went.
+ * How a POST went; what that says of the endpoint is cn_policy_says()'s to decide.
  *
- * @param cause none: the endpoint works; memory: nothing is known of it
  * @return BACK or WENT to one caller each
  */
 enum cn_breaker_edge cn_breaker_report(
-		int endpoint, enum cn_cause cause, int64_t now_us);
+		int endpoint, enum cn_cause cause, long status, int64_t now_us);
 
 /* Why it opened last; connect before that. */
 enum cn_cause cn_breaker_cause(int endpoint);

@@ -124,15 +124,11 @@ static void give_back(struct cn_job *job)
 				cn_job_id(job)->s);
 }
 
-/* A CMS that has the event in its hands (409) works. The log shows the edge, not
- * each request. */
+/* The log shows the edge, not each request. */
 static void report(int endpoint, const struct cn_http_result *result)
 {
-	enum cn_cause cause = result->cause;
-
-	if(!cn_policy_moves_on(cause, result->status))
-		cause = CN_CAUSE_none;
-	switch(cn_breaker_report(endpoint, cause, cn_now_us())) {
+	switch(cn_breaker_report(
+			endpoint, result->cause, result->status, cn_now_us())) {
 		case CN_BREAKER_SAME:
 			break;
 		case CN_BREAKER_WENT:
@@ -234,7 +230,7 @@ static enum cn_cause attempt(struct post *post, int endpoint)
 	post->endpoint = endpoint;
 	post->began_us = now;
 	if(cn_http_post(http, &request, post) < 0) {
-		cn_breaker_report(endpoint, CN_CAUSE_memory, now);
+		cn_breaker_report(endpoint, CN_CAUSE_memory, 0, now);
 		return CN_CAUSE_memory;
 	}
 	cn_stats_attempt_begin(endpoint);
@@ -245,6 +241,7 @@ static void on_done(void *user, const struct cn_http_result *result)
 {
 	struct post *post = user;
 	int64_t now = cn_now_us();
+	bool works;
 
 	cn_stats_attempt_end(post->endpoint, result->cause,
 			(unsigned)result->status, now - post->began_us);
@@ -255,8 +252,9 @@ static void on_done(void *user, const struct cn_http_result *result)
 			&& !(post->spare && cn_device_is_overtaken(post->job))
 			&& attempt(post, post->endpoint + 1) == CN_CAUSE_none)
 		return;
-	cn_load_ended(result->cause == CN_CAUSE_none ? now - post->began_us : -1,
-			cn_ring_count(ring) > 0, now);
+	works = cn_policy_says(result->cause, result->status) == CN_SAYS_WORKS;
+	cn_load_ended(
+			works ? now - post->began_us : -1, cn_ring_count(ring) > 0, now);
 	end_post(post, result);
 	free_post(post);
 }

@@ -89,6 +89,49 @@ static void a_failed_attempt_moves_on(void **state)
 		assert_true(cn_policy_moves_on(causes[i], 0));
 }
 
+static enum cn_says expected_word(enum cn_cause cause, int status)
+{
+	switch(cause) {
+		case CN_CAUSE_none:
+			return CN_SAYS_WORKS;
+		case CN_CAUSE_busy:
+		case CN_CAUSE_shutdown:
+		case CN_CAUSE_memory:
+		case CN_CAUSE_outbox:
+			return CN_SAYS_NOTHING;
+		case CN_CAUSE_http:
+			if(status == 409 || status == 425)
+				return CN_SAYS_OF_EVENT;
+			/* fall through */
+		default:
+			return CN_SAYS_AWAY;
+	}
+}
+
+/* With the cause that http_client gives each status. */
+static void every_end_says_one_thing_of_the_cms(void **state)
+{
+	int status, cause;
+
+	for(status = 100; status <= 999; status++) {
+		cause = expected_verdict(status) == CN_UNAVAILABLE ? CN_CAUSE_http
+														   : CN_CAUSE_none;
+		if(cn_policy_says(cause, status) != expected_word(cause, status))
+			fail_msg("%d says %d", status, cn_policy_says(cause, status));
+		assert_int_equal(cn_policy_is_of_event(status),
+				status == 409 || status == 425);
+		assert_int_equal(cn_policy_moves_on(cause, status),
+				cause == CN_CAUSE_http && status != 409);
+	}
+	for(cause = 0; cause < CN_CAUSE_COUNT; cause++) {
+		assert_int_equal(cn_policy_says(cause, 0), expected_word(cause, 0));
+		/* an answer that came only in part, or too much of it */
+		if(cause != CN_CAUSE_http)
+			assert_int_equal(
+					cn_policy_says(cause, 425), expected_word(cause, 425));
+	}
+}
+
 static void an_attempt_leaves_time_for_another_endpoint(void **state)
 {
 	assert_int_equal(cn_policy_attempt_ms(4000, 2000, false), 2000);
@@ -225,6 +268,7 @@ int main(void)
 			cmocka_unit_test(a_decision_is_not_asked_for_again),
 			cmocka_unit_test(a_conflict_is_in_the_hands_of_the_cms),
 			cmocka_unit_test(a_failed_attempt_moves_on),
+			cmocka_unit_test(every_end_says_one_thing_of_the_cms),
 			cmocka_unit_test(an_attempt_leaves_time_for_another_endpoint),
 			cmocka_unit_test(the_last_endpoint_may_use_all_that_is_left),
 			cmocka_unit_test(an_attempt_is_never_unlimited),

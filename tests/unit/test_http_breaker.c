@@ -35,12 +35,12 @@ static int end(void **state)
 
 static void fails(int64_t now, enum cn_breaker_edge edge)
 {
-	assert_int_equal(cn_breaker_report(0, CN_CAUSE_timeout, now), edge);
+	assert_int_equal(cn_breaker_report(0, CN_CAUSE_timeout, 0, now), edge);
 }
 
 static void works(int64_t now, enum cn_breaker_edge edge)
 {
-	assert_int_equal(cn_breaker_report(0, CN_CAUSE_none, now), edge);
+	assert_int_equal(cn_breaker_report(0, CN_CAUSE_none, 200, now), edge);
 }
 
 /* Open it at T0. */
@@ -186,17 +186,17 @@ static void what_was_not_sent_is_no_failure(void **state)
 
 	for(i = 0; i < 3 * FAILURES; i++)
 		assert_int_equal(
-				cn_breaker_report(0, CN_CAUSE_memory, T0), CN_BREAKER_SAME);
+				cn_breaker_report(0, CN_CAUSE_memory, 0, T0), CN_BREAKER_SAME);
 	assert_int_equal(cn_breaker_state(0), CN_BREAKER_CLOSED);
 	fails(T0, CN_BREAKER_SAME);
 	fails(T0, CN_BREAKER_SAME);
-	cn_breaker_report(0, CN_CAUSE_memory, T0);
+	cn_breaker_report(0, CN_CAUSE_memory, 0, T0);
 	/* nor does it interrupt a row of them */
 	fails(T0, CN_BREAKER_WENT);
-	cn_breaker_report(0, CN_CAUSE_memory, T0 + 1);
+	cn_breaker_report(0, CN_CAUSE_memory, 0, T0 + 1);
 	assert_passes(T0 + COOLDOWN_US, true);
 	/* who was to find out has not: another one is to, after a while */
-	assert_int_equal(cn_breaker_report(0, CN_CAUSE_memory, T0 + COOLDOWN_US),
+	assert_int_equal(cn_breaker_report(0, CN_CAUSE_memory, 0, T0 + COOLDOWN_US),
 			CN_BREAKER_SAME);
 	assert_int_equal(cn_breaker_state(0), CN_BREAKER_OPEN);
 	assert_int_equal(cn_breaker_cause(0), CN_CAUSE_timeout);
@@ -210,9 +210,9 @@ static void each_endpoint_has_its_own(void **state)
 	open_it();
 	assert_int_equal(cn_breaker_state(1), CN_BREAKER_CLOSED);
 	assert_true(cn_breaker_pass(1, T0));
-	assert_int_equal(cn_breaker_report(1, CN_CAUSE_none, T0), CN_BREAKER_SAME);
+	assert_int_equal(cn_breaker_report(1, CN_CAUSE_none, 200, T0), CN_BREAKER_SAME);
 	assert_int_equal(cn_breaker_state(0), CN_BREAKER_OPEN);
-	assert_int_equal(cn_breaker_report(1, CN_CAUSE_tls, T0), CN_BREAKER_SAME);
+	assert_int_equal(cn_breaker_report(1, CN_CAUSE_tls, 0, T0), CN_BREAKER_SAME);
 	assert_int_equal(cn_breaker_cause(1), CN_CAUSE_tls);
 	assert_int_equal(cn_breaker_cause(0), CN_CAUSE_timeout);
 }
@@ -224,7 +224,7 @@ static void it_tells_why_it_opened(void **state)
 	open_it();
 	assert_int_equal(cn_breaker_cause(0), CN_CAUSE_timeout);
 	assert_true(cn_breaker_pass(0, T0 + COOLDOWN_US));
-	cn_breaker_report(0, CN_CAUSE_http, T0 + COOLDOWN_US);
+	cn_breaker_report(0, CN_CAUSE_http, 503, T0 + COOLDOWN_US);
 	assert_int_equal(cn_breaker_cause(0), CN_CAUSE_http);
 }
 
@@ -311,7 +311,7 @@ static void *go_round(void *unused)
 
 	for(i = 0; i < ROUNDS; i++) {
 		for(j = 0; j < FAILURES; j++)
-			add(&race.went, cn_breaker_report(0, CN_CAUSE_connect, now)
+			add(&race.went, cn_breaker_report(0, CN_CAUSE_connect, 0, now)
 									== CN_BREAKER_WENT);
 		meet_and_check(&race.went, i + 1);
 		now += COOLDOWN_US;
@@ -323,7 +323,7 @@ static void *go_round(void *unused)
 		}
 		meet_and_check(&race.passed, i + 1 + (i + 1) / 2);
 		add(&race.back,
-				cn_breaker_report(0, CN_CAUSE_none, now) == CN_BREAKER_BACK);
+				cn_breaker_report(0, CN_CAUSE_none, 200, now) == CN_BREAKER_BACK);
 		meet_and_check(&race.back, i + 1);
 		now++;
 	}
@@ -339,12 +339,12 @@ static void *pass_while_it_closes(void *unused)
 	for(i = 0; i < ROUNDS; i++) {
 		if(meet()) {
 			for(j = 0; j < FAILURES; j++)
-				cn_breaker_report(0, CN_CAUSE_connect, now);
+				cn_breaker_report(0, CN_CAUSE_connect, 0, now);
 			check(cn_breaker_state(0) == CN_BREAKER_OPEN);
 		}
 		now += COOLDOWN_US;
 		if(meet()) {
-			cn_breaker_report(0, CN_CAUSE_none, now);
+			cn_breaker_report(0, CN_CAUSE_none, 200, now);
 		} else {
 			for(j = 0; j < 5; j++)
 				add(&race.passed, cn_breaker_pass(0, now));
@@ -380,11 +380,36 @@ static void what_has_closed_stays_closed(void **state)
 	assert_true(race.passed > 0);
 }
 
+/* However often the CMS cannot decide about one event: it answers. */
+static void what_is_of_the_event_opens_nothing(void **state)
+{
+	static const long statuses[] = {409, 425};
+	size_t s;
+	int i;
+
+	for(s = 0; s < sizeof(statuses) / sizeof(statuses[0]); s++) {
+		for(i = 0; i < 20; i++)
+			assert_int_equal(
+					cn_breaker_report(0, CN_CAUSE_http, statuses[s], T0 + i),
+					CN_BREAKER_SAME);
+		assert_int_equal(cn_breaker_state(0), CN_BREAKER_CLOSED);
+	}
+	for(i = 0; i < 19; i++)
+		cn_breaker_report(0, CN_CAUSE_http, 503, T0);
+	assert_int_equal(cn_breaker_state(0), CN_BREAKER_OPEN);
+	/* the one that was to find out has found that it works */
+	assert_true(cn_breaker_pass(0, T0 + COOLDOWN_US));
+	assert_int_equal(
+			cn_breaker_report(0, CN_CAUSE_http, 425, T0 + COOLDOWN_US + 1),
+			CN_BREAKER_BACK);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, end)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+			TEST(what_is_of_the_event_opens_nothing),
 			TEST(as_long_as_it_is_closed_all_pass),
 			TEST(failures_in_a_row_open_it),
 			TEST(one_failure_is_enough_where_so_configured),
