@@ -39,6 +39,7 @@ struct cn_conf
 	int verdict_processes;
 	int max_in_flight;
 	int max_connections;
+	int connection_lifetime_s; /* 0: no bound */
 	int queue_size;
 	int max_answer_size;
 	int detect_reboot;

@@ -45,6 +45,7 @@ static param_export_t params[] = {
 		{"verdict_processes", PARAM_INT, &cn_conf.verdict_processes},
 		{"max_in_flight", PARAM_INT, &cn_conf.max_in_flight},
 		{"max_connections", PARAM_INT, &cn_conf.max_connections},
+		{"connection_lifetime", PARAM_INT, &cn_conf.connection_lifetime_s},
 		{"queue_size", PARAM_INT, &cn_conf.queue_size},
 		{"max_answer_size", PARAM_INT, &cn_conf.max_answer_size},
 		{"identity", PARAM_STRING, &cn_conf.identity_name},

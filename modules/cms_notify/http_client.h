@@ -33,14 +33,9 @@ struct cn_http_result
  * no longer valid. */
 typedef void (*cn_http_done_f)(void *user, const struct cn_http_result *result);
 
-/**
- * Is this a URL that we can POST to?
- * Process: any.
- *
- * @param url   http or https, with a host, without user name and password
- * @param error what is wrong with it
- */
-bool cn_http_url_ok(const char *url, const char **error);
+/* Process: main, in mod_init. Is libcurl new enough, and each cms_url a URL that
+ * we can POST to? -1: with a line in the log */
+int cn_http_check(void) CN_MUST;
 
 /**
  * Process: HTTP, after the fork (libcurl and TLS are started here).

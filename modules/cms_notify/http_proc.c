@@ -48,15 +48,8 @@ static int spare_posts; /* under way for the outbox */
 
 int cn_http_proc_init(void)
 {
-	const char *error;
-	int i;
-
-	for(i = 0; i < cn_conf.endpoints; i++) {
-		if(!cn_http_url_ok(cn_conf.cms_url[i], &error)) {
-			LM_ERR("cms_url number %d: %s\n", i + 1, error);
-			return -1;
-		}
-	}
+	if(cn_http_check() < 0)
+		return -1;
 	ring = cn_ring_new(cn_conf_capacity(), cn_conf.http_processes);
 	if(ring == NULL)
 		return -1;

@@ -39,7 +39,8 @@ def parameters(*pairs):
 
 NUMBERS = ["timeout", "connect_timeout", "attempt_timeout", "http_processes",
            "verdict_processes", "max_in_flight", "max_connections",
-           "queue_size", "max_answer_size", "drain_timeout", "detect_reboot"]
+           "queue_size", "max_answer_size", "connection_lifetime",
+           "drain_timeout", "detect_reboot"]
 
 
 @pytest.mark.parametrize("value", [-1, -2147483648, 2147483647])
@@ -51,7 +52,7 @@ def test_a_number_out_of_range(name, value):
     assert not int(low) <= value <= int(high)
 
 
-@pytest.mark.parametrize("name", NUMBERS[:-2])
+@pytest.mark.parametrize("name", NUMBERS[:-3])
 def test_zero_is_no_number_for(name):
     assert re.search(rf"\b{name} is 0\b", parameters((name, 0)))
 

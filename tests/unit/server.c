@@ -157,6 +157,11 @@ void server_answer(
 	server_say(c, body);
 }
 
+void server_end(struct connection *c)
+{
+	shutdown(c->fd, SHUT_WR);
+}
+
 void server_reset(struct connection *c)
 {
 	struct linger linger = {1, 0};
@@ -167,4 +172,9 @@ void server_reset(struct connection *c)
 void server_pause_ms(int ms)
 {
 	poll(NULL, 0, ms);
+}
+
+void server_mark(struct connection *c)
+{
+	__atomic_add_fetch(&c->server->marks, 1, __ATOMIC_SEQ_CST);
 }

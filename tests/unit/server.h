@@ -23,6 +23,7 @@ struct server
 	int open;		 /* now */
 	int most_open;
 	int requests;
+	int marks; /* that a test's server has made */
 	struct
 	{
 		int connection; /* from 1 */
@@ -52,8 +53,12 @@ void server_say_n(struct connection *c, const char *bytes, size_t n);
 /* An answer with this status and body, on a connection that stays. */
 void server_answer(struct connection *c, int status, const char *headers,
 		const char *body);
+/* Say no more, but go on reading. */
+void server_end(struct connection *c);
 /* Close with RST instead of FIN. */
 void server_reset(struct connection *c);
 void server_pause_ms(int ms);
+/* Tell the test that something is done. */
+void server_mark(struct connection *c);
 
 #endif

@@ -1,0 +1,51 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* How one attempt to POST ended: its cause, and whether it is made again at
+ * once. Pure: what was seen is the argument. */
+
+#ifndef CN_HTTP_END_H
+#define CN_HTTP_END_H
+
+#include <curl/curl.h>
+
+#include "base_policy.h"
+
+/* What was seen of an attempt. */
+struct cn_http_end
+{
+	CURLcode code;
+	const char *error; /* libcurl's text */
+	long status;
+	size_t header_bytes; /* of the answer */
+	bool head_ended;	 /* of the final answer; what follows are trailers */
+	bool kept;			 /* the connection had carried a request before */
+	bool sent;			 /* a byte of the request has left */
+	bool http_2;
+	bool unasked; /* there were bytes to be read that answer nobody */
+	bool ended;	  /* the connection had ended before the request was written */
+	bool too_big; /* the answer */
+	bool no_memory; /* of ours */
+	bool hurried;	/* much less than connect_timeout was left */
+	bool resolved; /* the name was looked up for this attempt, not remembered */
+};
+
+enum cn_cause cn_http_end_cause(const struct cn_http_end *end);
+
+enum cn_http_again
+{
+	CN_AGAIN_NOT,
+	CN_AGAIN_FRESH,	   /* on a new connection */
+	CN_AGAIN_RESOLVED, /* the same, with the name looked up anew */
+	CN_AGAIN_REFUSED   /* on any connection: nothing of it was processed */
+};
+
+/**
+ * Is the request to be written again? Where it may have been read, only when not
+ * a byte of an answer came; it has the same Idempotency-Key. The first three
+ * happen once each, as their reasons do not hold for the next attempt.
+ */
+enum cn_http_again cn_http_end_again(const struct cn_http_end *end);
+
+#endif

@@ -1,0 +1,328 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* Makes libcurl's handles for the HTTP processes; checks libcurl and the URLs in
+ * the main process. */
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../core/dprint.h"
+
+#include "base_conf.h"
+#include "http_setup.h"
+
+/* The oldest libcurl that does: CURLOPT_QUICK_EXIT. The documentation says the
+ * same (make lint). */
+#define CN_LIBCURL_MAJOR 7
+#define CN_LIBCURL_MINOR 87
+#define CN_LIBCURL ((CN_LIBCURL_MAJOR << 16) | (CN_LIBCURL_MINOR << 8))
+
+#if LIBCURL_VERSION_NUM < CN_LIBCURL
+#error "libcurl is too old, see CN_LIBCURL_MAJOR and CN_LIBCURL_MINOR"
+#endif
+
+/* libcurl allocates it for each request. malloc() has what is no larger than
+ * this at hand; an answer is hardly ever. HTTP/1.1 only: with HTTP/2, what does
+ * not fit in there is mixed up by libcurl 7.88. */
+#define CN_RECEIVE_BYTES 1024L
+
+/* libcurl's own default */
+#define CN_NAME_LIFETIME_S 60
+
+/* Of OpenSSL, which comes with libcurl; NULL where libcurl has another library,
+ * and nothing to be built against is needed. */
+extern int SSL_pending(const void *ssl) __attribute__((weak));
+
+/* -------- checks -------- */
+
+/* libcurl would take the first part of the path for the host. */
+static bool has_host(const char *url)
+{
+	const char *p = strstr(url, "://");
+
+	return p && p[3] != '\0' && strchr("/?#", p[3]) == NULL;
+}
+
+bool cn_http_url_ok(const char *url, const char **error)
+{
+	CURLU *u = curl_url();
+	char *part = NULL;
+
+	*error = NULL;
+	if(u == NULL) {
+		*error = "out of memory";
+		return false;
+	}
+	if(!has_host(url) || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK)
+		*error = "no valid URL, write http://host[:port]/path or https://...";
+	else if(curl_url_get(u, CURLUPART_SCHEME, &part, 0) != CURLUE_OK
+			|| (strcmp(part, "http") != 0 && strcmp(part, "https") != 0))
+		*error = "the scheme must be http or https";
+	curl_free(part);
+	part = NULL;
+	if(*error == NULL && curl_url_get(u, CURLUPART_USER, &part, 0) == CURLUE_OK)
+		*error = "no user name or password in it, use http_header for "
+				 "credentials";
+	curl_free(part);
+	curl_url_cleanup(u);
+	return *error == NULL;
+}
+
+int cn_http_setup_check(void)
+{
+	const curl_version_info_data *libcurl = curl_version_info(CURLVERSION_NOW);
+	const char *error;
+	int i;
+
+	if(libcurl->version_num < CN_LIBCURL) {
+		LM_ERR("libcurl is %s, %d.%d or newer is needed\n", libcurl->version,
+				CN_LIBCURL_MAJOR, CN_LIBCURL_MINOR);
+		return -1;
+	}
+	for(i = 0; i < cn_conf.endpoints; i++) {
+		if(!cn_http_url_ok(cn_conf.cms_url[i], &error)) {
+			LM_ERR("cms_url number %d: %s\n", i + 1, error);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+bool cn_http_reuse_is_broken(void)
+{
+	return cn_conf.http_version == CN_HTTP_2_PRIOR_KNOWLEDGE
+		   && curl_version_info(CURLVERSION_NOW)->version_num < 0x080000;
+}
+
+/* -------- what requests have in common -------- */
+
+static int add_header(struct curl_slist **headers, const char *header)
+{
+	struct curl_slist *list = curl_slist_append(*headers, header);
+
+	if(list == NULL)
+		return -1;
+	*headers = list;
+	return 0;
+}
+
+/* The user agent is one of them, as libcurl prints what CURLOPT_USERAGENT says
+ * twice for each request, a character at a time. */
+static int set_up_headers(struct curl_slist **headers)
+{
+	int i, err;
+
+	err = add_header(headers, "Content-Type: application/json");
+	if(err == 0)
+		err = add_header(
+				headers, "User-Agent: kamailio-cms_notify/" CN_VERSION);
+	for(i = 0; i < cn_conf.http_headers && err == 0; i++)
+		err = add_header(headers, cn_conf.http_header[i]);
+	return err;
+}
+
+static bool is_address(const char *host)
+{
+	unsigned char bytes[sizeof(struct in6_addr)];
+
+	return host[0] == '[' || inet_pton(AF_INET, host, bytes) == 1;
+}
+
+/* Parsed once, not for each request. Not where there is the zone of an IPv6
+ * address, which libcurl 7.88 loses then. */
+static int set_up_endpoint(const char *text, struct cn_http_endpoint *endpoint)
+{
+	CURLU *url = endpoint->url = curl_url();
+	char *zone = NULL, *scheme = NULL, *host = NULL;
+	int err = -1;
+
+	if(curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK
+			&& curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK
+			&& curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
+		endpoint->tls = strcmp(scheme, "https") == 0;
+		endpoint->named = !is_address(host);
+		err = 0;
+	}
+	if(err == 0 && curl_url_get(url, CURLUPART_ZONEID, &zone, 0) == CURLUE_OK) {
+		curl_url_cleanup(url);
+		endpoint->url = NULL;
+	}
+	curl_free(zone);
+	curl_free(host);
+	curl_free(scheme);
+	return err;
+}
+
+static int set_up_endpoints(struct cn_http_common *common)
+{
+	int i;
+
+	common->endpoints = calloc(cn_conf.endpoints, sizeof(*common->endpoints));
+	if(common->endpoints == NULL)
+		return -1;
+	for(i = 0; i < cn_conf.endpoints; i++) {
+		if(set_up_endpoint(cn_conf.cms_url[i], &common->endpoints[i]) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static CURLSH *new_share(void)
+{
+	CURLSH *share = curl_share_init();
+
+	/* one thread: no locks; sessions are resumed on any connection */
+	if(share
+			&& (curl_share_setopt(
+						share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION)
+					|| curl_share_setopt(
+							share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS))) {
+		curl_share_cleanup(share);
+		return NULL;
+	}
+	return share;
+}
+
+int cn_http_setup_common(struct cn_http_common *common)
+{
+	common->share = new_share();
+	if(common->share == NULL || set_up_headers(&common->headers) < 0
+			|| set_up_endpoints(common) < 0)
+		return -1;
+	return 0;
+}
+
+/* -------- handles -------- */
+
+CURLM *cn_http_setup_multi(long connections, curl_socket_callback on_socket,
+		curl_multi_timer_callback on_timer, void *user)
+{
+	CURLM *m = curl_multi_init();
+
+	if(m == NULL || curl_multi_setopt(m, CURLMOPT_SOCKETFUNCTION, on_socket)
+			|| curl_multi_setopt(m, CURLMOPT_SOCKETDATA, user)
+			|| curl_multi_setopt(m, CURLMOPT_TIMERFUNCTION, on_timer)
+			|| curl_multi_setopt(m, CURLMOPT_TIMERDATA, user)
+			|| curl_multi_setopt(m, CURLMOPT_MAX_HOST_CONNECTIONS, connections)
+			|| curl_multi_setopt(
+					m, CURLMOPT_MAXCONNECTS, connections * cn_conf.endpoints)
+			|| curl_multi_setopt(m, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX))
+		return NULL;
+	return m;
+}
+
+static long http_version(void)
+{
+	switch(cn_conf.http_version) {
+		case CN_HTTP_1_1:
+			return CURL_HTTP_VERSION_1_1;
+		case CN_HTTP_2:
+			return CURL_HTTP_VERSION_2TLS;
+		case CN_HTTP_2_PRIOR_KNOWLEDGE:
+			return CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
+	}
+	return CURL_HTTP_VERSION_NONE;
+}
+
+static int set_up_tls(CURL *e)
+{
+	if(curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L)
+			|| curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L))
+		return -1;
+	/* instead of the system's CAs, not besides them: a folder that libcurl was
+	 * built with would stay in use */
+	if(cn_conf.tls_ca
+			&& (curl_easy_setopt(e, CURLOPT_CAINFO, cn_conf.tls_ca)
+					|| curl_easy_setopt(e, CURLOPT_CAPATH, NULL)))
+		return -1;
+	if(cn_conf.tls_cert
+			&& (curl_easy_setopt(e, CURLOPT_SSLCERT, cn_conf.tls_cert)
+					|| curl_easy_setopt(e, CURLOPT_SSLKEY, cn_conf.tls_key)))
+		return -1;
+	return 0;
+}
+
+static int set_up_calls(CURL *e, const struct cn_http_calls *calls)
+{
+	if(curl_easy_setopt(e, CURLOPT_PRIVATE, calls->transfer)
+			|| curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, calls->body)
+			|| curl_easy_setopt(e, CURLOPT_WRITEDATA, calls->transfer)
+			|| curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, calls->header)
+			|| curl_easy_setopt(e, CURLOPT_HEADERDATA, calls->transfer)
+			|| curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, calls->before)
+			|| curl_easy_setopt(e, CURLOPT_PREREQDATA, calls->transfer)
+			|| curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, calls->opened)
+			|| curl_easy_setopt(e, CURLOPT_SOCKOPTDATA, calls->transfer)
+			|| curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, calls->closed)
+			|| curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, calls->process))
+		return -1;
+	return 0;
+}
+
+static int set_up_connections(CURL *e)
+{
+	bool broken = cn_http_reuse_is_broken();
+	bool shares = cn_conf.http_version != CN_HTTP_1_1 && !broken;
+
+	if(curl_easy_setopt(e, CURLOPT_HTTP_VERSION, http_version())
+			|| curl_easy_setopt(e, CURLOPT_PIPEWAIT, shares ? 1L : 0L)
+			|| curl_easy_setopt(e, CURLOPT_FORBID_REUSE, broken ? 1L : 0L)
+			|| curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L)
+			|| curl_easy_setopt(e, CURLOPT_MAXLIFETIME_CONN,
+					(long)cn_conf.connection_lifetime_s)
+			|| (cn_conf.http_version == CN_HTTP_1_1
+					&& curl_easy_setopt(
+							e, CURLOPT_BUFFERSIZE, CN_RECEIVE_BYTES)))
+		return -1;
+	return 0;
+}
+
+CURL *cn_http_setup_easy(const struct cn_http_common *common,
+		const struct cn_http_calls *calls, struct curl_slist *headers,
+		char *error)
+{
+	CURL *e = curl_easy_init();
+
+	if(e == NULL)
+		return NULL;
+	if(curl_easy_setopt(e, CURLOPT_SHARE, common->share)
+			|| curl_easy_setopt(e, CURLOPT_ERRORBUFFER, error)
+			|| curl_easy_setopt(e, CURLOPT_HTTPHEADER, headers)
+			|| curl_easy_setopt(e, CURLOPT_POST, 1L)
+			|| curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L)
+			|| curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https")
+			/* nor does libcurl look for one in the environment of whoever
+			 * started Kamailio */
+			|| curl_easy_setopt(e, CURLOPT_NOPROXY, "*")
+			|| curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L)
+			/* neither a signal nor a wait for the resolver's thread */
+			|| curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L)
+			|| curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE,
+					(curl_off_t)cn_conf.max_answer_size)
+			|| set_up_calls(e, calls) < 0 || set_up_connections(e) < 0
+			|| set_up_tls(e) < 0) {
+		curl_easy_cleanup(e);
+		return NULL;
+	}
+	return e;
+}
+
+long cn_http_name_lifetime_s(void)
+{
+	int bound = cn_conf.connection_lifetime_s;
+
+	return bound > 0 && bound < CN_NAME_LIFETIME_S ? bound : CN_NAME_LIFETIME_S;
+}
+
+bool cn_http_has_decrypted(CURL *easy)
+{
+	const struct curl_tlssessioninfo *tls = NULL;
+
+	return SSL_pending != NULL
+		   && curl_easy_getinfo(easy, CURLINFO_TLS_SSL_PTR, &tls) == CURLE_OK
+		   && tls != NULL && tls->backend == CURLSSLBACKEND_OPENSSL
+		   && tls->internals != NULL && SSL_pending(tls->internals) > 0;
+}

@@ -1,0 +1,76 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* libcurl's handles, as they are before the first request: options, headers,
+ * parsed URLs. Process: HTTP, but for the checks. */
+
+#ifndef CN_HTTP_SETUP_H
+#define CN_HTTP_SETUP_H
+
+#include <curl/curl.h>
+
+#include "base.h"
+
+struct cn_http_endpoint
+{
+	CURLU *url; /* NULL: libcurl has to parse the text */
+	bool tls;
+	bool named; /* its host is a name, no address */
+};
+
+/* What the requests of a process have in common. */
+struct cn_http_common
+{
+	CURLSH *share; /* name look-ups, TLS sessions */
+	struct curl_slist *headers;
+	struct cn_http_endpoint *endpoints;
+};
+
+/* What the handle of a request calls, and with what. */
+struct cn_http_calls
+{
+	curl_write_callback body, header;
+	curl_prereq_callback before;
+	curl_sockopt_callback opened;
+	void *transfer; /* for those above; also CURLINFO_PRIVATE */
+	curl_closesocket_callback closed;
+	void *process; /* for closed() */
+};
+
+/* Process: main, in mod_init. Is libcurl new enough, and each cms_url a URL that
+ * we can POST to? -1: with a line in the log */
+int cn_http_setup_check(void) CN_MUST;
+
+/**
+ * Is this a URL that we can POST to?
+ *
+ * @param url   http or https, with a host, without user name and password
+ * @param error what is wrong with it
+ */
+bool cn_http_url_ok(const char *url, const char **error);
+
+/* @return -1: no memory */
+int cn_http_setup_common(struct cn_http_common *common) CN_MUST;
+
+/* The handle of a request; headers: all that it sends. NULL: no memory */
+CURL *cn_http_setup_easy(const struct cn_http_common *common,
+		const struct cn_http_calls *calls, struct curl_slist *headers,
+		char *error) CN_MUST;
+
+/* Connections that requests share. NULL: no memory */
+CURLM *cn_http_setup_multi(long connections, curl_socket_callback on_socket,
+		curl_multi_timer_callback on_timer, void *user) CN_MUST;
+
+/* Before 8.0 libcurl cannot use an HTTP/2 connection twice that began without
+ * TLS: "Error in the HTTP2 framing layer" (curl issue 10634). */
+bool cn_http_reuse_is_broken(void);
+
+/* For how long a name that was looked up is remembered, in seconds. */
+long cn_http_name_lifetime_s(void);
+
+/* Has the TLS layer of the handle's connection bytes of an answer that nobody has
+ * read? Process: HTTP, in before(). */
+bool cn_http_has_decrypted(CURL *easy);
+
+#endif
