@@ -6,12 +6,13 @@ import json
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import jsonschema
 import pytest
 
 import cms_schema
-from harness import (DOMAIN, HOST, TOP, ReferenceCms, environment,
+from harness import (DOMAIN, HOST, PASSWORD, TOP, ReferenceCms, environment,
                      fails_to_start, registrar)
 
 MODULE = TOP / "modules" / "cms_notify"
@@ -109,9 +110,14 @@ def test_settings_exist():
                 if n != "CMS_VERDICT" and not re.search(rf"\b{n}\b", known)]
 
 
-def five_lines():
-    return next(b for b in blocks(README)
-                if b.startswith("loadmodule")).splitlines()
+def block(start):
+    """README's block that begins like this."""
+    return next(b for b in blocks(README) if b.startswith(start))
+
+
+def the_lines(url):
+    return block('loadmodule "cms_notify.so"').replace(
+        "http://127.0.0.1:8080/register", url).splitlines()
 
 
 def without_cms_notify(server, **kw):
@@ -123,33 +129,35 @@ def without_cms_notify(server, **kw):
     return text[:start], text[start:]
 
 
-def with_five_lines(server, url):
+def with_the_lines(server, url):
     """README's lines where it says that they go."""
-    lines = [line.replace("http://127.0.0.1:8080/register", url)
-             for line in five_lines()]
+    lines = the_lines(url)
     head, script = without_cms_notify(
         server, notify=lines[2] + '\nsave("location");\nexit;')
     return "\n".join([head, *lines[:2], script, *lines[3:], ""])
 
 
-def test_the_five_lines_work(kamailio, cms):
-    assert len(five_lines()) == 5
-    server = kamailio(cms, config=with_five_lines)
+def test_the_lines_work(kamailio, cms):
+    assert len(the_lines("")) == 6
+    server = kamailio(cms, config=with_the_lines)
     device = server.device()
     assert device.register().status == 200
     assert device.register().status == 200
     assert len(server.posts()) == 1
+    refused = server.device()
+    cms.refuse(refused.user)
+    assert refused.register().status == 403
     cms.stop()
     response = server.device().register()
     assert response.status == 503
     assert int(response.get("Retry-After")) > 0
 
 
-def test_the_five_lines_answer_when_nothing_can_be_queued(kamailio, cms):
+def test_the_lines_answer_when_nothing_can_be_queued(kamailio, cms):
     def config(server, url):
         params = "".join(f'modparam("cms_notify", "{name}", 1)\n'
                          for name in ("queue_size", "max_connections"))
-        return with_five_lines(server, url).replace(
+        return with_the_lines(server, url).replace(
             "request_route {", params + "request_route {")
 
     server = kamailio(cms, config=config)
@@ -167,10 +175,9 @@ def test_the_five_lines_answer_when_nothing_can_be_queued(kamailio, cms):
     assert [w.wait().status for w in waiting] == [200, 200]
 
 
-@pytest.fixture
-def kamctl(kamailio, cms):
-    """A running server, and a function that runs kamctl or kamcmd for it."""
-    server = kamailio(cms)
+def operator(server):
+    """A function that runs kamctl or kamcmd for a server, and returns the lines
+    that it prints."""
     rc = (TOP / "scripts" / "etc" / "kamctlrc").read_text(encoding="utf-8")
     rc = rc.replace("/var/lib/kamailio", server.folder)
     server.write(".kamctlrc", rc.replace("/run/kamailio", server.folder))
@@ -185,7 +192,66 @@ def kamctl(kamailio, cms):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.splitlines()
 
-    return server, run
+    return run
+
+
+STOCK_SETTINGS = """#!KAMAILIO
+#!define WITH_AUTH
+#!define DBURL "sqlite:///{server.database}"
+mpath="{server.mpath}"
+listen=udp:{HOST}:{server.port}
+listen=tcp:{HOST}:{server.port}
+loadmodule "db_sqlite.so"
+"""
+STOCK_SOCKETS = """
+modparam("ctl", "binrpc", "unix:{server.folder}/kamailio_ctl")
+modparam("jsonrpcs", "fifo_name", "{server.folder}/kamailio_rpc.fifo")
+modparam("jsonrpcs", "dgram_socket", "{server.folder}/kamailio_rpc.sock")
+"""
+
+
+def stock(server, url):
+    """Kamailio's stock configuration, with authentication and README's lines."""
+    tree = Path(server.env["CMS_NOTIFY_MODULE_DIR"], "tree")
+    text = (tree / "etc" / "kamailio.cfg").read_text(encoding="utf-8")
+    head, script = text.split("request_route {")
+    lines = the_lines(url)
+    route = script.index("route[REGISTRAR]")
+    place = script.index('if (!save("location"))', route)
+    script = script[:place] + lines[2] + "\n" + script[place:]
+    extra = "".join((STOCK_SETTINGS, "{head}", STOCK_SOCKETS)).format(
+        server=server, HOST=HOST, head=head)
+    return "\n".join([extra, *lines[:2], "request_route {" + script, *lines[3:],
+                      block('modparam("auth_db"')])
+
+
+def test_the_lines_work_in_the_stock_configuration(kamailio, cms):
+    """With subscribers that our kamctl has made."""
+    server = kamailio(cms, config=stock)
+    run = operator(server)
+    for name in ("gzj", "gate", "door"):
+        run(f"kamctl add {name}@{HOST} {PASSWORD}")
+    device, refused, late, stranger = [
+        server.device(name) for name in ("gzj", "gate", "door", "gzj")]
+    for ua in (device, refused, late, stranger):
+        ua.domain = f"{HOST}:{server.port}"
+    stranger.password = "wrong"
+    assert [device.register().status for _ in range(2)] == [200, 200]
+    assert stranger.register().status == 401
+    assert len(server.posts()) == 1
+    cms.refuse("gate")
+    assert refused.register().status == 403
+    cms.stop()
+    response = late.register()
+    assert response.status == 503
+    assert int(response.get("Retry-After")) > 0
+
+
+@pytest.fixture
+def kamctl(kamailio, cms):
+    """A running server, and a function that runs kamctl or kamcmd for it."""
+    server = kamailio(cms)
+    return server, operator(server)
 
 
 def test_commands_print_what_is_shown(kamctl):
