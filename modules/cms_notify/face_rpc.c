@@ -302,8 +302,7 @@ static void rpc_resume(rpc_t *rpc, void *ctx)
 
 static const char *const resync_doc[] = {
 		"Tell the CMS again who is registered. Optional: of one AOR only. "
-		"While "
-		"it goes on: how far it is",
+		"cms_notify.status shows how far it is, and starts none",
 		NULL};
 
 static void rpc_resync(rpc_t *rpc, void *ctx)

@@ -1194,7 +1194,8 @@ def test_a_delivery_that_hangs_at_the_end(cms, kamailio):
 
 def test_resync_shows_how_far_it_is(cms, kamailio):
     """At no more than resync_rate, and both the command's own answer and the
-    status say how far it is; while the outbox is paused it waits."""
+    status say how far it is, which begins no other one; while the outbox is
+    paused it waits."""
     server = kamailio(cms, config=deferring(("resync_rate", 20)))
     uas = [server.device() for _ in range(40)]
     for ua in uas:
@@ -1204,8 +1205,9 @@ def test_resync_shows_how_far_it_is(cms, kamailio):
     assert server.rpc("cms_notify.resync")["state"] == "started"
     cms.wait(10)
     for progress in (server.rpc("cms_notify.resync"),
+                     server.rpc("cms_notify.resync", uas[0].aor),
                      server.status()["resync"]):
-        assert progress["state"] == "running"
+        assert (progress["state"], progress["aor"]) == ("running", "")
         assert progress["sent"] >= 8
         assert progress["sent"] + progress["waiting"] <= 40
     server.rpc("cms_notify.pause")
@@ -1218,6 +1220,10 @@ def test_resync_shows_how_far_it_is(cms, kamailio):
     assert resynced(server)["sent"] == 40
     times = sorted(r.arrived for r in snapshots(cms))
     assert len(times) == 40
+    for _ in range(3):
+        assert server.status()["resync"]["state"] == "idle"
+    server.settle()
+    assert cms.count == 40
     # a second has no more than the rate, and what it catches up
     assert all(b - a > 0.85 for a, b in zip(times, times[23:]))
 
