@@ -1,0 +1,102 @@
+"""The password of a database is in a file, where the service has its library
+look for it; never in a command, and nowhere in a home that is gone at a stop."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from harness import HOST, REALM, TOP, environment, ha1
+from mysql import Mysql
+from postgres import Postgres
+
+PASSWORD = "s\"e#c ret"
+DROP_IN = TOP / "scripts" / "etc" / "kamailio.service.conf"
+USER = f"('gzj', '{REALM}', '', '{ha1('gzj')}')"
+SUBSCRIBER = "subscriber (username, domain, password, ha1) VALUES " + USER
+
+
+@pytest.fixture
+def service(monkeypatch, tmp_path):
+    """The environment of the service; its /etc/kamailio is a folder of the
+    test, which this returns."""
+    text = DROP_IN.read_text(encoding="utf-8")
+    for name, value in re.findall(r"^Environment=(\w+)=(.*)$", text, re.M):
+        monkeypatch.setenv(name, value.replace("/etc/kamailio", str(tmp_path)))
+    monkeypatch.setenv("HOME", "/nonexistent")
+    return tmp_path
+
+
+def database(engine, **env):
+    """scripts/database, as an operator runs it."""
+    subprocess.run([TOP / "scripts" / "database", engine], check=True,
+                   stdout=subprocess.DEVNULL, timeout=60, env={
+                       **os.environ, **env,
+                       "KAMAILIO_SQL": environment()["KAMAILIO_SQL"]})
+
+
+def private(path, text, mode=0o600):
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+
+
+def registers(server, cms):
+    assert server.device("gzj").register().status == 200
+    assert len(server.posts()) == 1
+    cms.clear()
+
+
+def refused(server, *complaints):
+    """It does not start, for want of the password."""
+    server.stop()
+    server.spawn()
+    assert server.wait_exit() != 0
+    assert server.log("|".join(complaints))
+    server.allow_errors(".")
+    server.exit_status = 0  # as it should be
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    with Postgres() as server:
+        server.sql(f"INSERT INTO {SUBSCRIBER}")
+        server.sql(f"ALTER ROLE kamailio PASSWORD '{PASSWORD}'")
+        with open(os.path.join(server.folder, "data", "pg_hba.conf"), "w",
+                  encoding="utf-8") as file:
+            file.write(f"host all all {HOST}/32 scram-sha-256\n")
+        server.stop()
+        server.start()
+        yield server
+
+
+def test_postgresql(kamailio, cms, service, postgres):
+    """~/.pgpass is not looked at; PGPASSFILE of the service is."""
+    path = service / "pgpass"
+    private(path, f"{HOST}:{postgres.port}:*:kamailio:{PASSWORD}\n")
+    database("pgsql", PGHOST=HOST, PGPORT=str(postgres.port), PGUSER="kamailio")
+    server = kamailio(cms, settings={"WITH_PGSQL": "", "DB_URL": postgres.url})
+    registers(server, cms)
+    # what others can read is no password file
+    path.chmod(0o640)
+    refused(server, "no password supplied")
+
+
+@pytest.fixture(scope="module")
+def mysql():
+    with Mysql(PASSWORD) as server:
+        yield server
+
+
+def test_mysql(kamailio, cms, service, mysql):
+    """One file for the script and for Kamailio, with the URL that kamailio.cfg
+    has by default."""
+    path = service / "my.cnf"
+    private(path, f"[client]\nhost={HOST}\nport={mysql.port}\nuser=kamailio\n"
+            f"password='{PASSWORD}'\n", 0o640)
+    database("mysql", MYSQL_OPTION_FILE=str(path))
+    mysql.sql(f"INSERT INTO kamailio.{SUBSCRIBER}")
+    server = kamailio(cms, settings={"WITH_MYSQL": "", "DB_URL": None})
+    registers(server, cms)
+    path.unlink()
+    refused(server, "Can't connect to local")
