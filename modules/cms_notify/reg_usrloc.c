@@ -11,6 +11,7 @@
 #include "../../core/parser/parse_uri.h"
 #include "../../core/socket_info.h"
 #include "../../core/sr_module.h"
+#include "../../core/tcp_conn.h"
 #include "../usrloc/ucontact.h"
 #include "../usrloc/usrloc.h"
 
@@ -28,7 +29,8 @@
 #define CN_AOR_MAX 512
 
 static usrloc_api_t usrloc;
-static const int *db_load; /* usrloc's parameter */
+static const int *db_load; /* usrloc's parameters */
+static const int *handle_lost_tcp;
 
 /* -------- a binding as an event -------- */
 
@@ -143,6 +145,24 @@ static void tell(const ucontact_t *b, enum cn_kind kind)
 		cn_outbox_leave(&view.ev);
 }
 
+#define NO_CONNECTION (-1) /* as usrloc has it */
+
+/* With handle_lost_tcp the usrloc of Kamailio 6.2 deletes such a binding, where
+ * it expires before; that is the same thing to the CMS. In db_mode 2 it deletes
+ * it again at each tick, and keeps it for ever, unless it forgets the
+ * connection. */
+static bool has_lost_its_connection(const ucontact_t *b)
+{
+	struct tcp_connection *con;
+
+	if(!*handle_lost_tcp || b->tcpconn_id == NO_CONNECTION)
+		return false;
+	con = tcpconn_get(b->tcpconn_id, 0, 0, 0, 0);
+	if(con)
+		tcpconn_put(con);
+	return con == NULL;
+}
+
 /* Under usrloc's lock: copies and returns. While the server stops, in the main
  * process, there is no lock and nobody else. */
 static void on_leaving(ucontact_t *b, int type, void *unused)
@@ -151,12 +171,20 @@ static void on_leaving(ucontact_t *b, int type, void *unused)
 	if(!is_ours(b))
 		return;
 	if(type == UL_CONTACT_DELETE) {
-		/* While usrloc writes back, what was deleted is purged later, like what
-		 * has expired. The mark is that of what usrloc has told already; it is
-		 * gone when the contact registers again. */
+		/* Also told more than once. And while usrloc writes back, what was
+		 * deleted is purged later, like what has expired. The mark is that of
+		 * what usrloc has told already; it is gone when the contact registers
+		 * again. */
+		if(b->flags & FL_EXPCLB)
+			return;
 		b->flags |= FL_EXPCLB;
-		if(cn_conf.events_unregister)
+		if(has_lost_its_connection(b)) {
+			b->tcpconn_id = NO_CONNECTION;
+			if(cn_conf.events_expire)
+				tell(b, CN_KIND_EXPIRE);
+		} else if(cn_conf.events_unregister) {
 			tell(b, CN_KIND_UNREGISTER);
+		}
 	} else if(!(b->flags & FL_EXPCLB) && !leave_for_the_start(b)) {
 		tell(b, CN_KIND_EXPIRE);
 	}
@@ -168,8 +196,10 @@ static int listen_to_usrloc(int types)
 	modparam_t type;
 
 	db_load = find_param_export(mod, "db_load", PARAM_INT, &type);
-	if(db_load == NULL) {
-		LM_ERR("usrloc has no parameter db_load\n");
+	handle_lost_tcp =
+			find_param_export(mod, "handle_lost_tcp", PARAM_INT, &type);
+	if(db_load == NULL || handle_lost_tcp == NULL) {
+		LM_ERR("usrloc has no parameter db_load or handle_lost_tcp\n");
 		return -1;
 	}
 	if((types & UL_CONTACT_EXPIRE) && usrloc.db_mode == DB_ONLY
