@@ -132,6 +132,12 @@ static enum cn_entry park_and_enter(struct sip_msg *msg, struct cn_event *ev,
 /* RESULT_*, or: an event of the device has ended meanwhile, look again. */
 #define CN_AGAIN 2
 
+static bool is_news(struct udomain *table, struct cn_event *ev)
+{
+	cn_detect_classify(table, ev);
+	return ev->reason != CN_REASON_NONE || cn_device_joinable(ev);
+}
+
 static int try_notify(struct sip_msg *msg, struct udomain *table,
 		struct cn_event *ev, const struct goal *goal)
 {
@@ -140,8 +146,7 @@ static int try_notify(struct sip_msg *msg, struct udomain *table,
 	enum cn_parked parked;
 	enum cn_cause cause;
 
-	cn_detect_classify(table, ev);
-	if(ev->reason == CN_REASON_NONE && !cn_device_joinable(ev)) {
+	if(!is_news(table, ev)) {
 		cn_stats_count(CN_COUNTER_refreshes);
 		return RESULT_NOT_NEW;
 	}
@@ -163,17 +168,51 @@ static int try_notify(struct sip_msg *msg, struct udomain *table,
 	return parked == CN_NOT_PARKED ? fail(msg, ev, CN_CAUSE_memory) : CN_AGAIN;
 }
 
+/* The transaction first, and then the request as save() is going to see it.
+ * Who it is has been decided before: the script may have taken the credentials
+ * out, and that they are good is not in the message.
+ * @param before owned by the caller: what the event still points into
+ * @return RESULT_*, or CN_AGAIN: go on with what was read */
+static int read_rewritten(
+		struct sip_msg *msg, struct cn_event *ev, struct cn_event **before)
+{
+	void *place = pkg_malloc(cn_event_size(ev));
+
+	if(place == NULL)
+		return fail(msg, ev, CN_CAUSE_memory);
+	*before = cn_event_copy(ev, place);
+	switch(cn_park_open(msg)) {
+		case CN_ABSORBED:
+			return RESULT_PARKED;
+		case CN_NOT_PARKED:
+			return fail(msg, *before, CN_CAUSE_memory);
+		case CN_PARKED:
+			break;
+	}
+	if(cn_detect_read(msg, ev) < 0)
+		return fail(msg, *before, CN_CAUSE_memory);
+	ev->auth_user = (*before)->auth_user;
+	ev->realm = (*before)->realm;
+	return CN_AGAIN;
+}
+
 static int notify(
 		struct sip_msg *msg, struct udomain *table, const struct goal *goal)
 {
-	struct cn_event ev;
+	struct cn_event ev, *before = NULL;
 	int i, result = CN_AGAIN;
 
 	if(cn_detect_read(msg, &ev) < 0)
 		return fail(msg, &ev, CN_CAUSE_memory);
+	if(cn_park_rewrites(msg) && is_news(table, &ev))
+		result = read_rewritten(msg, &ev, &before);
 	for(i = 0; i < CN_TRIES && result == CN_AGAIN; i++)
 		result = try_notify(msg, table, &ev, goal);
-	return result == CN_AGAIN ? fail(msg, &ev, CN_CAUSE_busy) : result;
+	if(result == CN_AGAIN)
+		result = fail(msg, &ev, CN_CAUSE_busy);
+	if(before)
+		pkg_free(before);
+	return result;
 }
 
 static bool is_register(struct sip_msg *msg)

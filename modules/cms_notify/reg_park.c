@@ -7,6 +7,7 @@
 
 #include "../../core/dprint.h"
 #include "../../core/dset.h"
+#include "../../core/globals.h"
 #include "../../core/parser/msg_parser.h"
 #include "../../core/route.h"
 #include "../../core/sr_module.h"
@@ -59,21 +60,43 @@ static bool is_of(const tm_cell_t *t, const struct sip_msg *msg)
 				   || (request->id == CN_FIRST_ID && msg->id == 1));
 }
 
-enum cn_parked cn_park(struct sip_msg *msg, struct cn_waiter *waiter)
+static bool has_transaction(void)
 {
-	tm_cell_t *t = tm.t_gett();
+	return tm.t_gett() != NULL && tm.t_gett() != T_UNDEFINED;
+}
+
+bool cn_park_rewrites(const struct sip_msg *msg)
+{
+#ifdef FL_MSG_APPLY_CHANGES /* Kamailio 6.1 */
+	return !has_transaction()
+		   && (ksr_msg_apply_changes_mode == 1
+				   || (msg->msg_flags & FL_MSG_APPLY_CHANGES));
+#else
+	(void)msg;
+	return false;
+#endif
+}
+
+enum cn_parked cn_park_open(struct sip_msg *msg)
+{
 	int err;
 
-	if(t == NULL || t == T_UNDEFINED) {
-		err = tm.t_newtran(msg);
-		if(err == 0)
-			return CN_ABSORBED;
-		if(err < 0)
-			return CN_NOT_PARKED;
-		t = tm.t_gett();
-	} else if(!is_of(t, msg)) {
+	if(has_transaction())
+		return is_of(tm.t_gett(), msg) ? CN_PARKED : CN_ABSORBED;
+	err = tm.t_newtran(msg);
+	if(err == 0)
 		return CN_ABSORBED;
-	}
+	return err < 0 ? CN_NOT_PARKED : CN_PARKED;
+}
+
+enum cn_parked cn_park(struct sip_msg *msg, struct cn_waiter *waiter)
+{
+	enum cn_parked opened = cn_park_open(msg);
+	tm_cell_t *t;
+
+	if(opened != CN_PARKED)
+		return opened;
+	t = tm.t_gett();
 	/* 1 is "already cancelled": not parked either, and nothing is set */
 	if(tm.t_suspend(msg, &waiter->tm_index, &waiter->tm_label) != 0)
 		return CN_NOT_PARKED;

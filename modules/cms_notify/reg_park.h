@@ -24,6 +24,14 @@ int cn_park_init(void) CN_MUST;
 /* tm's fr_timer in milliseconds. Process: any, once all modules have started. */
 int cn_park_fr_timer_ms(void);
 
+/* Does making the transaction write the script's changes into the message, so
+ * that what was read of it points nowhere? Process: SIP worker. */
+bool cn_park_rewrites(const struct sip_msg *msg);
+
+/* Make the request's transaction if it has none; cn_park() does it as well.
+ * @return CN_PARKED: it has one. Process: SIP worker. */
+enum cn_parked cn_park_open(struct sip_msg *msg) CN_MUST;
+
 /**
  * Park the request; the waiter then knows its transaction. Nothing must be
  * done to the message after somebody else has got hold of the waiter.

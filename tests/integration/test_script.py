@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+import harness
 from harness import (NoAnswer, fails_to_start, has_module, registrar, shown,
                      until, version)
 
@@ -265,6 +266,45 @@ route[OTHER] {
 	append_to_reply("X-Route: other\\r\\n");
 	if (!save("location")) send_reply("500", "Not saved");
 }"""
+
+
+REWRITTEN = f"""
+	if (!pv_www_authenticate("{harness.REALM}", "{harness.PASSWORD}", "0")) {{
+		www_challenge("{harness.REALM}", "0");
+		exit;
+	}}
+	consume_credentials();
+	remove_hf("X-Padding");
+	subst_hf("Contact", "/7000/7001/", "a");"""
+
+
+@pytest.mark.contract
+@pytest.mark.skipif(harness.version() < (6, 1),
+                    reason="no msg_apply_changes_mode before Kamailio 6.1")
+def test_a_message_that_the_transaction_rewrites(start, cms):
+    """With msg_apply_changes_mode the transaction writes the script's changes
+    into the message: the CMS is told what save() stores, and who the device
+    has shown to be."""
+    server = start(before=REWRITTEN, modules=["auth"], core="""
+msg_apply_changes_mode=1
+tcp_clone_rcvbuf=1""")
+    devices = [server.device(contact=f"<sip:d{n}@192.0.2.1:7000>",
+                             user_agent=f"device/{n}") for n in range(3)]
+    padding = [("X-Padding", "p" * 700)]
+    for ua in devices:
+        assert ua.register(headers=padding).status == 200
+        post, = server.posts(ua)
+        assert not post.errors
+        told, = post.json["contacts"]
+        stored, = server.contacts(ua)
+        assert told["uri"] == stored["Address"] \
+            == ua.contact.strip("<>").replace("7000", "7001")
+        assert post.json["call_id"] == ua.call_id
+        assert post.json["user_agent"] == ua.user_agent
+        assert post.json["auth_user"] == ua.user
+        assert post.json["realm"] == harness.REALM
+    assert devices[0].register(headers=padding).status == 200
+    assert len(server.posts()) == 3
 
 
 @pytest.mark.contract
