@@ -4,7 +4,6 @@ KAMAILIO_SRC ?=
 DESTDIR ?=
 PYTEST_ARGS ?=
 STORM_ARGS ?=
-TEST_KAMAILIO ?= installed
 
 PYTHON = /usr/bin/python3
 export KAMAILIO_SRC DESTDIR
@@ -12,7 +11,7 @@ export KAMAILIO_SRC DESTDIR
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run test test-unit test-integration \
-	test-faults-short test-6.0 kamailio-6.0 test-faults storm soak bench bench-refresh \
+	test-faults-short test-kamailio versions test-faults storm soak bench bench-refresh \
 	bench-scaling lint format docs clean
 
 all: module
@@ -23,12 +22,14 @@ help:
 	@echo "make install           install module and configuration; DESTDIR="
 	@echo "make run               the whole registration flow, live;"
 	@echo "                       CMS_URL= SIP_PORT= DATA_DIR="
-	@echo "make test              unit, integration and short fault tests;"
-	@echo "                       TEST_KAMAILIO=6.0.1 adds those on Kamailio 6.0.1"
+	@echo "make test              unit, integration and short fault tests"
 	@echo "make test-unit         unit tests alone"
 	@echo "make test-integration  integration tests on the installed Kamailio;"
 	@echo "                       PYTEST_ARGS='-k word'"
-	@echo "make test-6.0          integration tests on Kamailio 6.0.1, built here"
+	@echo "make test-kamailio     integration tests on the Kamailio of a source"
+	@echo "                       tree, built here: KAMAILIO_SRC="
+	@echo "make versions          the same, or without KAMAILIO_SRC= on the"
+	@echo "                       installed one: writes a row of README's table"
 	@echo "make test-faults-short the fault tests in their short form"
 	@echo "make test-faults       the CMS, the network, the database and Kamailio"
 	@echo "                       fail under load; writes the table of them"
@@ -51,11 +52,11 @@ install: module
 	@scripts/install $(if $(KAMAILIO_SRC),"$(KAMAILIO_SRC)")
 
 run: module
-	@scripts/deps $(if $(KAMAILIO_SRC),,kamailio) run
+	@scripts/deps $(if $(KAMAILIO_SRC),tree,kamailio) run
+	@$(if $(KAMAILIO_SRC),scripts/kamailio-build "$(KAMAILIO_SRC)")
 	@scripts/run
 
-test: test-unit test-integration test-faults-short \
-	$(if $(filter 6.0 6.0.1,$(TEST_KAMAILIO)),test-6.0)
+test: test-unit test-integration test-faults-short
 
 test-unit:
 	@scripts/deps build kamailio test
@@ -68,15 +69,16 @@ test-integration: module
 	env $$(scripts/kamailio-env installed) \
 		$(PYTHON) -m pytest tests/integration -m "not soak" $(PYTEST_ARGS)
 
-kamailio-6.0:
-	@scripts/deps build test
-	@scripts/kamailio-build 6.0.1
-	@scripts/build-module "$$(scripts/kamailio-source 6.0.1)"
-
-test-6.0: kamailio-6.0
-	@scripts/deps kamailio run test
-	env $$(scripts/kamailio-env 6.0.1) \
+test-kamailio:
+	@[ -n "$(KAMAILIO_SRC)" ] || { echo "usage: make $@ KAMAILIO_SRC=TREE"; exit 2; }
+	@scripts/deps build tree run test
+	@scripts/kamailio-build "$(KAMAILIO_SRC)"
+	env $$(scripts/kamailio-env "$(KAMAILIO_SRC)") \
 		$(PYTHON) -m pytest tests/integration -m "contract and not soak" $(PYTEST_ARGS)
+
+versions:
+	@scripts/deps build $(if $(KAMAILIO_SRC),tree,kamailio) run test
+	@scripts/versions $(if $(KAMAILIO_SRC),"$(KAMAILIO_SRC)",installed) $(PYTEST_ARGS)
 
 test-faults-short: module
 	@scripts/deps kamailio run test faults
