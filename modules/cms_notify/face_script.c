@@ -202,6 +202,8 @@ static int notify(
 	struct cn_event ev, *before = NULL;
 	int i, result = CN_AGAIN;
 
+	if(cn_park_absorbs(msg))
+		return RESULT_PARKED;
 	if(cn_detect_read(msg, &ev) < 0)
 		return fail(msg, &ev, CN_CAUSE_memory);
 	if(cn_park_rewrites(msg) && is_news(table, &ev))

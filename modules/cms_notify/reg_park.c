@@ -20,6 +20,7 @@
 #define CN_FIRST_ID UINT_MAX
 
 static struct tm_binds tm;
+static tm_xapi_t tmx;
 static const int *fr_timer; /* tm's parameter; ticks, once tm has started */
 
 static const int *find_tm_param(const char *name)
@@ -32,7 +33,7 @@ static const int *find_tm_param(const char *name)
 
 int cn_park_init(void)
 {
-	if(load_tm_api(&tm) < 0) {
+	if(load_tm_api(&tm) < 0 || tm_load_xapi(&tmx) < 0) {
 		LM_ERR("cannot use tm: load tm.so before cms_notify.so\n");
 		return -1;
 	}
@@ -77,12 +78,20 @@ bool cn_park_rewrites(const struct sip_msg *msg)
 #endif
 }
 
+bool cn_park_absorbs(struct sip_msg *msg)
+{
+	if(!has_transaction() || is_of(tm.t_gett(), msg))
+		return false;
+	tmx.t_check_trans(msg); /* repeats the answer, if there is one */
+	return true;
+}
+
 enum cn_parked cn_park_open(struct sip_msg *msg)
 {
 	int err;
 
 	if(has_transaction())
-		return is_of(tm.t_gett(), msg) ? CN_PARKED : CN_ABSORBED;
+		return CN_PARKED;
 	err = tm.t_newtran(msg);
 	if(err == 0)
 		return CN_ABSORBED;

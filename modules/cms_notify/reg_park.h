@@ -14,7 +14,7 @@ struct sip_msg;
 enum cn_parked
 {
 	CN_PARKED,
-	CN_ABSORBED, /* a retransmission of a request that is parked or answered */
+	CN_ABSORBED, /* a retransmission, seen as such only now */
 	CN_NOT_PARKED
 };
 
@@ -31,6 +31,13 @@ bool cn_park_rewrites(const struct sip_msg *msg);
 /* Make the request's transaction if it has none; cn_park() does it as well.
  * @return CN_PARKED: it has one. Process: SIP worker. */
 enum cn_parked cn_park_open(struct sip_msg *msg) CN_MUST;
+
+/**
+ * Is it a retransmission, and the script has gone on with the transaction that
+ * it has found? The answer, if there is one, is then sent again.
+ * Process: SIP worker.
+ */
+bool cn_park_absorbs(struct sip_msg *msg) CN_MUST;
 
 /**
  * Park the request; the waiter then knows its transaction. Nothing must be
