@@ -565,6 +565,36 @@ class Kamailio:
         """Until that many requests wait for a verdict."""
         until(lambda: self.status()["parked"] >= count, timeout)
 
+    def handle(self, ua):
+        """Wait until the script is through with all that this device has sent.
+        Over TCP one worker takes one request after the other. Over UDP all take
+        from one socket: it is empty, and each waits for more."""
+        ua.options()
+        if ua.transport.name == "udp":
+            workers = self.pids("udp receiver")
+            until(lambda: self._idle(workers))
+
+    def _idle(self, workers):
+        with open(f"/proc/{self.pid}/net/udp", encoding="ascii") as file:
+            fields = next(line.split() for line in file
+                          if f":{self.port:04X} 00000000:" in line)
+        if int(fields[4].partition(":")[2], 16):
+            return False
+        return all(self._sleeps_on(pid, f"socket:[{fields[9]}]")
+                   for pid in workers)
+
+    @staticmethod
+    def _sleeps_on(pid, file):
+        """Is it in a system call whose first argument is this file?"""
+        with open(f"/proc/{pid}/syscall", encoding="ascii") as text:
+            call = text.read().split()
+        if len(call) < 2:  # "running"
+            return False
+        try:
+            return os.readlink(f"/proc/{pid}/fd/{int(call[1], 16)}") == file
+        except (OSError, OverflowError):
+            return False
+
     def contacts(self, aor):
         """The bindings of an AOR as usrloc knows them (ul.lookup); []: none.
         Takes a Ua, too."""

@@ -174,7 +174,8 @@ def test_more_than_may_wait(kamailio, cms):
     first = ua.send(ua.build_register())
     cms.wait_until(lambda: cms.held == 1)
     more = [ua.send(ua.build_register()) for _ in range(200)]
-    until(lambda: [t for t in more if t.final])
+    # What comes after the verdict may be refused for its CSeq.
+    server.handle(ua)
     busy = [t.final for t in more if t.final]
     assert {r.status for r in busy} == {503}
     assert {shown(r)["cause"] for r in busy} == {"busy"}
@@ -197,11 +198,9 @@ def test_leaving_and_coming_back_at_once(kamailio, cms):
     transactions = [ua.send(ua.build_register())]
     cms.wait_until(lambda: cms.held == 1)
     transactions.append(ua.send(ua.build_register(expires=0)))
-    for _ in range(8):
-        ua.options()
+    server.handle(ua)
     transactions.append(ua.send(ua.build_register()))
-    for _ in range(8):
-        ua.options()
+    server.handle(ua)
     cms.clear_rules()
     cms.release()
     assert one_final_each(server, transactions) == {200: 3}
