@@ -2,7 +2,8 @@
 a file; `cms` and `module_cms` are the CMS they report to.
 
 After each test every server that ran must be alive, with nothing left parked
-and no error in its log but those that the test has allowed.
+and no error in its log but those that the test has allowed. At the end is shown
+what was measured more than once.
 """
 
 import os
@@ -105,8 +106,21 @@ def kamailio(_watched):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
+    report.user_properties = [
+        ("repeated", what) for what in harness.take_repeats()]
     if report.failed:
         for server in _servers:
             report.sections.append((
                 f"log of Kamailio on port {server.port}",
                 "\n".join(server.lines[server.checked:][-80:])))
+
+
+def pytest_terminal_summary(terminalreporter):
+    lines = [f"{report.nodeid}: {what}"
+             for reports in terminalreporter.stats.values()
+             for report in reports
+             for name, what in getattr(report, "user_properties", ())
+             if name == "repeated"]
+    terminalreporter.section(f"measured again: {len(lines)}")
+    for line in lines:
+        terminalreporter.line(line)

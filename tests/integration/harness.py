@@ -90,6 +90,22 @@ def until(predicate, timeout=5.0):
         time.sleep(0.005)
 
 
+_repeats = []
+
+
+def repeated(what):
+    """A measurement is made again, since something else may have kept the
+    machine busy. Each is shown at the end of the run."""
+    _repeats.append(what)
+
+
+def take_repeats():
+    """Those since the last call."""
+    taken = _repeats[:]
+    _repeats.clear()
+    return taken
+
+
 class Port:
     """A UDP and TCP port that no other test takes, in whatever process."""
 
