@@ -11,7 +11,7 @@ export KAMAILIO_SRC DESTDIR
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run test test-unit test-integration \
-	test-faults-short test-kamailio versions test-faults storm soak bench bench-refresh \
+	test-faults-short test-rooms test-kamailio versions test-faults storm soak bench bench-refresh \
 	bench-scaling lint format docs clean
 
 all: module
@@ -30,6 +30,8 @@ help:
 	@echo "                       tree, built here: KAMAILIO_SRC="
 	@echo "make versions          the same, or without KAMAILIO_SRC= on the"
 	@echo "                       installed one: writes a row of README's table"
+	@echo "make test-rooms        README's commands on Debian 12 and 13 with nothing"
+	@echo "                       prepared (root); scripts/clean-room"
 	@echo "make test-faults-short the fault tests in their short form"
 	@echo "make test-faults       the CMS, the network, the database and Kamailio"
 	@echo "                       fail under load; writes the table of them"
@@ -84,6 +86,9 @@ test-faults-short: module
 	@scripts/deps kamailio run test faults
 	env $$(scripts/kamailio-env installed) \
 		$(PYTHON) -m pytest tests/faults -m short $(PYTEST_ARGS)
+
+test-rooms:
+	@tests/rooms/all
 
 test-faults: module
 	@scripts/deps kamailio run test faults
