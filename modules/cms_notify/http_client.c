@@ -30,9 +30,17 @@
 #define CN_HEADER_BYTES_MAX 65536
 /* How late a request may end, and how often that is looked at. */
 #define CN_LOOK_MS 50
-/* How often a request is written again that a server did not process: it ends
- * its connection after so many requests, and others of us are before this one. */
-#define CN_REFUSED_MAX 20
+/* How often a request is written again because its connection of HTTP/2 ended:
+ * others may be before it on the next one, too. */
+#define CN_AGAIN_MAX 10
+
+/* Options of a handle that seldom change. */
+struct options
+{
+	long connect_ms;
+	long names_s;
+	bool fresh;
+};
 
 /* Lives as long as the process: handle, buffers and the connection's TLS
  * session are used again by the next request. */
@@ -47,12 +55,13 @@ struct transfer
 	int endpoint; /* that the handle is set up for, -1: none yet */
 	struct curl_slist id_header; /* the head of the common list */
 	char id[80];
-	int socket; /* that the request is written to; -1: none yet */
+	int socket;				/* that the request is written to; -1: none yet */
+	struct options options; /* that the handle has */
 	char *answer;
 	size_t answer_len;
 	size_t answer_size;
 	struct cn_http_end end; /* what was seen so far */
-	int refused;			/* how often it was */
+	int repeated;			/* for CN_AGAIN_ANYWHERE */
 	int64_t until_us;		/* the end of the time for this request */
 	char error[CURL_ERROR_SIZE];
 };
@@ -217,6 +226,7 @@ static int set_up_easy(struct transfer *t)
 			.closed = on_close,
 			.process = t->http};
 
+	memset(&t->options, 0, sizeof(t->options));
 	t->id_header.data = t->id;
 	t->id_header.next = t->http->common.headers;
 	t->easy = cn_http_setup_easy(
@@ -224,32 +234,46 @@ static int set_up_easy(struct transfer *t)
 	return t->easy ? 0 : -1;
 }
 
+static int set_options(struct transfer *t, const struct options *want)
+{
+	CURL *e = t->easy;
+
+	if(memcmp(want, &t->options, sizeof(*want)) == 0)
+		return 0;
+	if(curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, want->connect_ms)
+			|| curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT, want->names_s)
+			|| curl_easy_setopt(
+					e, CURLOPT_FRESH_CONNECT, want->fresh ? 1L : 0L))
+		return -1;
+	t->options = *want;
+	return 0;
+}
+
 static int start(struct transfer *t, enum cn_http_again again)
 {
 	long left_ms = (long)((t->until_us - cn_now_us()) / 1000);
-	long connect_ms = cn_conf.connect_timeout_ms;
-	bool fresh = again == CN_AGAIN_FRESH || again == CN_AGAIN_RESOLVED
-				 || cn_http_reuse_is_broken();
-	bool resolved = again == CN_AGAIN_RESOLVED || t->http->moved[t->endpoint];
-	CURL *e = t->easy;
+	bool resolve = again == CN_AGAIN_RESOLVED || t->http->moved[t->endpoint];
+	struct options want;
 
 	if(left_ms < 1)
 		left_ms = 1;
+	memset(&want, 0, sizeof(want));
+	want.connect_ms = cn_conf.connect_timeout_ms;
+	if(want.connect_ms > left_ms)
+		want.connect_ms = left_ms;
+	want.names_s = resolve ? 0 : cn_http_name_lifetime_s();
+	want.fresh = again == CN_AGAIN_FRESH || again == CN_AGAIN_RESOLVED
+				 || cn_http_reuse_is_broken();
 	memset(&t->end, 0, sizeof(t->end));
-	t->end.hurried = connect_ms > left_ms * 2;
-	t->end.resolved = resolved || !t->http->common.endpoints[t->endpoint].named;
-	if(connect_ms > left_ms)
-		connect_ms = left_ms;
+	t->end.hurried = cn_conf.connect_timeout_ms > left_ms * 2;
+	t->end.resolved = resolve || !t->http->common.endpoints[t->endpoint].named;
 	t->answer_len = 0;
 	t->socket = -1;
 	t->error[0] = '\0';
 	t->multi = cn_pools_choose(&t->http->pools, (int)(t - t->http->transfers));
-	if(curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, left_ms)
-			|| curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, connect_ms)
-			|| curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT,
-					resolved ? 0L : cn_http_name_lifetime_s())
-			|| curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L)
-			|| curl_multi_add_handle(t->multi, e) != CURLM_OK)
+	if(set_options(t, &want) < 0
+			|| curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, left_ms)
+			|| curl_multi_add_handle(t->multi, t->easy) != CURLM_OK)
 		return -1;
 	return 0;
 }
@@ -269,7 +293,7 @@ static int set_up_request(
 							t->http->common.endpoints[request->endpoint].url)))
 		return -1;
 	t->endpoint = request->endpoint;
-	t->refused = 0;
+	t->repeated = 0;
 	if(curl_easy_setopt(e, CURLOPT_POSTFIELDS, request->body.s)
 			|| curl_easy_setopt(
 					e, CURLOPT_POSTFIELDSIZE, (long)request->body.len))
@@ -315,16 +339,25 @@ static void look_back(struct transfer *t, CURLcode code)
 	long request = 0;
 
 	t->end.code = code;
-	if(t->error[0] == '\0')
-		snprintf(t->error, sizeof(t->error), "%s", curl_easy_strerror(code));
-	if(t->end.unasked || t->end.ended)
-		snprintf(t->error, sizeof(t->error), "%s",
-				t->end.unasked ? "an answer came before the request"
-							   : "it was closed before the request");
 	t->end.error = t->error;
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->end.status);
 	curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &request);
 	t->end.sent = request > 0;
+	t->end.missing = -1;
+	if(code != CURLE_OK)
+		curl_easy_getinfo(
+				t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &t->end.missing);
+	if(t->end.missing >= 0)
+		t->end.missing -= (curl_off_t)t->answer_len;
+}
+
+static const char *detail(const struct transfer *t)
+{
+	if(t->end.unasked)
+		return "an answer came before the request";
+	if(t->end.ended)
+		return "the connection was closed before the request";
+	return t->error[0] ? t->error : curl_easy_strerror(t->end.code);
 }
 
 /* @return it is under way again */
@@ -334,7 +367,7 @@ static bool try_again(struct transfer *t)
 
 	if(again == CN_AGAIN_NOT || cn_now_us() >= t->until_us)
 		return false;
-	if(again == CN_AGAIN_REFUSED && ++t->refused > CN_REFUSED_MAX)
+	if(again == CN_AGAIN_ANYWHERE && ++t->repeated > CN_AGAIN_MAX)
 		return false;
 	if(again == CN_AGAIN_RESOLVED)
 		t->http->moved[t->endpoint] = true;
@@ -342,7 +375,6 @@ static bool try_again(struct transfer *t)
 	if(start(t, again) == 0)
 		return true;
 	t->end.no_memory = true;
-	t->end.error = t->error;
 	return false;
 }
 
@@ -351,7 +383,7 @@ static void report(struct transfer *t)
 	struct cn_http_result result = {.cause = cn_http_end_cause(&t->end),
 			.status = t->end.unasked ? 0 : t->end.status,
 			.body = {t->answer, (int)t->answer_len},
-			.detail = t->error};
+			.detail = detail(t)};
 	curl_off_t retry_after = 0;
 
 	curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &retry_after);

@@ -36,6 +36,22 @@ static bool is_tls(CURLcode code)
 	}
 }
 
+/* HTTP/2: the server may answer before it has read all of the request, and end
+ * the stream then (RFC 9113 section 8.1). libcurl 7.88 has the whole answer, and
+ * fails because it has not sent all, or waits for the end of the stream. */
+static bool is_whole(const struct cn_http_end *end)
+{
+	if(end->code == CURLE_OK)
+		return true;
+	if(!end->head_ended || !end->http_2)
+		return false;
+	if(end->code == CURLE_HTTP2_STREAM)
+		return end->error[0] == '\0' && end->missing <= 0;
+	return (end->code == CURLE_PARTIAL_FILE
+				   || end->code == CURLE_OPERATION_TIMEDOUT)
+		   && end->missing == 0;
+}
+
 enum cn_cause cn_http_end_cause(const struct cn_http_end *end)
 {
 	if(end->no_memory)
@@ -46,12 +62,11 @@ enum cn_cause cn_http_end_cause(const struct cn_http_end *end)
 		return CN_CAUSE_bad_answer;
 	if(end->ended)
 		return CN_CAUSE_connect;
+	if(is_whole(end)) /* but cut off in its head, which libcurl does not mind */
+		return end->head_ended ? CN_CAUSE_none : CN_CAUSE_connect;
 	if(is_tls(end->code))
 		return CN_CAUSE_tls;
 	switch(end->code) {
-		case CURLE_OK:
-			/* cut off in its head, which libcurl does not mind */
-			return end->head_ended ? CN_CAUSE_none : CN_CAUSE_connect;
 		case CURLE_FILESIZE_EXCEEDED:
 #if LIBCURL_VERSION_NUM >= 0x080600
 		case CURLE_TOO_LARGE: /* a header line without an end */
@@ -102,6 +117,32 @@ static enum cn_http_again after_no_answer(const struct cn_http_end *end)
 	}
 }
 
+/* The server reset this one stream, for a reason of its own: that is its answer.
+ * Streams that it refused it has not processed (RFC 9113 section 8.7). */
+static bool was_reset(const struct cn_http_end *end)
+{
+	return strstr(end->error, "was not closed cleanly") != NULL
+		   && strstr(end->error, "REFUSED_STREAM") == NULL;
+}
+
+/* The server ends a connection of HTTP/2 after so many requests, and has not
+ * processed those behind the last that it names (GOAWAY, RFC 9113 section 6.8).
+ * libcurl 7.88 mixes up how the others of that connection end: some answers it
+ * has read it does not hand over. The Idempotency-Key makes up for that. */
+static bool ended_with_others(const struct cn_http_end *end)
+{
+	switch(end->code) {
+		case CURLE_HTTP2_STREAM:
+			return !was_reset(end);
+		case CURLE_HTTP2:
+			return end->kept && !was_reset(end);
+		case CURLE_PARTIAL_FILE:
+			return end->http_2 || end->header_bytes == 0;
+		default:
+			return false;
+	}
+}
+
 enum cn_http_again cn_http_end_again(const struct cn_http_end *end)
 {
 	if(end->no_memory)
@@ -112,5 +153,7 @@ enum cn_http_again cn_http_end_again(const struct cn_http_end *end)
 	 * request (RFC 9110 section 15.5.9) */
 	if(end->code == CURLE_OK && end->status == 408 && end->kept && !end->http_2)
 		return CN_AGAIN_FRESH;
+	if(!is_whole(end) && ended_with_others(end))
+		return CN_AGAIN_ANYWHERE;
 	return end->header_bytes > 0 ? CN_AGAIN_NOT : after_no_answer(end);
 }

@@ -19,9 +19,11 @@ struct cn_http_end
 	const char *error; /* libcurl's text */
 	long status;
 	size_t header_bytes; /* of the answer */
-	bool head_ended;	 /* of the final answer; what follows are trailers */
-	bool kept;			 /* the connection had carried a request before */
-	bool sent;			 /* a byte of the request has left */
+	curl_off_t
+			missing; /* bytes of the body, by its Content-Length; -1: unknown */
+	bool head_ended; /* of the final answer; what follows are trailers */
+	bool kept;		 /* the connection had carried a request before */
+	bool sent;		 /* a byte of the request has left */
 	bool http_2;
 	bool unasked; /* there were bytes to be read that answer nobody */
 	bool ended;	  /* the connection had ended before the request was written */
@@ -38,13 +40,14 @@ enum cn_http_again
 	CN_AGAIN_NOT,
 	CN_AGAIN_FRESH,	   /* on a new connection */
 	CN_AGAIN_RESOLVED, /* the same, with the name looked up anew */
-	CN_AGAIN_REFUSED   /* on any connection: nothing of it was processed */
+	CN_AGAIN_ANYWHERE  /* on any connection; not without end */
 };
 
 /**
- * Is the request to be written again? Where it may have been read, only when not
- * a byte of an answer came; it has the same Idempotency-Key. The first three
- * happen once each, as their reasons do not hold for the next attempt.
+ * Is the request to be written again? FRESH and RESOLVED happen once each, as
+ * their reasons do not hold for the next attempt; of ANYWHERE the caller bounds
+ * the number. Where the CMS may have read it, that is what its Idempotency-Key is
+ * for.
  */
 enum cn_http_again cn_http_end_again(const struct cn_http_end *end);
 

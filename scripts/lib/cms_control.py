@@ -10,7 +10,7 @@
     POST   /control/release[?count=N]              let held requests go
     POST   /control/down, /control/up              stop, start listening
 
-In a rule, bytes are given as `body_base64`, `raw_base64`.
+In a rule, bytes are given as `body_base64`, `raw_base64`, `extra_base64`.
 """
 
 import asyncio
@@ -133,7 +133,7 @@ def rule_from_json(body):
     fields = json.loads(body or b"{}")
     if not isinstance(fields, dict):
         raise ValueError("a rule is an object")
-    for name in ("body", "raw"):
+    for name in ("body", "raw", "extra"):
         encoded = fields.pop(f"{name}_base64", None)
         if encoded is not None:
             try:

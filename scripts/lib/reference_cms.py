@@ -46,6 +46,9 @@ class Rule:
     text     short for body={"text": ...}
     body_size  a body of that many bytes instead
     raw      these bytes instead of any HTTP answer
+    extra    these bytes besides, which nobody asked for, on a connection that
+             stays; `extra_delay` seconds after the answer, 0: in one piece
+             with it. extra_end: after them no more is said there
     How:
     drip     seconds between the single bytes of the answer
     close    "accept": the connection, as soon as it is there
@@ -69,6 +72,9 @@ class Rule:
     text: Optional[str] = None
     body_size: Optional[int] = None
     raw: Optional[bytes] = None
+    extra: Optional[bytes] = None
+    extra_delay: float = 0.0
+    extra_end: bool = False
     drip: Optional[float] = None
     close: Optional[str] = None
     cut_after: Optional[int] = None
@@ -84,6 +90,7 @@ class Rule:
         if not isinstance(self.match, dict):
             raise ValueError("match: an object")
         for name, kind in (("times", int), ("delay", float), ("drip", float),
+                           ("extra_delay", float),
                            ("body_size", int), ("cut_after", int),
                            ("status", int)):
             value = getattr(self, name)
@@ -97,6 +104,8 @@ class Rule:
             raise ValueError("status: 100 to 999")
         if isinstance(self.raw, str):
             self.raw = self.raw.encode()
+        if isinstance(self.extra, str):
+            self.extra = self.extra.encode()
         self.headers = [(str(name), str(value))
                         for name, value in self.headers]
 
@@ -458,6 +467,7 @@ class ReferenceCms:
             self._requests = []
             self._keys = set()
             self.answered = self.abandoned = self.duplicates = self.raced = 0
+            self.extras = 0
             self.connections = self.tls_resumed = 0
             self.max_open_connections = len(self._connections)
             self.max_in_flight = self.in_flight
@@ -493,6 +503,11 @@ class ReferenceCms:
         self._held = [h for h in self._held if h[0] is not connection]
         with self.changed:
             self._connections.discard(connection)
+            self.changed.notify_all()
+
+    def sent_extra(self):
+        with self.changed:
+            self.extras += 1
             self.changed.notify_all()
 
     def race(self, connection):
@@ -738,7 +753,12 @@ class _Connection(asyncio.Protocol):
             return
         self._finish("raw" if rule.raw is not None else rule.status,
                      answered=True)
+        if rule.extra is not None and rule.extra_delay == 0:
+            data += rule.extra
         self._transport.write(data)
+        if rule.extra is not None:
+            asyncio.get_running_loop().call_later(
+                rule.extra_delay, self._send_extra, rule)
         last = (request.get("Connection") or "").lower() == "close" or any(
             n.lower() == "connection" and v.lower() == "close"
             for n, v in rule.headers)
@@ -746,6 +766,16 @@ class _Connection(asyncio.Protocol):
             self.end(rule.reset)
         elif self._buffer:
             self._read()
+
+    def _send_extra(self, rule):
+        if not self._transport.is_closing():
+            if rule.extra_delay > 0:
+                self._transport.write(rule.extra)
+            if rule.extra_end and self._transport.can_write_eof():
+                self._transport.write_eof()
+            elif rule.extra_end:  # TLS ends both ways
+                self._transport.close()
+        self._cms.sent_extra()
 
     def _finish(self, outcome, answered):
         request, self._request = self._request, None

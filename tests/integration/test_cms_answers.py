@@ -30,6 +30,9 @@ def answer(head, body=b""):
     return head.replace(b"\n", b"\r\n") + b"\r\n" + body
 
 
+TRAILERS = b"2\r\nok\r\n0\r\nX-Sum: 1\r\nX-Other: 2\r\n\r\n"
+
+
 def row(name, verdict, cause, status, /, **rule):
     """One line of the table; `status` None: there may be one or not."""
     return pytest.param(rule, verdict, cause, status, id=name)
@@ -58,6 +61,9 @@ ACCEPTED = [
     row("200 in chunks", "accepted", "none", 200,
         raw=answer(b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n",
                    b"2\r\nok\r\n0\r\n\r\n")),
+    row("200 with trailer fields", "accepted", "none", 200,
+        headers=[("Transfer-Encoding", "chunked"), ("Trailer", "X-Sum")],
+        body=TRAILERS),
     row("200 after a 100", "accepted", "none", 200,
         raw=answer(b"HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\n"
                    b"Content-Length: 2\n", b"ok")),
@@ -339,3 +345,73 @@ def test_what_is_repeated_on_a_fresh_connection_is_the_same_event(
     assert cms.connections == 1, "another one than the kept one"
     assert first.get("Idempotency-Key") == second.get("Idempotency-Key")
     assert first.body == second.body
+
+
+# -- whose answer it is --------------------------------------------------------------
+
+EXTRAS = {
+    "an acceptance": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "a refusal": b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+    "a farewell": b"HTTP/1.1 408 Request Time-out\r\nConnection: close\r\n"
+                  b"Content-Type: text/html\r\n\r\n<html>408</html>\n",
+    "another farewell": b"HTTP/1.1 400 Bad request\r\nConnection: close\r\n"
+                        b"Content-Length: 0\r\n\r\n",
+    "a piece": b"HTTP/1.1 2", "an interim answer": b"HTTP/1.1 100 Continue\r\n\r\n",
+}
+
+
+def check_verdicts(server, cms):
+    """Each device gets its own, and each POST is read by the CMS once."""
+    uas = server.devices(8)
+    for ua in uas[::2]:
+        cms.refuse(ua.user)
+    assert [ua.register().status for ua in uas] == [403, 200] * 4
+    assert [len(server.posts(ua)) for ua in uas] == [1] * 8
+    assert server.stats()["unavailable"] == 0
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["stays", "ends"])
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_what_comes_before_a_post_is_no_answer_to_it(
+        kamailio, cms, extra, ends):
+    server = kamailio(cms)
+    cms.rule(times=1, extra=EXTRAS[extra], extra_delay=0.1, extra_end=ends)
+    assert server.device().register().status == 200
+    cms.wait_until(lambda: cms.extras)
+    check_verdicts(server, cms)
+    assert cms.connections == 2
+
+
+@pytest.mark.parametrize("extra", ["an acceptance", "a refusal", "a piece"])
+def test_what_comes_with_an_answer_is_no_other_answer(kamailio, cms, extra):
+    server = kamailio(cms)
+    cms.rule(times=1, extra=EXTRAS[extra], text="welcome")
+    assert server.device().register().status == 200
+    check_verdicts(server, cms)
+
+
+def test_a_408_on_a_kept_connection_means_again_on_a_new_one(kamailio, cms):
+    server = kamailio(cms)
+    kept_connections(server, cms, 1)
+    cms.rule(status=408, times=1, headers=[("Connection", "close")])
+    ua = server.device()
+    assert ua.register().status == 200
+    first, second = server.posts(ua)
+    assert first.get("Idempotency-Key") == second.get("Idempotency-Key")
+    assert cms.connections == 1, "another one than the kept one"
+
+
+def test_trailer_fields_open_no_breaker(kamailio, cms):
+    server = kamailio(cms)
+    cms.rule(headers=[("Transfer-Encoding", "chunked")], body=TRAILERS)
+    assert {ua.register().status for ua in server.devices(10)} == {200}
+
+
+def test_a_connection_is_used_for_connection_lifetime(kamailio, cms):
+    server = kamailio(cms, settings={"CMS_CONNECTION_LIFETIME": 1})
+    deadline = time.monotonic() + 3.5
+    while time.monotonic() < deadline:
+        assert server.device().register().status == 200
+        time.sleep(0.1)
+    # libcurl counts whole seconds: each lives for less than two
+    assert 2 <= cms.connections <= 4

@@ -229,14 +229,55 @@ def test_tls_sessions_are_resumed(kamailio, ca, pairs):
         assert cms.tls_resumed == 4
 
 
+LEFT = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+def tls_registrar(kamailio, cms, ca, **settings):
+    return kamailio(cms, settings={
+        "CMS_TLS_CA": ca.certificate, "USRLOC_DB_MODE": 0, **settings})
+
+
+@pytest.mark.parametrize("rule", [
+    {"extra_delay": 0.1}, {"extra_delay": 0.1, "extra_end": True},
+    # in one record of TLS, whose rest OpenSSL has decrypted
+    {"body": "x" * 3000}], ids=["later", "later, then it ends", "with it"])
+def test_tls_what_comes_before_a_post_is_no_answer_to_it(
+        kamailio, ca, pairs, rule):
+    with tls_cms(pairs["nothing"]) as cms:
+        server = tls_registrar(kamailio, cms, ca)
+        cms.rule(times=1, extra=LEFT, **rule)
+        assert server.device().register().status == 200
+        cms.wait_until(lambda: cms.extras)
+        uas = server.devices(8)
+        for ua in uas[::2]:
+            cms.refuse(ua.user)
+        assert [ua.register().status for ua in uas] == [403, 200] * 4
+        assert [len(server.posts(ua)) for ua in uas] == [1] * 8
+        assert cms.connections == 2
+
+
+def test_tls_session_tickets_are_no_answers(kamailio, ca, pairs):
+    """TLS 1.3 sends two after the handshake: the connection is used again."""
+    with tls_cms(pairs["nothing"]) as cms:
+        server = tls_registrar(kamailio, cms, ca)
+        for ua in server.devices(20):
+            assert ua.register().status == 200
+            time.sleep(0.01)
+        assert cms.connections == 1
+
+
 # -- HTTP/2 ------------------------------------------------------------------------
 
-def connections_to(url):
-    """Established TCP connections at that server's port."""
+def ports_to(url):
+    """The other ends of established TCP connections at that server's port."""
     port = f":{int(url.split(':')[2].split('/')[0]):04X}"
     with open("/proc/net/tcp", encoding="ascii") as table:
         rows = [line.split() for line in table]
-    return sum(row[1].endswith(port) and row[3] == "01" for row in rows)
+    return {row[2] for row in rows if row[1].endswith(port) and row[3] == "01"}
+
+
+def connections_to(url):
+    return len(ports_to(url))
 
 
 def test_http_2_over_tls(start, cms, ca, pairs):
@@ -318,16 +359,105 @@ def test_http_2_carries_many_posts_over_few_connections(http2, cms):
     assert {r.wait().status for r in registrations} == {200}
 
 
+@contextlib.contextmanager
+def nginx(folder, pair, requests, answer):
+    """A CMS that accepts all, by HTTP/2, often before it has read the body, and
+    ends each connection after so many requests: its URL."""
+    binary = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+    assert binary, "nginx is missing (package nginx-light)"
+    port = Port()
+    paths = "".join(f"{name}_temp_path {folder}/{name};\n" for name in (
+        "client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    configuration = folder / "nginx.conf"
+    configuration.write_text(f"""
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log {folder}/nginx.log;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    {paths}
+    server {{
+        listen {HOST}:{port.number} ssl http2;
+        ssl_certificate {pair[0]};
+        ssl_certificate_key {pair[1]};
+        keepalive_requests {requests};
+        location / {{ return 200{answer}; }}
+    }}
+}}
+""")
+    process = subprocess.Popen(
+        [binary, "-p", folder, "-c", configuration, "-e", folder / "nginx.log"],
+        stdin=subprocess.DEVNULL)
+    try:
+        harness.until(lambda: answers(port.number))
+        yield f"https://{HOST}:{port.number}/register"
+    finally:
+        process.terminate()
+        process.wait()
+        port.close()
+
+
+def answers(port):
+    with contextlib.suppress(ConnectionRefusedError):
+        socket.create_connection((HOST, port)).close()
+        return True
+    return False
+
+
+@pytest.mark.parametrize("answer", ["", " '{}'"], ids=["empty", "body"])
+@pytest.mark.parametrize("requests", [20, 100])
+def test_http_2_connections_that_end_after_so_many_requests_cost_nothing(
+        kamailio, ca, pairs, tmp_path, requests, answer):
+    with nginx(tmp_path, pairs["nothing"], requests, answer) as url:
+        server = kamailio(url, settings={
+            "CMS_TLS_CA": ca.certificate, "USRLOC_DB_MODE": 0,
+            "CMS_HTTP_VERSION": "2"})
+        for _ in range(200):
+            registrations = [ua.start_register() for ua in server.devices(4)]
+            assert {r.wait().status for r in registrations} == {200}
+        stats = server.stats()
+        assert stats["accepted"] == 800
+        assert stats["unavailable"] == stats["bad_answer"] == 0
+
+
+def test_http_2_trailer_fields_change_nothing(http2, cms):
+    server, _url = http2
+    cms.rule(headers=[("Transfer-Encoding", "chunked"), ("Trailer", "X-Sum")],
+             body=b"2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n")
+    registrations = [ua.start_register() for ua in server.devices(20)]
+    assert {r.wait().status for r in registrations} == {200}
+
+
+def test_http_2_a_connection_that_is_never_idle_ends_all_the_same(
+        kamailio, cms, ca, pairs):
+    with http2_server(cms, pairs["nothing"]) as url:
+        server = tls_registrar(kamailio, url, ca, CMS_HTTP_VERSION="2",
+                               CMS_CONNECTION_LIFETIME=1)
+        cms.rule(delay=0.3)
+        seen, waiting = set(), []
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            waiting.append(server.device().start_register())
+            time.sleep(0.1)
+            seen |= ports_to(url)
+        assert {r.wait().status for r in waiting} == {200}
+        assert 4 <= len(seen) <= 12
+
+
 # -- names -------------------------------------------------------------------------
 
 NXDOMAIN = 3
 
 
 class NameServer:
-    """Answers every question with this code, or never (None)."""
+    """Answers every question with this code, or never (None); with an address
+    that of IPv4 with it."""
 
     def __init__(self, code):
         self._code = code
+        self.host = None
         self.questions = 0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.address = "127." + ".".join(
@@ -343,9 +473,15 @@ class NameServer:
                 return
             self.questions += 1
             if self._code is not None:
-                head = struct.pack("!HHHHH", 0x8180 | self._code, 1, 0, 0, 0)
                 end = data.index(b"\0", 12) + 5
-                self._socket.sendto(data[:2] + head + data[12:end], peer)
+                answer = b""
+                if self.host and data[end - 4:end] == b"\0\1\0\1":
+                    answer = b"\xc0\x0c\0\1\0\1" + struct.pack(
+                        "!IH", 1, 4) + socket.inet_aton(self.host)
+                head = struct.pack("!HHHHH", 0x8180 | self._code, 1,
+                                   bool(answer), 0, 0)
+                self._socket.sendto(
+                    data[:2] + head + data[12:end] + answer, peer)
 
     def close(self):
         self._socket.sendto(b"", self._socket.getsockname())
@@ -415,3 +551,52 @@ def test_a_name_that_does_not_resolve_delays_nothing_else(
     registrations = [ua.start_register() for ua in server.devices(20)]
     assert {r.wait(3).status for r in registrations} == {200}
     assert cms.count == 20
+
+
+@pytest.fixture
+def moving(kamailio, name_server):
+    """(a server whose CMS has a name, where it is, where it goes, move())"""
+    names = name_server(0)
+    with ReferenceCms() as old, \
+            ReferenceCms(host="127.0.0.2", port=old.port) as new:
+        names.host = HOST
+
+        def start(**settings):
+            server = kamailio(f"http://cms.example:{old.port}/register",
+                              settings={"USRLOC_DB_MODE": 0, **settings})
+            assert server.device().register().status == 200
+            assert (old.count, new.count) == (1, 0)
+            return server
+
+        def move():
+            names.host = "127.0.0.2"
+
+        yield start, old, new, move
+
+
+def test_a_name_that_has_moved_is_followed(moving):
+    """Although the old address goes on answering."""
+    start, old, new, move = moving
+    server = start(CMS_CONNECTION_LIFETIME=1)
+    move()
+    deadline = time.monotonic() + 5
+    while new.count == 0:
+        assert time.monotonic() < deadline
+        assert server.device().register().status == 200
+        time.sleep(0.1)
+    old.clear()
+    for _ in range(5):
+        assert server.device().register().status == 200
+    assert old.count == 0
+
+
+def test_an_address_that_does_not_answer_is_looked_up_again(moving):
+    """At once, and the event that found out is told."""
+    start, old, new, move = moving
+    server = start()
+    move()
+    old.stop()
+    for _ in range(5):
+        assert server.device().register().status == 200
+    assert new.count == 5
+    old.start()
