@@ -10,7 +10,7 @@ export KAMAILIO_SRC DESTDIR
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all module help install run test test-unit test-integration \
+.PHONY: all module help install run deb test test-unit test-integration \
 	test-faults-short test-rooms test-kamailio versions test-faults storm soak bench bench-refresh \
 	bench-scaling lint format docs clean
 
@@ -20,6 +20,7 @@ help:
 	@echo "make                   build the module against the sources of the"
 	@echo "                       installed Kamailio; KAMAILIO_SRC= your own tree"
 	@echo "make install           install module and configuration; DESTDIR="
+	@echo "make deb               Debian packages of it, in build/deb"
 	@echo "make run               the whole registration flow, live;"
 	@echo "                       CMS_URL= SIP_PORT= DATA_DIR="
 	@echo "make test              unit, integration and short fault tests"
@@ -52,6 +53,10 @@ module:
 
 install: module
 	@scripts/install $(if $(KAMAILIO_SRC),"$(KAMAILIO_SRC)")
+
+deb:
+	@scripts/deps build kamailio deb
+	@scripts/deb
 
 run: module
 	@scripts/deps $(if $(KAMAILIO_SRC),tree,kamailio) run

@@ -13,7 +13,7 @@
 
 #include "../../core/str.h"
 
-#define CN_VERSION "1.0.0"
+#define CN_VERSION "2.0.0"
 #define CN_MUST __attribute__((warn_unused_result))
 
 /* Microseconds on a clock that nobody can step, the same in all processes. */
