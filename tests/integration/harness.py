@@ -64,13 +64,6 @@ def version():
         r"\d+", environment()["KAMAILIO_VERSION"])[:3])
 
 
-def has_module(name):
-    """Is there such a module of Kamailio?"""
-    return any(os.path.exists(os.path.join(folder, path))
-               for folder in environment()["KAMAILIO_MODULES"].split(":")
-               for path in (f"{name}.so", f"{name}/{name}.so"))
-
-
 def with_a_broken_module(folder):
     """Kamailio's modules in a folder where cms_notify.so is none."""
     shutil.copytree(environment()["KAMAILIO_MODULES"].split(":")[0], folder,

@@ -17,6 +17,8 @@ import pytest
 import harness
 from harness import registrar, shown, until
 
+pytestmark = pytest.mark.contract
+
 DEFER = """
 	if ($cms(verdict) == "accepted") {
 		if (!save("location")) send_reply("500", "Not saved");
