@@ -10,7 +10,7 @@ export KAMAILIO_SRC DESTDIR
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all module help install run deb test test-unit test-integration \
+.PHONY: all module help install run deb test-deb test test-unit test-integration \
 	test-faults-short test-rooms test-kamailio versions test-faults storm soak bench bench-refresh \
 	bench-scaling lint format docs clean
 
@@ -38,6 +38,8 @@ help:
 	@echo "                       fail under load; writes the table of them"
 	@echo "make storm             100,000 devices register within a minute"
 	@echo "make soak              the long tests"
+	@echo "make test-deb          the packages, built, installed, upgraded, purged"
+	@echo "                       on a new Debian 12 and 13"
 	@echo "make bench             what telling the CMS costs, side by side;"
 	@echo "                       tests/bench/README.md"
 	@echo "make bench-refresh     instructions of a refresh, with and without"
@@ -99,6 +101,9 @@ test-faults: module
 	@scripts/deps kamailio run test faults
 	env $$(scripts/kamailio-env installed) $(PYTHON) -m pytest tests/faults \
 		-m long --table modules/cms_notify/doc/faults.md $(PYTEST_ARGS)
+
+test-deb:
+	@scripts/test-deb bookworm trixie
 
 storm: module
 	@scripts/deps kamailio run test
