@@ -92,7 +92,7 @@ versions:
 test-faults-short: module
 	@scripts/deps kamailio run test faults
 	env $$(scripts/kamailio-env installed) \
-		$(PYTHON) -m pytest tests/faults -m short $(PYTEST_ARGS)
+		$(PYTHON) -m pytest tests/faults -m short -n 4 $(PYTEST_ARGS)
 
 test-rooms:
 	@tests/rooms/all

@@ -50,6 +50,35 @@ def _starter():
             server.close()
 
 
+# Take longest: begun first, so that they do not run alone at the end.
+LONG = ("test_outbox_postgres", "test_deadline", "test_bad_input",
+        "test_new_or_refresh")
+
+
+def _file(item):
+    return item.module.__name__
+
+
+def _shares(item):
+    """Has it something in common with other tests of its file?"""
+    return any(fixture.scope == "module"
+               for fixtures in item._fixtureinfo.name2fixturedefs.values()
+               for fixture in fixtures)
+
+
+def pytest_collection_modifyitems(items):
+    """What shares a server stays together; the rest goes where there is room,
+    after it."""
+    alone = set()
+    for item in items:
+        if _shares(item):
+            item.add_marker(pytest.mark.xdist_group(_file(item)))
+        else:
+            alone.add(item)
+    items.sort(key=lambda item: (item in alone, LONG.index(_file(item))
+                                 if _file(item) in LONG else len(LONG)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def built():
     module = harness.environment()["CMS_NOTIFY_MODULE_DIR"] + "/cms_notify.so"

@@ -269,6 +269,10 @@ def registrar(server, cms_url, *, modules=(), params=(), before="",
         ("cms_notify", "node", "test-node")]
     if cms_url is not None:
         defaults.append(("cms_notify", "cms_url", cms_url))
+    if "db_sqlite" in loaded:
+        # as in the shipped configuration: who only looks at a database locks
+        # the others out when he closes it
+        defaults.append(("cms_notify", "sqlite_busy_timeout", 2000))
     lines = [f'modparam("{module}", "{name}", {quoted(value)})'
              for module, name, value in (*defaults, *params)
              if module in loaded]
