@@ -66,6 +66,7 @@ def _shares(item):
                for fixture in fixtures)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items):
     """What shares a server stays together; the rest goes where there is room,
     after it."""

@@ -28,7 +28,7 @@ TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "scripts" / "lib"))
 
 from kamailio_process import KamailioProcess, module_path  # noqa: E402
-from reference_cms import ReferenceCms  # noqa: E402
+import reference_cms  # noqa: E402
 from sip_ua import NoAnswer, Transport, Ua  # noqa: E402
 
 HOST = "127.0.0.1"
@@ -131,6 +131,19 @@ class Port:
 
     def close(self):
         self._lock.close()
+
+
+class ReferenceCms(reference_cms.ReferenceCms):
+    """One whose port is nobody else's, also while it is stopped: a CMS of
+    another test would answer there."""
+
+    def __init__(self, **kw):
+        self._port = Port()
+        super().__init__(port=self._port.number, **kw)
+
+    def close(self):
+        super().close()
+        self._port.close()
 
 
 # -- database ----------------------------------------------------------------
@@ -370,7 +383,7 @@ class Kamailio:
 
     @property
     def cms_url(self):
-        return self.cms.url if isinstance(self.cms, ReferenceCms) else self.cms
+        return getattr(self.cms, "url", self.cms)
 
     def configure(self, settings=None, config=None):
         """Write the configuration anew; for the next start."""
