@@ -137,13 +137,14 @@ class ReferenceCms(reference_cms.ReferenceCms):
     """One whose port is nobody else's, also while it is stopped: a CMS of
     another test would answer there."""
 
-    def __init__(self, **kw):
-        self._port = Port()
-        super().__init__(port=self._port.number, **kw)
+    def __init__(self, port=None, **kw):
+        self._port = None if port else Port()
+        super().__init__(port=port or self._port.number, **kw)
 
     def close(self):
         super().close()
-        self._port.close()
+        if self._port:
+            self._port.close()
 
 
 # -- database ----------------------------------------------------------------
