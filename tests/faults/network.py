@@ -41,6 +41,14 @@ def private_network():
         os.close(ours)
 
 
+def clients_of(port):
+    """The ports of those that are connected to that server's."""
+    with open("/proc/thread-self/net/tcp", encoding="ascii") as table:
+        rows = [line.split() for line in table]
+    return [int(row[1].split(":")[1], 16) for row in rows
+            if row[2].endswith(f":{port:04X}") and row[3] == "01"]
+
+
 class Firewall:
     """Loses packets on their way to and from a TCP port."""
 
@@ -49,6 +57,11 @@ class Firewall:
             self._run("-A", "INPUT", "-p", "tcp", way, str(port), "-m",
                       "statistic", "--mode", "random", "--probability",
                       str(probability), "-j", "DROP")
+
+    def drop_from(self, client, port):
+        """What goes from one client's port to a server's."""
+        self._run("-A", "INPUT", "-p", "tcp", "--sport", str(client),
+                  "--dport", str(port), "-j", "DROP")
 
     def clear(self):
         self._run("-F", "INPUT")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from network import NameServer, private_network, resolving
+from network import NameServer, clients_of, private_network, resolving
 from server import QUICK
 from sizes import modes
 from trial import Trial
@@ -81,4 +81,24 @@ def test_given_up_is_not_sent_later(firewall, cms, server):
     one.rpc("cms_notify.resume")
     cms.wait(2)
     one.wait_outbox(lambda waiting: waiting == 0)
+    one.settle()
+
+
+@pytest.mark.short
+@pytest.mark.long
+def test_an_answer_that_was_on_its_way_is_no_answer(firewall, cms, server):
+    """A POST is written while an answer that nobody asked for is on its way,
+    which then arrives before the CMS has a byte of the request."""
+    one = server(cms, "reject", {"timeout": 4000, "attempt_timeout": 4000})
+    other, ua = one.device(), one.device()
+    cms.rule(times=1, extra_delay=1.0,
+             extra=b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+    assert other.register().status == 200
+    client, = clients_of(cms.port)
+    firewall.drop_from(client, cms.port)
+    registration = ua.start_register()
+    cms.wait_until(lambda: cms.extras)
+    assert registration.wait().status == 200
+    assert cms.count == 2, "by another connection"
+    firewall.clear()
     one.settle()
