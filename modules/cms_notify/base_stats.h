@@ -19,6 +19,7 @@
 	X(busy, "new registrations turned away at once")              \
 	X(joined, "requests that waited for another one's verdict")   \
 	X(refreshes, "requests that were no new registration")        \
+	X(unasked, "answers of the CMS that nobody asked for")        \
 	X(deferred, "events stored in the outbox")                    \
 	X(not_deferred, "events that the outbox could not take")      \
 	X(delivered, "events delivered from the outbox")              \

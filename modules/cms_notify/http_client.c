@@ -62,6 +62,7 @@ struct transfer
 	size_t answer_size;
 	struct cn_http_end end; /* what was seen so far */
 	int repeated;			/* for CN_AGAIN_ANYWHERE */
+	unsigned unasked;		/* how often what came was no answer to it */
 	int64_t until_us;		/* the end of the time for this request */
 	char error[CURL_ERROR_SIZE];
 };
@@ -265,6 +266,7 @@ static int start(struct transfer *t, enum cn_http_again again)
 	want.fresh = again == CN_AGAIN_FRESH || again == CN_AGAIN_RESOLVED
 				 || cn_http_reuse_is_broken();
 	memset(&t->end, 0, sizeof(t->end));
+	t->end.error = t->error;
 	t->end.hurried = cn_conf.connect_timeout_ms > left_ms * 2;
 	t->end.resolved = resolve || !t->http->common.endpoints[t->endpoint].named;
 	t->answer_len = 0;
@@ -294,6 +296,7 @@ static int set_up_request(
 		return -1;
 	t->endpoint = request->endpoint;
 	t->repeated = 0;
+	t->unasked = 0;
 	if(curl_easy_setopt(e, CURLOPT_POSTFIELDS, request->body.s)
 			|| curl_easy_setopt(
 					e, CURLOPT_POSTFIELDSIZE, (long)request->body.len))
@@ -339,7 +342,7 @@ static void look_back(struct transfer *t, CURLcode code)
 	long request = 0;
 
 	t->end.code = code;
-	t->end.error = t->error;
+	t->unasked += t->end.unasked;
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->end.status);
 	curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &request);
 	t->end.sent = request > 0;
@@ -349,15 +352,6 @@ static void look_back(struct transfer *t, CURLcode code)
 				t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &t->end.missing);
 	if(t->end.missing >= 0)
 		t->end.missing -= (curl_off_t)t->answer_len;
-}
-
-static const char *detail(const struct transfer *t)
-{
-	if(t->end.unasked)
-		return "an answer came before the request";
-	if(t->end.ended)
-		return "the connection was closed before the request";
-	return t->error[0] ? t->error : curl_easy_strerror(t->end.code);
 }
 
 /* @return it is under way again */
@@ -382,8 +376,9 @@ static void report(struct transfer *t)
 {
 	struct cn_http_result result = {.cause = cn_http_end_cause(&t->end),
 			.status = t->end.unasked ? 0 : t->end.status,
+			.unasked = t->unasked,
 			.body = {t->answer, (int)t->answer_len},
-			.detail = detail(t)};
+			.detail = cn_http_end_text(&t->end)};
 	curl_off_t retry_after = 0;
 
 	curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &retry_after);

@@ -96,6 +96,15 @@ enum cn_cause cn_http_end_cause(const struct cn_http_end *end)
 	}
 }
 
+const char *cn_http_end_text(const struct cn_http_end *end)
+{
+	if(end->unasked)
+		return "an answer came before the request";
+	if(end->ended)
+		return "the connection was closed before the request";
+	return end->error[0] ? end->error : curl_easy_strerror(end->code);
+}
+
 /* The connection ended, or was useless, before a byte of an answer came. */
 static enum cn_http_again after_no_answer(const struct cn_http_end *end)
 {

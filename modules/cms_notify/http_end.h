@@ -34,6 +34,7 @@ struct cn_http_end
 };
 
 enum cn_cause cn_http_end_cause(const struct cn_http_end *end);
+const char *cn_http_end_text(const struct cn_http_end *end); /* for the log */
 
 enum cn_http_again
 {

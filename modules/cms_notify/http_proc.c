@@ -239,6 +239,8 @@ static void on_done(void *user, const struct cn_http_result *result)
 	cn_stats_attempt_end(post->endpoint, result->cause,
 			(unsigned)result->status, now - post->began_us);
 	cn_stats_latency(CN_LATENCY_HTTP, now - post->began_us);
+	if(result->unasked > 0)
+		cn_stats_count(CN_COUNTER_unasked);
 	report(post->endpoint, result);
 	if(cn_policy_moves_on(result->cause, result->status)
 			&& now < cn_job_deadline_us(post->job) && !cn_job_decided(post->job)

@@ -380,6 +380,7 @@ def test_what_comes_before_a_post_is_no_answer_to_it(
     cms.wait_until(lambda: cms.extras)
     check_verdicts(server, cms)
     assert cms.connections == 2
+    assert server.stats()["unasked"] == 1
 
 
 @pytest.mark.parametrize("extra", ["an acceptance", "a refusal", "a piece"])

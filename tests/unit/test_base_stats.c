@@ -65,8 +65,8 @@ static void each_counter_is_known_by_its_name(void **state)
 static void the_names_are_those_of_the_interface(void **state)
 {
 	static const char *const names[] = {"events", "accepted", "rejected",
-			"unavailable", "busy", "joined", "refreshes", "timeout", "connect",
-			"tls", "http", "too_big", "bad_answer", "shutdown", "memory",
+			"unavailable", "busy", "joined", "refreshes", "unasked", "timeout",
+			"connect", "tls", "http", "too_big", "bad_answer", "shutdown", "memory",
 			"deferred", "not_deferred", "delivered", "dead", "in_flight",
 			"queued", "parked", "outbox"};
 	size_t i;

@@ -26,6 +26,7 @@ struct result
 	enum cn_cause cause;
 	long status;
 	unsigned retry_after;
+	unsigned unasked;
 	char body[20000];
 	int len;
 	int64_t us; /* from cn_http_post() on */
@@ -49,6 +50,7 @@ static void on_done(void *user, const struct cn_http_result *r)
 	mine->cause = r->cause;
 	mine->status = r->status;
 	mine->retry_after = r->retry_after;
+	mine->unasked = r->unasked;
 	mine->us = cn_now_us() - mine->began_us;
 	if(r->body.len > 0)
 		memcpy(mine->body, r->body.s, r->body.len);
@@ -977,8 +979,11 @@ static void post_behind(const char *answer, const char *extra, int ms, bool ends
 	/* each POST was read once */
 	assert_int_equal(server->requests, 2);
 	assert_int_equal(server->connections, 2);
+	/* in one piece with an answer libcurl has seen it already */
+	assert_int_equal(result->unasked, ms > 0);
 	/* and the new connection is a good one */
 	assert_result(post(), CN_CAUSE_none, 200);
+	assert_int_equal(result->unasked, 0);
 	assert_int_equal(server->connections, 2);
 	end(NULL);
 }
