@@ -11,8 +11,8 @@ export KAMAILIO_SRC DESTDIR
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run deb test-deb test test-unit test-integration \
-	test-faults-short test-rooms test-kamailio versions test-faults storm soak bench bench-refresh \
-	bench-scaling lint format docs clean
+	test-faults-short test-rooms test-image test-kamailio versions test-faults storm soak \
+	bench bench-refresh bench-scaling lint format docs clean
 
 all: module
 
@@ -36,6 +36,8 @@ help:
 	@echo "make test-faults-short the fault tests in their short form"
 	@echo "make test-faults       the CMS, the network, the database and Kamailio"
 	@echo "                       fail under load; writes the table of them"
+	@echo "make test-image        the container images, built and run by podman;"
+	@echo "                       RELEASE=trixie"
 	@echo "make storm             100,000 devices register within a minute"
 	@echo "make soak              the long tests"
 	@echo "make test-deb          the packages, built, installed, upgraded, purged"
@@ -104,6 +106,9 @@ test-faults: module
 
 test-deb:
 	@scripts/test-deb bookworm trixie
+
+test-image:
+	@tests/image/run $(PYTEST_ARGS)
 
 storm: module
 	@scripts/deps kamailio run test

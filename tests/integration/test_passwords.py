@@ -47,6 +47,40 @@ def registers(server, cms):
     cms.clear()
 
 
+def kamctl(server, **settings):
+    """A function that runs kamctl with our kamctlrc, as it says for a database
+    server."""
+    text = (TOP / "scripts" / "etc" / "kamctlrc").read_text(encoding="utf-8")
+    text = re.sub(r"^# (DB\w+=)", r"\1", text, flags=re.M)
+    text = text.replace("/run/kamailio", server.folder)
+    for name, value in settings.items():
+        text, count = re.subn(rf"^(# )?{name}=.*", f"{name}='{value}'", text,
+                              flags=re.M)
+        assert count, name
+    server.write(".kamctlrc", text)
+
+    def run(*args):
+        done = subprocess.run(
+            ["kamctl", *args], capture_output=True, text=True, timeout=30,
+            cwd=server.folder, env={**os.environ, "HOME": server.folder})
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return run
+
+
+def is_administered(server, run):
+    """Added, given another password, removed."""
+    device = server.device("gate")
+    assert device.register().status == 401
+    run("add", f"gate@{REALM}", "123456")
+    assert device.register().status == 200
+    run("passwd", f"gate@{REALM}", "654321")
+    assert device.register().status == 401
+    run("rm", f"gate@{REALM}")
+    device.password = "654321"
+    assert device.register().status == 401
+
+
 def refused(server, *complaints):
     """It does not start, for want of the password."""
     server.stop()
@@ -77,6 +111,8 @@ def test_postgresql(kamailio, cms, service, postgres):
     database("pgsql", PGHOST=HOST, PGPORT=str(postgres.port), PGUSER="kamailio")
     server = kamailio(cms, settings={"WITH_PGSQL": "", "DB_URL": postgres.url})
     registers(server, cms)
+    is_administered(server, kamctl(server, DBENGINE="PGSQL", DBHOST=HOST,
+                                   DBPORT=postgres.port, DBRWPW=PASSWORD))
     # what others can read is no password file
     path.chmod(0o640)
     refused(server, "no password supplied")
@@ -98,5 +134,7 @@ def test_mysql(kamailio, cms, service, mysql):
     mysql.sql(f"INSERT INTO kamailio.{SUBSCRIBER}")
     server = kamailio(cms, settings={"WITH_MYSQL": "", "DB_URL": None})
     registers(server, cms)
+    is_administered(server, kamctl(server, DBENGINE="MYSQL", DBHOST=HOST,
+                                   DBPORT=mysql.port, DBRWPW=PASSWORD))
     path.unlink()
     refused(server, "Can't connect to local")
