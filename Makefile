@@ -25,6 +25,8 @@ help:
 	@echo "                       CMS_URL= SIP_PORT= DATA_DIR="
 	@echo "make test              unit, integration and short fault tests"
 	@echo "make test-unit         unit tests alone"
+	@echo "make test-model        the order of events, explored by spin;"
+	@echo "                       test-model-long: with larger bounds"
 	@echo "make test-integration  integration tests on the installed Kamailio;"
 	@echo "                       PYTEST_ARGS='-k word'"
 	@echo "make test-kamailio     integration tests on the Kamailio of a source"
@@ -67,13 +69,22 @@ run: module
 	@$(if $(KAMAILIO_SRC),scripts/kamailio-build "$(KAMAILIO_SRC)")
 	@scripts/run
 
-test: test-unit test-integration test-faults-short
+test: test-unit test-model test-integration test-faults-short
 
 test-unit:
 	@scripts/deps build kamailio test
 	@tree=$$(scripts/kamailio-source installed) && \
 		$(MAKE) -C tests/unit -j"$$(nproc)" KAMAILIO_TREE="$$tree" \
 		BUILD="$(CURDIR)/build/unit"
+
+.PHONY: test-model test-model-long
+test-model:
+	@scripts/deps model
+	@tests/model/check
+
+test-model-long:
+	@scripts/deps model
+	@tests/model/check long
 
 test-integration: module
 	@scripts/deps kamailio run test
