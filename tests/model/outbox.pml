@@ -139,7 +139,7 @@ inline release()
 	i = 0
 }
 
-/* leave() of job_index.c, which takes a number of its own, and cn_order_left() */
+/* leave() of job_index.c: what has a number already is stale; cn_order_left() */
 inline left_index()
 {
 	newest = last;
@@ -173,7 +173,7 @@ inline cms_hears(job, takes)
 	fi
 }
 
-/* What was sent unasked counts when its answer has come: README.md, "Limits". */
+/* What was sent unasked counts when its answer has come: README.md, "Exceptions". */
 inline accepts(job)
 {
 	for(j : A .. B) {
@@ -587,7 +587,9 @@ inline fail_transaction()
 		answer[i] = NOTHING
 	}
 	load();
+#ifndef HELD_FOR_NOTHING
 	release(); /* rows have gone for which jobs are HELD */
+#endif
 #ifndef DELIVER_AFTER_FAILURE
 	picked = NOBODY;
 #endif
