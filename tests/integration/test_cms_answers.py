@@ -1,7 +1,9 @@
 """What the CMS does, and what becomes of the device that waits for it."""
 
+import ctypes
 import email.utils
 import json
+import re
 import time
 import unicodedata
 
@@ -370,6 +372,13 @@ def check_verdicts(server, cms):
     assert server.stats()["unavailable"] == 0
 
 
+def libcurl():
+    """The major version that Kamailio is using."""
+    version = ctypes.CDLL("libcurl.so.4").curl_version
+    version.restype = ctypes.c_char_p
+    return int(re.search(rb"libcurl/(\d+)", version())[1])
+
+
 @pytest.mark.parametrize("ends", [False, True], ids=["stays", "ends"])
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_what_comes_before_a_post_is_no_answer_to_it(
@@ -380,7 +389,9 @@ def test_what_comes_before_a_post_is_no_answer_to_it(
     cms.wait_until(lambda: cms.extras)
     check_verdicts(server, cms)
     assert cms.connections == 2
-    assert server.stats()["unasked"] == 1
+    # libcurl 8 sees for itself that a connection is not as it was left
+    assert server.stats()["unasked"] <= 1
+    assert server.stats()["unasked"] == 1 or libcurl() >= 8
 
 
 @pytest.mark.parametrize("extra", ["an acceptance", "a refusal", "a piece"])
