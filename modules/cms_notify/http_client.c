@@ -61,6 +61,8 @@ struct transfer
 	size_t answer_len;
 	size_t answer_size;
 	struct cn_http_end end; /* what was seen so far */
+	int head_lines;			/* of the head that is being read */
+	bool in_line;			/* on_body() has a part of the next one */
 	int repeated;			/* for CN_AGAIN_ANYWHERE */
 	unsigned unasked;		/* how often what came was no answer to it */
 	int64_t until_us;		/* the end of the time for this request */
@@ -88,6 +90,18 @@ int cn_http_check(void)
 
 /* -------- what curl calls -------- */
 
+/* A line of the head or a part of it, before libcurl looks at it: see
+ * cn_http_unfolds_badly(). */
+static bool is_usable(struct transfer *t, const char *data)
+{
+	bool begins = !t->in_line;
+
+	t->in_line = true;
+	t->end.folded =
+			begins && t->head_lines == 1 && (data[0] == ' ' || data[0] == '\t');
+	return !t->end.folded;
+}
+
 static size_t on_body(char *data, size_t one, size_t n, void *transfer)
 {
 	struct transfer *t = transfer;
@@ -95,6 +109,8 @@ static size_t on_body(char *data, size_t one, size_t n, void *transfer)
 	char *more;
 
 	n *= one;
+	if(t->http->common.heads_first && !t->end.head_ended)
+		return is_usable(t, data) ? n : CURL_WRITEFUNC_ERROR;
 	if(n > (size_t)cn_conf.max_answer_size - t->answer_len) {
 		t->end.too_big = true;
 		return CURL_WRITEFUNC_ERROR;
@@ -125,15 +141,19 @@ static bool is_unasked(struct transfer *t)
 }
 
 /* An empty line ends the head, also where that came in pieces. Another head may
- * follow one with a status of 1xx; behind the final one there are trailers. */
-static void look_for_end(struct transfer *t, char first)
+ * follow one with a status of 1xx, but for 101, Switching Protocols; behind the
+ * final one there are trailers. */
+static void end_line(struct transfer *t, char first)
 {
 	long status = 0;
 
+	t->in_line = false;
+	t->head_lines++;
 	if(t->end.head_ended || (first != '\r' && first != '\n'))
 		return;
+	t->head_lines = 0;
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-	t->end.head_ended = status >= 200;
+	t->end.head_ended = status < 100 || status == 101 || status >= 200;
 }
 
 /* One line. */
@@ -150,7 +170,7 @@ static size_t on_header(char *data, size_t one, size_t n, void *transfer)
 	t->end.too_big = t->end.header_bytes > CN_HEADER_BYTES_MAX;
 	if(t->end.unasked || t->end.too_big)
 		return CURL_WRITEFUNC_ERROR;
-	look_for_end(t, data[0]);
+	end_line(t, data[0]);
 	return n;
 }
 
@@ -269,6 +289,8 @@ static int start(struct transfer *t, enum cn_http_again again)
 	t->end.error = t->error;
 	t->end.hurried = cn_conf.connect_timeout_ms > left_ms * 2;
 	t->end.resolved = resolve || !t->http->common.endpoints[t->endpoint].named;
+	t->head_lines = 0;
+	t->in_line = false;
 	t->answer_len = 0;
 	t->socket = -1;
 	t->error[0] = '\0';

@@ -58,7 +58,7 @@ enum cn_cause cn_http_end_cause(const struct cn_http_end *end)
 		return CN_CAUSE_memory;
 	if(end->too_big)
 		return CN_CAUSE_too_big;
-	if(end->unasked)
+	if(end->unasked || end->folded)
 		return CN_CAUSE_bad_answer;
 	if(end->ended)
 		return CN_CAUSE_connect;
@@ -102,6 +102,8 @@ const char *cn_http_end_text(const struct cn_http_end *end)
 		return "an answer came before the request";
 	if(end->ended)
 		return "the connection was closed before the request";
+	if(end->folded)
+		return "the first header field begins with a blank";
 	return end->error[0] ? end->error : curl_easy_strerror(end->code);
 }
 

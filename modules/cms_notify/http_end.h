@@ -27,6 +27,7 @@ struct cn_http_end
 	bool http_2;
 	bool unasked; /* there were bytes to be read that answer nobody */
 	bool ended;	  /* the connection had ended before the request was written */
+	bool folded;  /* its head begins with the rest of a field */
 	bool too_big; /* the answer */
 	bool no_memory; /* of ours */
 	bool hurried;	/* much less than connect_timeout was left */

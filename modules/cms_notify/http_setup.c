@@ -97,6 +97,11 @@ bool cn_http_reuse_is_broken(void)
 		   && curl_version_info(CURLVERSION_NOW)->version_num < 0x080000;
 }
 
+bool cn_http_unfolds_badly(void)
+{
+	return curl_version_info(CURLVERSION_NOW)->version_num < 0x080100;
+}
+
 /* -------- what requests have in common -------- */
 
 static int add_header(struct curl_slist **headers, const char *header)
@@ -188,6 +193,7 @@ static CURLSH *new_share(void)
 
 int cn_http_setup_common(struct cn_http_common *common)
 {
+	common->heads_first = cn_http_unfolds_badly();
 	common->share = new_share();
 	if(common->share == NULL || set_up_headers(&common->headers) < 0
 			|| set_up_endpoints(common) < 0)
@@ -302,6 +308,8 @@ CURL *cn_http_setup_easy(const struct cn_http_common *common,
 			|| curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L)
 			|| curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE,
 					(curl_off_t)cn_conf.max_answer_size)
+			|| curl_easy_setopt(
+					e, CURLOPT_HEADER, common->heads_first ? 1L : 0L)
 			|| set_up_calls(e, calls) < 0 || set_up_connections(e) < 0
 			|| set_up_tls(e) < 0) {
 		curl_easy_cleanup(e);

@@ -25,6 +25,7 @@ struct cn_http_common
 	CURLSH *share; /* name look-ups, TLS sessions */
 	struct curl_slist *headers;
 	struct cn_http_endpoint *endpoints;
+	bool heads_first; /* heads come to body(), too, and before libcurl's use */
 };
 
 /* What the handle of a request calls, and with what. */
@@ -65,6 +66,12 @@ CURLM *cn_http_setup_multi(long connections, curl_socket_callback on_socket,
 /* Before 8.0 libcurl cannot use an HTTP/2 connection twice that began without
  * TLS: "Error in the HTTP2 framing layer" (curl issue 10634). */
 bool cn_http_reuse_is_broken(void);
+
+/* Before 8.1 libcurl takes a line that begins with a blank for the rest of the
+ * field before it, also where there is none before it in the answer: then that of
+ * the handle's last answer, which it has freed. So whoever may answer could write
+ * to freed memory of ours. Such a line must not get that far. */
+bool cn_http_unfolds_badly(void);
 
 /* For how long a name that was looked up is remembered, in seconds. */
 long cn_http_name_lifetime_s(void);

@@ -590,6 +590,93 @@ static void garbage_is_a_bad_answer(void **state)
 	}
 }
 
+static const char *next_head[2];
+
+/* First a good answer, then the head in its pieces. */
+static void answer_head(struct connection *c)
+{
+	server_read(c);
+	server_answer(c, 200, "X-Site: 7\r\n", "{}");
+	server_read(c);
+	server_say(c, next_head[0]);
+	if(next_head[1]) {
+		server_pause_ms(20);
+		server_say(c, next_head[1]);
+	}
+	server_say(c, "Content-Length: 2\r\n\r\n{}");
+	server_read(c);
+}
+
+static void post_for_head(const char *head, const char *more)
+{
+	start(NULL);
+	next_head[0] = head;
+	next_head[1] = more;
+	set_up(answer_head, 1); /* both on one handle */
+	assert_result(post(), CN_CAUSE_none, 200);
+	post();
+}
+
+/* The rest of no field: libcurl before 8.1 takes the last answer's, which it
+ * has freed. */
+static void a_blank_before_the_first_field_is_a_bad_answer(void **state)
+{
+	static const char *const heads[][2] = {{"HTTP/1.1 200 OK\r\n X: y\r\n"},
+			{"HTTP/1.1 200 OK\r\n\tX: y\r\n"},
+			{"HTTP/1.1 200 OK\r\n", " X: y\r\n"},
+			{"HTTP/1.1 200 OK\r\n ", ":\r\n"},
+			{"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n X: y\r\n"},
+			{"HTTP/1.1 100 Continue\r\n X: y\r\n\r\n",
+					"HTTP/1.1 200 OK\r\n"}};
+	size_t i;
+
+	for(i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+		post_for_head(heads[i][0], heads[i][1]);
+		assert_int_equal(result->cause, CN_CAUSE_bad_answer);
+		assert_int_equal(server->requests, 2);
+		end(NULL);
+	}
+}
+
+static void fields_may_be_folded_and_long(void **state)
+{
+	static char head[40000];
+	int n;
+
+	post_for_head("HTTP/1.1 200 OK\r\nX: y\r\n z\r\n", "\tz\r\n");
+	assert_result(result, CN_CAUSE_none, 200);
+	assert_string_equal(result->body, "{}");
+	end(NULL);
+	/* libcurl hands a line over in pieces of 16 KB: each begins with a blank */
+	n = snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nX:");
+	memset(head + n, ' ', 33000);
+	strcpy(head + n + 33000, "y\r\n");
+	post_for_head(head, NULL);
+	assert_result(result, CN_CAUSE_none, 200);
+	assert_string_equal(result->body, "{}");
+	end(NULL);
+}
+
+static void answer_101(struct connection *c)
+{
+	int i;
+
+	server_read(c);
+	server_say(c, "HTTP/1.1 101 Switching Protocols\r\n\r\n");
+	for(i = 0; i < 2000; i++)
+		server_say(c, "{\"text\": \"as good as any\"}");
+	server_read(c);
+}
+
+/* Nor is more of it read than of an answer. */
+static void another_protocol_is_no_answer(void **state)
+{
+	post_once(answer_101);
+	assert_int_not_equal(result->cause, CN_CAUSE_none);
+	assert_int_not_equal(result->cause, CN_CAUSE_timeout);
+	assert_true(result->len <= cn_conf.max_answer_size);
+}
+
 static void answer_twice_the_length(struct connection *c)
 {
 	server_read(c);
@@ -1433,6 +1520,9 @@ int main(void)
 			TEST(a_connection_that_ends_is_no_answer),
 			TEST(garbage_is_a_bad_answer),
 			TEST(a_length_that_is_none_is_a_bad_answer),
+			TEST(a_blank_before_the_first_field_is_a_bad_answer),
+			TEST(fields_may_be_folded_and_long),
+			TEST(another_protocol_is_no_answer),
 			TEST(a_plain_server_is_no_tls_server),
 			TEST(a_ca_file_that_is_none_is_a_matter_of_tls),
 			TEST(the_deadline_is_absolute),
