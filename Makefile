@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run deb test-deb test test-unit test-integration \
 	test-faults-short test-rooms test-image test-kamailio versions test-faults storm soak \
-	bench bench-refresh bench-scaling lint format docs clean
+	fuzz bench bench-refresh bench-scaling lint format docs clean
 
 all: module
 
@@ -25,6 +25,7 @@ help:
 	@echo "                       CMS_URL= SIP_PORT= DATA_DIR="
 	@echo "make test              unit, integration and short fault tests"
 	@echo "make test-unit         unit tests alone"
+	@echo "make fuzz              the fuzz tests again and again; FUZZ_SECONDS=3600"
 	@echo "make test-model        the order of events, explored by spin;"
 	@echo "                       test-model-long: with larger bounds"
 	@echo "make test-integration  integration tests on the installed Kamailio;"
@@ -76,6 +77,12 @@ test-unit:
 	@tree=$$(scripts/kamailio-source installed) && \
 		$(MAKE) -C tests/unit -j"$$(nproc)" KAMAILIO_TREE="$$tree" \
 		BUILD="$(CURDIR)/build/unit"
+
+fuzz:
+	@scripts/deps build kamailio test
+	@tree=$$(scripts/kamailio-source installed) && \
+		$(MAKE) -C tests/unit -j"$$(nproc)" KAMAILIO_TREE="$$tree" \
+		BUILD="$(CURDIR)/build/unit" fuzz
 
 .PHONY: test-model test-model-long
 test-model:
