@@ -130,6 +130,8 @@ BROKEN = [
         raw=b"\x00\xff\x80garbage\r\n\r\n" * 20),
     row("SIP", "unavailable", "bad_answer", 0,
         raw=b"SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    row("a blank before the first field", "unavailable", "bad_answer", None,
+        raw=b"HTTP/1.1 200 OK\r\n X: y\r\nContent-Length: 0\r\n\r\n"),
     row("a page without a head", "unavailable", "bad_answer", 0,
         raw=b"<html>\r\n\r\nthe CMS is being updated</html>"),
 ]
