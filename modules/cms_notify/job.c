@@ -430,8 +430,9 @@ unsigned cn_job_hash(const struct cn_job *job)
 
 static bool is_key(const struct key *k, const struct cn_contact *c)
 {
-	if(cn_conf.identity == CN_IDENTITY_INSTANCE && c->instance.len > 0
-			&& k->instance.len > 0)
+	if(cn_conf.identity == CN_IDENTITY_INSTANCE
+			&& cn_bare_instance(&c->instance).len > 0
+			&& cn_bare_instance(&k->instance).len > 0)
 		return cn_contact_same_instance(&c->instance, &k->instance);
 	return c->uri.len == k->uri.len
 		   && memcmp(c->uri.s, k->uri.s, k->uri.len) == 0;

@@ -22,19 +22,13 @@ static uint64_t digest(uint64_t hash, const char *s, int len)
 
 static uint64_t add_contact(uint64_t hash, const struct cn_contact *c)
 {
-	const char *s = c->instance.s;
-	int len = c->instance.len;
+	str instance = cn_bare_instance(&c->instance);
 
 	if(cn_conf.identity == CN_IDENTITY_AOR)
 		return hash;
-	if(cn_conf.identity != CN_IDENTITY_INSTANCE || len == 0)
+	if(cn_conf.identity != CN_IDENTITY_INSTANCE || instance.len == 0)
 		return digest(hash, c->uri.s, c->uri.len);
-	/* with its angle brackets or without */
-	if(len >= 2 && s[0] == '<' && s[len - 1] == '>') {
-		s++;
-		len -= 2;
-	}
-	return digest(hash, s, len);
+	return digest(hash, instance.s, instance.len);
 }
 
 static char *put_digest(char *to, const char *before, uint64_t hash)

@@ -163,7 +163,7 @@ struct cn_event *cn_event_copy(const struct cn_event *ev, void *place)
 	return copy;
 }
 
-static str bare_instance(const str *s)
+str cn_bare_instance(const str *s)
 {
 	str bare = *s;
 
@@ -176,7 +176,7 @@ static str bare_instance(const str *s)
 
 bool cn_contact_same_instance(const str *a, const str *b)
 {
-	str x = bare_instance(a), y = bare_instance(b);
+	str x = cn_bare_instance(a), y = cn_bare_instance(b);
 
 	return x.len > 0 && x.len == y.len && memcmp(x.s, y.s, x.len) == 0;
 }

@@ -65,6 +65,9 @@ size_t cn_event_size(const struct cn_event *ev);
  */
 struct cn_event *cn_event_copy(const struct cn_event *ev, void *place);
 
+/* Without its angle brackets; empty: none. */
+str cn_bare_instance(const str *s);
+
 /* Do two contacts mean the same device (identity: see base_conf.h)? */
 bool cn_contact_same_instance(const str *a, const str *b);
 

@@ -543,6 +543,12 @@ static void by_instance_the_instance_is_the_device(void **state)
 	assert_true(covers(job, "sip:gzj@10.0.0.1", "<urn:uuid:1>", NEW));
 	assert_false(covers(job, "sip:gzj@10.0.0.2", "<urn:uuid:1>", NEW));
 	cn_job_free(job);
+	/* nor has this one any */
+	job = job_for("sip:gzj@10.0.0.1", "<>");
+	assert_true(covers(job, "sip:gzj@10.0.0.1", "<>", NEW));
+	assert_true(covers(job, "sip:gzj@10.0.0.1", "", NEW));
+	assert_false(covers(job, "sip:gzj@10.0.0.2", "<>", NEW));
+	cn_job_free(job);
 }
 
 static void by_aor_there_is_one_device(void **state)

@@ -78,12 +78,18 @@ static void the_identity_decides_what_is_the_same(void **state)
 {
 	static const char *x[] = {"<urn:x>", "<urn:x>", "<urn:x>", "<urn:x>"};
 	static const char *bare[] = {"urn:x", "urn:x", "urn:x", "urn:x"};
+	static const char *empty[] = {"<>", "<>", "<>", "<>"};
 	char a[CN_ABOUT_MAX + 1], d[CN_ABOUT_MAX + 1];
 
 	(void)state;
 	cn_conf.identity = CN_IDENTITY_INSTANCE;
 	about(a, CN_KIND_REGISTER, 1, abcd, x);
 	about(d, CN_KIND_REGISTER, 1, dcba, bare);
+	assert_string_equal(a, d);
+	about(a, CN_KIND_REGISTER, 1, abcd, empty);
+	about(d, CN_KIND_REGISTER, 1, dcba, empty);
+	assert_string_not_equal(a, d);
+	about(d, CN_KIND_REGISTER, 1, abcd, NULL);
 	assert_string_equal(a, d);
 	cn_conf.identity = CN_IDENTITY_CONTACT;
 	about(a, CN_KIND_REGISTER, 1, abcd, x);
