@@ -271,6 +271,44 @@ static void the_environment_names_no_proxy(void **state)
 	unsetenv("ALL_PROXY");
 }
 
+/* -------- the libcurl that runs -------- */
+
+curl_version_info_data *__real_curl_version_info(CURLversion version);
+
+static const curl_version_info_data *other; /* than the installed one */
+
+curl_version_info_data *__wrap_curl_version_info(CURLversion version)
+{
+	return other ? (curl_version_info_data *)other
+				 : __real_curl_version_info(version);
+}
+
+static void a_libcurl_that_is_too_old_is_refused(void **state)
+{
+	static const curl_version_info_data libcurls[] = {
+			{.version_num = 0x075600, .version = "7.86.0"},
+			{.version_num = 0x0756ff, .version = "7.86.255"},
+			{.version_num = 0x075700, .version = "7.87.0"},
+			{.version_num = 0x080e01, .version = "8.14.1"}};
+
+	char text[80];
+
+	set_url(0, 80);
+	for(other = libcurls; other < libcurls + 2; other++) {
+		stub_clear_log();
+		assert_int_equal(cn_http_check(), -1);
+		snprintf(text, sizeof(text), "libcurl is %s, 7.87 or newer is needed",
+				other->version);
+		assert_logged("ERROR", text);
+	}
+	stub_clear_log();
+	for(; other < libcurls + 4; other++)
+		assert_int_equal(cn_http_check(), 0);
+	assert_nothing_logged();
+	other = NULL;
+	assert_int_equal(cn_http_check(), 0);
+}
+
 /* -------- answers -------- */
 
 static int next_status;
@@ -1506,6 +1544,7 @@ int main(void)
 			TEST(any_allocation_may_fail),
 			TEST(the_request_is_as_documented),
 			TEST(the_environment_names_no_proxy),
+			TEST(a_libcurl_that_is_too_old_is_refused),
 			TEST(each_status_has_its_cause),
 			TEST(an_answer_may_have_no_body),
 			TEST(a_redirect_is_not_followed),
