@@ -29,6 +29,7 @@
 #include "outbox_resync.h"
 #include "face_rpc.h"
 #include "face_script.h"
+#include "base_key.h"
 #include "base_sqlite.h"
 #include "base_stats.h"
 #include "job_order.h"
@@ -68,13 +69,16 @@ static param_export_t params[] = {
 		{"outbox_max", PARAM_INT, &cn_conf.outbox_max},
 		{"outbox_max_age", PARAM_INT, &cn_conf.outbox_max_age_s},
 		{"sqlite_busy_timeout", PARAM_INT, &cn_conf.sqlite_busy_timeout_ms},
+		{"auth_random_secret", PARAM_INT | PARAM_USE_FUNC,
+				(void *)cn_key_give_auth},
 		{0, 0, 0}};
 
 static int mod_init(void)
 {
 	int capacity;
 
-	if(cn_conf_check() < 0 || cn_body_init(cn_conf.body) < 0
+	if(cn_conf_check() < 0 || cn_key_init() < 0
+			|| cn_body_init(cn_conf.body) < 0
 			|| cn_sqlite_init(cn_conf.sqlite_busy_timeout_ms) < 0)
 		return -1;
 	cn_body_own_values(cn_pv_exports[0].getf);

@@ -9,6 +9,7 @@
 
 #include "base_body.h"
 #include "base_conf.h"
+#include "base_key.h"
 #include "admit.h"
 #include "face_pv.h"
 #include "base_stats.h"
@@ -232,6 +233,11 @@ static int show_node(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 	return get_name(msg, param, res, cn_conf.node);
 }
 
+static int show_key(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
+{
+	return get_name(msg, param, res, cn_key());
+}
+
 static const struct
 {
 	const char *name;
@@ -261,6 +267,7 @@ static const struct
 		{"cseq", show_cseq_number},
 		{"user_agent", show_user_agent},
 		{"node", show_node},
+		{"key", show_key},
 };
 
 static int parse_name(pv_spec_p spec, str *in)

@@ -32,6 +32,11 @@ int cn_conf_capacity(void)
 	return 1000;
 }
 
+const char *cn_key(void)
+{
+	return "0123456789abcdef";
+}
+
 unsigned int cryptorand(void)
 {
 	return 1;

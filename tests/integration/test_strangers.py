@@ -1,0 +1,233 @@
+"""What somebody without an account, or with somebody else's, cannot do: make a
+nonce or a mark, use what he has captured, relay, stop what others have begun."""
+
+import base64
+import re
+import subprocess
+
+import pytest
+
+from harness import HOST, fails_to_start, registrar
+
+# What Kamailio makes of it is the same in each server.
+FIXED_SEED = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+void srandom(unsigned seed)
+{
+	((void (*)(unsigned))dlsym(RTLD_NEXT, "srandom"))(4711);
+}
+"""
+
+
+@pytest.fixture
+def server(kamailio, cms):
+    return kamailio(cms)
+
+
+def proxy_credentials(ua, challenge, method, uri, **kw):
+    return [("Proxy-Authorization",
+             ua.authorization(challenge, method, uri, **kw))]
+
+
+def send_authenticated(ua, method, uri, headers=(), **kw):
+    """The request that answers the challenge of a first one."""
+    headers = list(headers)
+    challenge = ua.send(ua.build(method, uri, headers, **kw)).wait().challenge()
+    return ua.send(ua.build(method, uri, headers + proxy_credentials(
+        ua, challenge, method, uri), **kw))
+
+
+class Dialog:
+    """A call, as each end knows it after the first answer."""
+
+    def __init__(self, caller, callee, contact=None, **kw):
+        begun = send_authenticated(
+            caller, "INVITE", callee.aor,
+            [("Contact", contact or caller.contact)], to=f"<{callee.aor}>",
+            **kw)
+        self.invite = callee.transport.wait_request("INVITE")
+        callee.transport.reply(self.invite, 200,
+                               headers=[("Contact", callee.contact)])
+        self.answer = begun.wait()
+        assert self.answer.status == 200
+        self.route = self.answer.get("Record-Route")
+        self.call_id = self.answer.call_id
+        self.of_caller = f"<{caller.aor}>", caller.from_tag
+        self.of_callee = f"<{callee.aor}>", self.answer.to_tag
+
+    def build(self, ua, method, ruri=None, headers=(), by_caller=True,
+              from_=None, route=None, contact=None, **kw):
+        """A request of this dialog, whoever sends it."""
+        mine, theirs = self.of_caller, self.of_callee
+        remote = self.answer.contacts[0]
+        if not by_caller:
+            mine, theirs = theirs, mine
+            remote = self.invite.contacts[0]
+        return ua.build(
+            method, ruri or remote.strip("<>"),
+            [("Route", route or self.route), *headers],
+            from_=from_ or mine[0], from_tag=mine[1],
+            to=f"{theirs[0]};tag={theirs[1]}", call_id=self.call_id, **kw)
+
+
+def mark_of(route):
+    return re.search(r";mark=([^;>]+)", route)[1]
+
+
+def registered(server, count=2, **kw):
+    uas = [server.device(**kw) for _ in range(count)]
+    for ua in uas:
+        assert ua.register().status == 200
+    return uas
+
+
+# -- what must not be guessed ------------------------------------------------
+
+@pytest.fixture
+def two_alike(kamailio, cms, tmp_path, monkeypatch):
+    """Two servers whose random generator has the same seed: what follows from
+    it for one is the same for the other."""
+    source = tmp_path / "seed.c"
+    source.write_text(FIXED_SEED)
+    preload = tmp_path / "seed.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", preload, source],
+                   check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(preload))
+    servers = kamailio(cms), kamailio(cms)
+    monkeypatch.delenv("LD_PRELOAD")
+    return servers
+
+
+def nonce_id(nonce):
+    """The number that Kamailio's generator has given to a nonce."""
+    return base64.b64decode(nonce + "=" * (-len(nonce) % 4))[24:28]
+
+
+def test_a_nonce_does_not_follow_from_the_generator(two_alike):
+    """Who knows all that it gives cannot make a nonce. That he knows it here
+    is shown by the ids of the nonces, which are the same."""
+    one, other = two_alike
+    ua, victim = one.device("alice"), other.device("alice")
+    foreign = ua.send(ua.build_register()).wait().challenge()
+    own = victim.send(victim.build_register()).wait().challenge()
+    assert nonce_id(foreign["nonce"]) == nonce_id(own["nonce"])
+    forged = victim.authorization(foreign)
+    assert victim.send(victim.build_register(authorization=forged)
+                       ).wait().status == 401
+    assert victim.send(victim.build_register(
+        authorization=victim.authorization(own))).wait().status == 200
+
+
+def test_a_mark_does_not_follow_from_the_generator(two_alike):
+    """Nor a mark: the same devices at the same addresses in the same call with
+    the same Call-ID, and the mark of one server is not that of the other."""
+    one, other = two_alike
+    alice, bob = registered(one)
+    call = Dialog(alice, bob)
+    works = alice.send(call.build(alice, "INFO"))
+    bob.transport.reply(bob.transport.wait_request("INFO"), 200)
+    assert works.wait().status == 200
+
+    for ua in (alice, bob):
+        ua.transport.server = other.address
+        assert ua.register().status == 200
+    own = Dialog(alice, bob, call_id=call.call_id)
+    forged = call.route.replace(str(one.port), str(other.port))
+    assert mark_of(forged) != mark_of(own.route)
+    assert alice.send(own.build(alice, "INFO", route=forged)
+                      ).wait().status == 407
+
+
+def test_the_key_is_shown_by_no_command(server):
+    """What an operator may list and paste into a report holds no key: a hash
+    over the key is what others get, and nothing stores it for the script."""
+    shown = server.kamcmd("core.ppdefines_full") + server.kamcmd("pv.shvGet")
+    assert "MOD_cms_notify" in shown and "items" in shown
+    assert re.findall("[0-9a-f]{32,}|mark", shown) == []
+
+
+@pytest.mark.parametrize("modules, params, why", [
+    ((), [("cms_notify", "auth_random_secret", 1)], "load auth before"),
+    (("auth",), [("auth", "secret", "mine"),
+                 ("cms_notify", "auth_random_secret", 1)], "has a secret"),
+], ids=["without auth", "with a secret"])
+def test_a_key_that_auth_cannot_take(modules, params, why):
+    """auth without its key would go on with one that can be guessed: refused
+    at start."""
+    lines = fails_to_start(lambda s, url: registrar(
+        s, url, modules=modules, params=params))
+    assert any("auth_random_secret" in line and why in line for line in lines)
+
+
+@pytest.mark.parametrize("modules, params", [
+    ((), [("cms_notify", "auth_random_secret", 0)]),
+    (("auth",), [("cms_notify", "auth_random_secret", 1)])],
+    ids=["off", "on"])
+def test_a_key_of_64_digits_that_lasts_until_the_next_start(
+        kamailio, cms, modules, params):
+    """$cms(key) is the same in all processes, and another after a start."""
+    server = kamailio(cms, config=lambda s, url: registrar(
+        s, url, modules=modules, params=params, before="""
+	if (is_method("OPTIONS")) {
+		append_to_reply("X-Key: $cms(key)\\r\\n");
+		sl_send_reply("200", "OK");
+		exit;
+	}"""))
+
+    def keys():
+        return {server.device(transport=transport).options(
+            f"sip:any@{HOST}")[0].get("X-Key")
+            for transport in ("udp", "udp", "udp", "udp", "tcp")}
+
+    first, = keys()
+    assert re.fullmatch("[0-9a-f]{64}", first)
+    server.restart()
+    second, = keys()
+    assert second != first
+
+
+# -- what was captured -------------------------------------------------------
+
+@pytest.mark.parametrize("contact", [None, "*"], ids=["his own", "star"])
+@pytest.mark.parametrize("nc", ["", ", nc=00000002", ', qop="", nc=00000002'],
+                         ids=["as captured", "nc", "empty qop, nc"])
+def test_credentials_without_qop_work_once(server, nc, contact):
+    """From another address they register nobody and remove nobody, not with a
+    count of the stranger's either, which the response does not cover."""
+    ua, = registered(server, 1)
+    step = ua.start_register(auth={"qop": None})
+    assert step.wait().status == 200
+    captured = step.steps[-1].request.get("Authorization")
+    assert "nc=" not in captured
+    stranger = server.device("stranger")
+    stranger.user = ua.user
+    answer = stranger.send(stranger.build_register(
+        contact, expires=0 if contact else 60, authorization=captured + nc)
+    ).wait()
+    assert answer.status == 401
+    assert [c["Address"] for c in server.contacts(ua)] == [
+        ua.contact.strip("<>")]
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_device_without_qop_is_challenged_each_time(server, transport):
+    """Its old nonce is called stale: it comes again without being told that
+    its password is wrong, and the CMS hears of it once."""
+    ua = server.device(transport=transport)
+    for _ in range(3):
+        registration = ua.start_register(preemptive=True, auth={"qop": None})
+        assert registration.wait().status == 200
+        assert len(registration.steps) == 2
+    assert registration.steps[0].final.challenge()["stale"] == "true"
+    assert len(server.posts(ua)) == 1
+
+
+def test_a_device_with_qop_is_challenged_once(server):
+    """It goes on with its nonce and a higher count, as it did."""
+    ua = server.device()
+    assert ua.register().status == 200
+    for _ in range(3):
+        registration = ua.start_register(preemptive=True)
+        assert registration.wait().status == 200
+        assert len(registration.steps) == 1
