@@ -10,8 +10,10 @@
 #include "../../core/globals.h"
 #include "../../core/parser/msg_parser.h"
 #include "../../core/route.h"
+#include "../../core/script_cb.h"
 #include "../../core/sr_module.h"
 #include "../../core/timer_ticks.h"
+#include "../sl/sl.h"
 #include "../tm/tm_load.h"
 
 #include "reg_park.h"
@@ -21,6 +23,7 @@
 
 static struct tm_binds tm;
 static tm_xapi_t tmx;
+static sl_api_t sl;
 static const int *fr_timer; /* tm's parameter; ticks, once tm has started */
 
 static const int *find_tm_param(const char *name)
@@ -31,10 +34,49 @@ static const int *find_tm_param(const char *name)
 	return mod ? find_param_export(mod, (char *)name, PARAM_INT, &type) : NULL;
 }
 
+static bool is_cancel(struct sip_msg *msg)
+{
+	return msg->first_line.type == SIP_REQUEST
+		   && msg->REQ_METHOD == METHOD_CANCEL
+		   && parse_headers(msg, HDR_EOH_F, 0) == 0 && msg->via1 && msg->from
+		   && msg->to && msg->callid && msg->cseq;
+}
+
+/* Before the script: tm ends whatever the CANCEL names, and it names it by what
+ * everybody on the way has seen. @return 0: the request has been dealt with */
+static int ignore_cancel(struct sip_msg *msg, unsigned int flags, void *param)
+{
+	tm_cell_t *t;
+	bool ends_it;
+
+	(void)flags;
+	(void)param;
+	if(!is_cancel(msg))
+		return 1;
+	t = tm.t_lookup_original(msg);
+	if(t == NULL || t == T_UNDEFINED)
+		return 1;
+	ends_it = is_invite(t);
+	tm.unref_cell(t);
+	if(ends_it)
+		return 1;
+	sl.zreply(msg, 200, "OK, without effect");
+	return 0;
+}
+
 int cn_park_init(void)
 {
 	if(load_tm_api(&tm) < 0 || tm_load_xapi(&tmx) < 0) {
 		LM_ERR("cannot use tm: load tm.so before cms_notify.so\n");
+		return -1;
+	}
+	if(sl_load_api(&sl) < 0) {
+		LM_ERR("cannot use sl: load sl.so before cms_notify.so\n");
+		return -1;
+	}
+	if(register_script_cb(ignore_cancel, PRE_SCRIPT_CB | REQUEST_CB, NULL)
+			< 0) {
+		LM_ERR("cannot look at requests before the script\n");
 		return -1;
 	}
 	fr_timer = find_tm_param("fr_timer");

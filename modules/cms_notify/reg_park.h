@@ -18,7 +18,9 @@ enum cn_parked
 	CN_NOT_PARKED
 };
 
-/* Process: main, in mod_init. */
+/* From then on a CANCEL is answered before the script sees it, and has no
+ * effect, unless it is for an INVITE (RFC 3261, 9.2). Process: main, in
+ * mod_init. */
 int cn_park_init(void) CN_MUST;
 
 /* tm's fr_timer in milliseconds. Process: any, once all modules have started. */

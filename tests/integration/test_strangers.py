@@ -2,12 +2,13 @@
 nonce or a mark, use what he has captured, relay, stop what others have begun."""
 
 import base64
+import contextlib
 import re
 import subprocess
 
 import pytest
 
-from harness import HOST, fails_to_start, registrar
+from harness import HOST, Transport, fails_to_start, registrar
 
 # What Kamailio makes of it is the same in each server.
 FIXED_SEED = """
@@ -231,3 +232,84 @@ def test_a_device_with_qop_is_challenged_once(server):
         registration = ua.start_register(preemptive=True)
         assert registration.wait().status == 200
         assert len(registration.steps) == 1
+
+
+# -- what others have begun --------------------------------------------------
+
+def stranger_cancels(server, request):
+    """A CANCEL by somebody elsewhere who has seen the request: its answer."""
+    cancel = "\r\n".join([
+        f"CANCEL {request.uri} SIP/2.0",
+        *(f"{name}: {request.get(name)}"
+          for name in ("Via", "From", "To", "Call-ID", "Max-Forwards")),
+        f"CSeq: {request.cseq} CANCEL", "Content-Length: 0", "", ""])
+    with contextlib.closing(Transport(server.address)) as stranger:
+        return stranger.send(cancel.encode()).wait()
+
+
+def parked_register(server, cms):
+    cms.rule(hold=True)
+    ua = server.device()
+    registration = ua.start_register()
+    server.wait_parked(1)
+    return ua, registration
+
+
+def still_registers(server, cms, ua, registration):
+    cms.release()
+    assert registration.wait().status == 200
+    assert len(registration.steps[-1].finals) == 1
+    assert len(server.contacts(ua)) == 1
+    assert len(server.posts(ua)) == 1
+
+
+def test_a_parked_register_is_not_cancelled(kamailio, cms):
+    """The CMS accepts the device, and the device hears it."""
+    server = kamailio(cms, settings={
+        "CMS_TIMEOUT": 10000, "CMS_ATTEMPT_TIMEOUT": 10000})
+    ua, registration = parked_register(server, cms)
+    for _ in range(3):
+        assert stranger_cancels(
+            server, registration.steps[-1].request).status == 200
+    still_registers(server, cms, ua, registration)
+
+
+@pytest.mark.parametrize("script", [
+    "if (t_check_trans()) t_relay(); exit;", "t_relay_cancel(); exit;",
+    "t_relay(); exit;", 't_newtran(); t_reply("200", "OK"); exit;'])
+def test_whatever_the_script_does_with_a_cancel(kamailio, cms, script):
+    """The module sees to it, in any configuration."""
+    server = kamailio(cms, config=lambda s, url: registrar(
+        s, url, params=[("cms_notify", name, 10000)
+                           for name in ("timeout", "attempt_timeout")],
+        before=f'if (is_method("CANCEL")) {{ {script} }}'))
+    ua, registration = parked_register(server, cms)
+    assert stranger_cancels(
+        server, registration.steps[-1].request).status == 200
+    still_registers(server, cms, ua, registration)
+
+
+def test_a_message_under_way_is_not_cancelled(server):
+    """Nor anything else but an INVITE."""
+    alice, bob = registered(server)
+    sent = send_authenticated(alice, "MESSAGE", bob.aor)
+    message = bob.transport.wait_request("MESSAGE")
+    assert stranger_cancels(server, sent.request).status == 200
+    bob.transport.reply(message, 200, "Read")
+    assert (sent.wait().status, sent.wait().reason) == (200, "Read")
+
+
+def test_an_invite_is_cancelled(server):
+    """As ever: the callee is told, the caller's INVITE ends with 487."""
+    alice, bob = registered(server)
+    call = send_authenticated(alice, "INVITE", bob.aor,
+                              [("Contact", alice.contact)])
+    invite = bob.transport.wait_request("INVITE")
+    bob.transport.reply(invite, 180, "Ringing")
+    request = call.request
+    assert alice.send(alice.build(
+        "CANCEL", bob.aor, cseq=request.cseq, via=request.get("Via"))
+    ).wait().status == 200
+    assert bob.transport.wait_request("CANCEL").branch == invite.branch
+    bob.transport.reply(invite, 487, "Request Terminated")
+    assert call.wait().status == 487
