@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Measures how fast the CMS takes events, and keeps the line of who comes back when.
+ * In SIP workers, HTTP and verdict processes. */
+
 #include <string.h>
 
 #include "../../core/dprint.h"

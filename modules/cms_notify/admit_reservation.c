@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* A table of reservations, by a hash of the AOR. Where a request enters or is turned
+ * away: SIP workers, verdict processes. */
+
 #include <string.h>
 
 #include "../../core/dprint.h"

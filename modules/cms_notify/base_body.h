@@ -2,8 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* An event as JSON, by a template; the CMS's answer as far as we understand it.
- * The structure comes from the template alone, values are escaped by the JSON
+/* An event as JSON, by a template. The structure comes from the template alone, values are escaped by the JSON
  * library: nothing that a device sends can change the structure. */
 
 #ifndef CN_BASE_BODY_H
@@ -45,16 +44,5 @@ int cn_body_render(
 /* The array of the new contacts, as text, in the memory of cn_body_render().
  * @return 0 or -1, as there */
 int cn_body_contacts(const struct cn_event *ev, str *text) CN_MUST;
-
-/**
- * The "text" of a CMS's answer that is a JSON object with one: valid UTF-8, one
- * line, cut to size. Asked for by few scripts, for few answers: an answer is
- * not read before.
- * Process: verdict.
- *
- * @param line room for it
- * @return its length, 0: there is none
- */
-int cn_body_answer_text(const str *answer, char *line, int size);
 
 #endif

@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* The parameters: defaults, ranges, and what does not go together. In the main process,
+ * before any fork; read by all. */
+
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -19,8 +22,8 @@
 #define CN_TIMEOUT_MAX_MS 30000
 /* What the verdict route may take on top of the deadline. */
 #define CN_FR_TIMER_MARGIN_MS 500
-/* The same, for the outbox: a database that does not answer. */
-#define CN_OUTBOX_MARGIN_MS 1500
+/* The same, for the outbox: what may be stored after the deadline. */
+#define CN_OUTBOX_MARGIN_MS 250
 
 struct cn_conf cn_conf = {
 		.timeout_ms = 4000,

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Verdicts, causes and times from what was seen; no state. In every process. */
+
 #include "base_policy.h"
 
 const char *cn_verdict_name(enum cn_verdict verdict)
@@ -11,6 +13,8 @@ const char *cn_verdict_name(enum cn_verdict verdict)
 			return "accepted";
 		case CN_REJECTED:
 			return "rejected";
+		case CN_DEFERRED:
+			return "deferred";
 		case CN_UNAVAILABLE:
 			return "unavailable";
 	}

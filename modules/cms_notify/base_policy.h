@@ -14,6 +14,7 @@ enum cn_verdict
 {
 	CN_ACCEPTED,
 	CN_REJECTED,   /* the CMS said no */
+	CN_DEFERRED,   /* no usable answer; it is in the outbox, and will be told */
 	CN_UNAVAILABLE /* no usable answer */
 };
 

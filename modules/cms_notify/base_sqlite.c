@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Gives SQLite's connections a busy timeout as they are opened. In the main process,
+ * before any fork; for all. */
+
 #include <dlfcn.h>
 
 #include "../../core/dprint.h"

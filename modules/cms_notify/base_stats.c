@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Counts, in shared memory, and reads what was counted. In every process. */
+
 #include <string.h>
 
 #include "../../core/atomic_ops.h"

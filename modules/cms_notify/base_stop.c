@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Reads SIGTERM from a descriptor, and says how much of drain_timeout is left. In the
+ * module's processes. */
+
 #include <errno.h>
 #include <signal.h>
 #include <string.h>

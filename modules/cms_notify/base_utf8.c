@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Replaces what is no valid UTF-8. In every process. */
+
 #include <string.h>
 
 #include "base_utf8.h"

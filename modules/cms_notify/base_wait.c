@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* An epoll set of descriptors that are only woken by. In verdict and outbox process. */
+
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>

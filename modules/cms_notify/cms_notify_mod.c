@@ -17,6 +17,7 @@
 #include "base_conf.h"
 #include "reg_classify.h"
 #include "job_index.h"
+#include "job_number.h"
 #include "reg_expired.h"
 #include "http_proc.h"
 #include "job.h"
@@ -90,13 +91,14 @@ static int mod_init(void)
 					   cn_conf.http_processes * cn_conf_posts_per_process(),
 					   capacity, (int64_t)cn_conf.timeout_ms * 1000)
 					   < 0
-			|| cn_job_init(capacity) < 0 || cn_device_init(capacity) < 0
-			|| cn_outbox_init() < 0 || cn_resync_init() < 0
-			|| cn_http_proc_init() < 0 || cn_leaving_init(cn_pv_set_event) < 0
-			|| cn_outbox_proc_init() < 0 || cn_binding_init() < 0
+			|| cn_number_init() < 0 || cn_job_init(capacity) < 0
+			|| cn_index_init(capacity) < 0 || cn_outbox_init() < 0
+			|| cn_resync_init() < 0 || cn_http_proc_init() < 0
+			|| cn_leaving_init(cn_pv_set_event) < 0 || cn_outbox_proc_init() < 0
+			|| cn_binding_init() < 0
 			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
 		return -1;
-	cn_turn_init(cn_http_proc_give);
+	cn_order_init(cn_http_proc_give, cn_http_proc_give_back);
 	if(rpc_register_array(cn_rpc_commands) != 0) {
 		LM_ERR("cannot register the RPC commands\n");
 		return -1;
@@ -129,7 +131,8 @@ static void destroy(void)
 	cn_resync_destroy();
 	cn_leaving_finish();
 	cn_outbox_destroy();
-	cn_device_destroy();
+	cn_index_destroy();
+	cn_number_destroy();
 	cn_expired_destroy();
 	cn_job_destroy();
 	cn_load_destroy();

@@ -2,11 +2,17 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Shows the verdict or the event that is set around the one call that looks at it. In
+ * SIP workers, verdict processes and the outbox process. */
+
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "../../core/parser/msg_parser.h"
 #include "../../core/rand/kam_rand.h"
 
+#include "base_answer.h"
 #include "base_body.h"
 #include "base_conf.h"
 #include "base_key.h"
@@ -24,7 +30,6 @@ static struct
 {
 	const struct cn_event *event;
 	const struct cn_outcome *outcome;
-	struct cn_job *job; /* of the verdict */
 	str id;
 	enum cn_reason reason;
 	uint64_t device; /* see admit_reservation.h */
@@ -45,14 +50,13 @@ void cn_pv_set_event(const struct cn_event *ev)
 void cn_pv_set_verdict(struct cn_job *job, const struct cn_waiter *waiter)
 {
 	now.outcome = job ? cn_job_outcome(job) : NULL;
-	now.job = job;
 	now.msg_id = 0;
 	now.retry_after = 0;
 	if(job == NULL)
 		return;
 	now.id = *cn_job_id(job);
 	now.reason = cn_job_reason(job);
-	now.device = cn_ticket_device(cn_job_device(job));
+	now.device = cn_ticket_device(cn_job_key(job));
 	now.elapsed_ms = (unsigned)((cn_now_us() - waiter->parked_us) / 1000);
 }
 
@@ -72,11 +76,6 @@ void cn_pv_set_failure(
 	now.outcome = NULL;
 	now.msg_id = msg->id;
 	now.pid = msg->pid;
-}
-
-struct cn_job *cn_pv_verdict_job(void)
-{
-	return now.outcome ? now.job : NULL;
 }
 
 static const struct cn_outcome *outcome_for(struct sip_msg *msg)
@@ -112,6 +111,16 @@ static int get_str_or_null(struct sip_msg *msg, pv_param_t *param,
 	return pv_get_strval(msg, param, res, (str *)value);
 }
 
+/* Kamailio's integers may be too small for it: its text is the number. */
+static int get_seq(
+		struct sip_msg *msg, pv_param_t *param, pv_value_t *res, int64_t seq)
+{
+	static char text[24];
+	str s = {text, snprintf(text, sizeof(text), "%" PRId64, seq)};
+
+	return pv_get_intstrval(msg, param, res, (int)seq, &s);
+}
+
 /* -------- of the verdict -------- */
 
 #define GET_OUTCOME(name, expression)                                \
@@ -143,7 +152,7 @@ static int show_text(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 	if(o == &now.failure && o->cause == CN_CAUSE_none)
 		return get_name(msg, param, res, "called wrongly, the log says how");
 	if(o->cause != CN_CAUSE_outbox)
-		text.len = cn_body_answer_text(&o->body, line, sizeof(line));
+		text.len = cn_answer_text(&o->body, line, sizeof(line));
 	if(text.len == 0)
 		return get_name(msg, param, res, cn_cause_text(o->cause));
 	return pv_get_strval(msg, param, res, &text);
@@ -201,6 +210,7 @@ static int show_reason(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 	}
 
 GET_EVENT(event, get_name(msg, param, res, cn_kind_name(ev->kind)))
+GET_EVENT(seq, get_seq(msg, param, res, ev->seq))
 GET_EVENT(time, get_name(msg, param, res, ev->time))
 GET_EVENT(aor, pv_get_strval(msg, param, res, (str *)&ev->aor))
 GET_EVENT(username, pv_get_strval(msg, param, res, (str *)&ev->username))
@@ -253,6 +263,7 @@ static const struct
 		{"retry_after", show_retry_after},
 		{"elapsed_ms", show_elapsed_ms},
 		{"event", show_event},
+		{"seq", show_seq},
 		{"time", show_time},
 		{"aor", show_aor},
 		{"username", show_username},

@@ -21,9 +21,6 @@ void cn_pv_set_event(const struct cn_event *ev);
  * Process: verdict. */
 void cn_pv_set_verdict(struct cn_job *job, const struct cn_waiter *waiter);
 
-/* The job whose verdict the script is looking at; NULL: none. */
-struct cn_job *cn_pv_verdict_job(void);
-
 /* cms_notify() is about to return false for this message: seen by this
  * message's script alone. Process: SIP worker. */
 void cn_pv_set_failure(

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Answers cms_notify.* from shared memory. In the processes that serve RPC. */
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +15,9 @@
 #include "http_breaker.h"
 #include "base_conf.h"
 #include "job_index.h"
+#include "job_number.h"
 #include "admit.h"
 #include "outbox.h"
-#include "outbox_table.h"
 #include "outbox_resync.h"
 #include "face_rpc.h"
 #include "base_stats.h"
@@ -130,7 +132,7 @@ static void rpc_endpoints(rpc_t *rpc, void *ctx)
 	}
 }
 
-static const char *state_name(const struct cn_device_row *row)
+static const char *state_name(const struct cn_index_row *row)
 {
 	if(row->decided)
 		return "decided";
@@ -145,7 +147,7 @@ static const char *const parked_doc[] = {
 static void rpc_parked(rpc_t *rpc, void *ctx)
 {
 	int max = CN_PARKED_DEFAULT, n, i;
-	struct cn_device_row *rows;
+	struct cn_index_row *rows;
 	int64_t now;
 	void *row;
 
@@ -158,7 +160,7 @@ static void rpc_parked(rpc_t *rpc, void *ctx)
 		rpc->fault(ctx, 500, "Out of memory, ask for fewer rows");
 		return;
 	}
-	n = cn_device_list(rows, max);
+	n = cn_index_list(rows, max);
 	now = cn_now_us();
 	for(i = 0; i < n && rpc->add(ctx, "{", &row) >= 0; i++)
 		rpc->struct_add(row, "ssssdd", "aor", rows[i].aor, "id", rows[i].id,
@@ -172,7 +174,6 @@ static void rpc_parked(rpc_t *rpc, void *ctx)
 /* -------- the outbox -------- */
 
 #define CN_DEAD_DEFAULT 20
-#define CN_DEAD_MAX 1000
 
 static bool has_outbox(rpc_t *rpc, void *ctx)
 {
@@ -184,40 +185,44 @@ static bool has_outbox(rpc_t *rpc, void *ctx)
 
 static int seconds_since(int64_t created_us)
 {
-	return created_us ? (int)((cn_outbox_now_us() - created_us) / 1000000) : 0;
+	int64_t since = cn_number_clock_us() - created_us;
+
+	return created_us && since > 0 ? (int)(since / 1000000) : 0;
 }
 
-static int next_try_ms(void)
+static int next_try_ms(const struct cn_outbox_state *state)
 {
-	int64_t left = cn_outbox_next_us() - cn_now_us();
+	int64_t left = state->next_try_us - cn_now_us();
 
-	return cn_outbox_next_us() == 0 || left < 0 ? 0 : (int)(left / 1000);
+	return state->next_try_us == 0 || left < 0 ? 0 : (int)(left / 1000);
 }
 
-static void add_dead(rpc_t *rpc, void *list, const struct cn_row *row)
+static void add_dead(
+		rpc_t *rpc, void *list, const struct cn_dead_letter *letter)
 {
 	void *one;
 
 	if(rpc->array_add(list, "{", &one) < 0)
 		return;
-	rpc->struct_add(one, "ssssddsds", "id", row->event_id, "device",
-			row->device, "event", row->event, "reason", row->reason, "age_s",
-			seconds_since(row->created_us), "attempts", row->attempts, "cause",
-			row->cause, "status", row->status, "why",
-			strcmp(row->cause, "none") == 0 ? "refused" : "too old");
+	rpc->struct_add(one, "ssssddsds", "id", letter->id, "aor", letter->aor,
+			"event", cn_kind_name(letter->kind), "reason",
+			cn_reason_name(letter->reason), "age_s",
+			seconds_since(letter->created_us), "attempts", letter->attempts,
+			"cause", cn_cause_name(letter->cause), "status", letter->status,
+			"why", letter->too_old ? "too old" : "refused");
 }
 
 static int add_all_dead(rpc_t *rpc, void *list, int max)
 {
-	struct cn_row *rows = pkg_malloc(max * sizeof(*rows));
+	struct cn_dead_letter *letters = pkg_malloc(max * sizeof(*letters));
 	int n, i;
 
-	if(rows == NULL)
+	if(letters == NULL)
 		return -1;
-	n = cn_outbox_db_dead(0, rows, max);
+	n = cn_outbox_dead_letters(letters, max);
 	for(i = 0; i < n; i++)
-		add_dead(rpc, list, &rows[i]);
-	pkg_free(rows);
+		add_dead(rpc, list, &letters[i]);
+	pkg_free(letters);
 	return n;
 }
 
@@ -228,27 +233,25 @@ static const char *const outbox_doc[] = {
 
 static void rpc_outbox(rpc_t *rpc, void *ctx)
 {
-	struct cn_row_counts counts;
+	struct cn_outbox_state state;
 	int max = CN_DEAD_DEFAULT;
-	int64_t oldest;
 	void *reply, *list;
 
 	if(!has_outbox(rpc, ctx))
 		return;
-	if(rpc->scan(ctx, "*d", &max) > 0 && (max < 1 || max > CN_DEAD_MAX)) {
-		rpc->fault(ctx, 400, "How many dead letters: 1 to 1000");
+	if(rpc->scan(ctx, "*d", &max) > 0
+			&& (max < 1 || max > CN_OUTBOX_DEAD_MAX)) {
+		rpc->fault(ctx, 400, "How many dead letters: 1 to 100");
 		return;
 	}
-	if(cn_outbox_db_count(&counts) < 0 || cn_outbox_db_oldest(&oldest) < 0) {
-		rpc->fault(ctx, 500, "The database of the outbox does not answer");
-		return;
-	}
+	cn_outbox_state(&state);
 	if(rpc->add(ctx, "{", &reply) < 0)
 		return;
-	rpc->struct_add(reply, "sdddd", "state",
-			cn_outbox_paused() ? "paused" : "running", "waiting",
-			counts.waiting, "oldest_s", seconds_since(oldest), "next_try_ms",
-			next_try_ms(), "dead", counts.dead);
+	rpc->struct_add(reply, "ssdddd", "state",
+			state.paused ? "paused" : "running", "database",
+			state.ready ? "ready" : "away", "waiting", state.waiting,
+			"oldest_s", seconds_since(state.oldest_us), "next_try_ms",
+			next_try_ms(&state), "dead", state.dead);
 	if(rpc->struct_add(reply, "[", "dead_letters", &list) < 0
 			|| add_all_dead(rpc, list, max) < 0)
 		rpc->fault(ctx, 500, "Internal error");
@@ -259,17 +262,19 @@ static const char *const replay_doc[] = {
 
 static void rpc_replay(rpc_t *rpc, void *ctx)
 {
+	struct cn_outbox_state state;
 	void *reply;
-	int n;
 
 	if(!has_outbox(rpc, ctx))
 		return;
-	n = cn_outbox_db_replay(cn_outbox_now_us());
-	cn_outbox_recount();
-	if(n < 0)
+	cn_outbox_state(&state);
+	if(!state.ready) {
 		rpc->fault(ctx, 500, "The database of the outbox does not answer");
-	else if(rpc->add(ctx, "{", &reply) >= 0)
-		rpc->struct_add(reply, "d", "replayed", n);
+		return;
+	}
+	cn_outbox_replay();
+	if(rpc->add(ctx, "{", &reply) >= 0)
+		rpc->struct_add(reply, "d", "replayed", state.dead);
 }
 
 static void switch_outbox(rpc_t *rpc, void *ctx, bool paused)

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Opens and closes the breakers of endpoints. In the HTTP processes. */
+
 #include <string.h>
 
 #include "../../core/dprint.h"

@@ -64,6 +64,7 @@ struct transfer
 	int head_lines;			/* of the head that is being read */
 	bool in_line;			/* on_body() has a part of the next one */
 	int repeated;			/* for CN_AGAIN_ANYWHERE */
+	bool lost;				/* see cn_http_result */
 	unsigned unasked;		/* how often what came was no answer to it */
 	int64_t until_us;		/* the end of the time for this request */
 	char error[CURL_ERROR_SIZE];
@@ -318,6 +319,7 @@ static int set_up_request(
 		return -1;
 	t->endpoint = request->endpoint;
 	t->repeated = 0;
+	t->lost = false;
 	t->unasked = 0;
 	if(curl_easy_setopt(e, CURLOPT_POSTFIELDS, request->body.s)
 			|| curl_easy_setopt(
@@ -368,6 +370,7 @@ static void look_back(struct transfer *t, CURLcode code)
 	curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &t->end.status);
 	curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &request);
 	t->end.sent = request > 0;
+	t->lost = t->lost || (request > 0 && t->end.status == 0);
 	t->end.missing = -1;
 	if(code != CURLE_OK)
 		curl_easy_getinfo(
@@ -398,6 +401,7 @@ static void report(struct transfer *t)
 {
 	struct cn_http_result result = {.cause = cn_http_end_cause(&t->end),
 			.status = t->end.unasked ? 0 : t->end.status,
+			.lost = t->lost,
 			.unasked = t->unasked,
 			.body = {t->answer, (int)t->answer_len},
 			.detail = cn_http_end_text(&t->end)};

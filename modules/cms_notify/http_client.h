@@ -25,6 +25,7 @@ struct cn_http_result
 	enum cn_cause cause; /* none: there is a usable answer */
 	long status;		 /* 0: no answer */
 	unsigned retry_after;
+	bool lost;			/* a request has left whose answer did not come */
 	unsigned unasked;	/* what came that was no answer to it */
 	str body;			/* as far as it was read */
 	const char *detail; /* for the log */

@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Takes jobs from the ring, POSTs them, passes on how they ended. In the HTTP
+ * processes; whoever gives a job is any process. */
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -13,6 +16,7 @@
 #include "http_breaker.h"
 #include "base_conf.h"
 #include "job_index.h"
+#include "outbox.h"
 #include "base_stop.h"
 #include "http_client.h"
 #include "http_proc.h"
@@ -108,7 +112,7 @@ struct cn_ring *cn_http_proc_ended(void)
 	return ended;
 }
 
-static void give_back(struct cn_job *job)
+void cn_http_proc_give_back(struct cn_job *job)
 {
 	void *item = job;
 
@@ -136,12 +140,21 @@ static void report(int endpoint, const struct cn_http_result *result)
 	}
 }
 
+/* To the outbox, which ends it; or else to its verdict. */
 static void pass_on(struct cn_job *job, const struct cn_outcome *outcome)
 {
+	struct cn_outcome end = *outcome;
+	bool stored = false;
+
+	if(end.verdict == CN_UNAVAILABLE && cn_job_defers(job)) {
+		stored = cn_outbox_store(job, outcome) == 0;
+		if(end.cause != CN_CAUSE_shutdown)
+			end.cause = CN_CAUSE_outbox;
+	}
 	/* lost: the watchdog has ended it */
-	if(cn_job_decide(job, outcome)) {
-		if(cn_job_row(job) != 0)
-			give_back(job);
+	if(!stored && cn_job_decide(job, &end)) {
+		if(cn_job_is_delivery(job))
+			cn_http_proc_give_back(job);
 		else
 			cn_verdict_proc_give(job);
 	}
@@ -226,8 +239,15 @@ static enum cn_cause attempt(struct post *post, int endpoint)
 		cn_breaker_report(endpoint, CN_CAUSE_memory, 0, now);
 		return CN_CAUSE_memory;
 	}
+	cn_job_begin_attempt(post->job);
 	cn_stats_attempt_begin(endpoint);
 	return CN_CAUSE_none;
+}
+
+/* Has somebody else taken care of it? */
+static bool is_over(const struct cn_job *job)
+{
+	return cn_job_decided(job) || cn_job_storing(job);
 }
 
 static void on_done(void *user, const struct cn_http_result *result)
@@ -242,9 +262,10 @@ static void on_done(void *user, const struct cn_http_result *result)
 	if(result->unasked > 0)
 		cn_stats_count(CN_COUNTER_unasked);
 	report(post->endpoint, result);
+	cn_job_end_attempt(post->job, result->lost || result->status == 409);
 	if(cn_policy_moves_on(result->cause, result->status)
-			&& now < cn_job_deadline_us(post->job) && !cn_job_decided(post->job)
-			&& !(post->spare && cn_device_is_overtaken(post->job))
+			&& now < cn_job_deadline_us(post->job) && !is_over(post->job)
+			&& !(post->spare && cn_index_keeps_waiting(post->job))
 			&& attempt(post, post->endpoint + 1) == CN_CAUSE_none)
 		return;
 	works = cn_policy_says(result->cause, result->status) == CN_SAYS_WORKS;
@@ -271,7 +292,7 @@ static void begin(struct cn_job *job)
 	int64_t now = cn_now_us();
 	enum cn_cause cause;
 
-	if(cn_job_decided(job)) {
+	if(is_over(job)) {
 		cn_job_release(job);
 		return;
 	}
@@ -279,11 +300,11 @@ static void begin(struct cn_job *job)
 		fail(job, CN_CAUSE_timeout);
 		return;
 	}
-	if(cn_job_row(job) == 0)
+	if(!cn_job_is_delivery(job))
 		cn_stats_latency(CN_LATENCY_QUEUE, now - cn_job_parked_us(job));
 	cn_job_set_sent(job, now);
 	post->job = job;
-	post->spare = cn_job_row(job) != 0;
+	post->spare = cn_job_is_delivery(job);
 	cause = attempt(post, 0);
 	if(cause != CN_CAUSE_none) {
 		post->job = NULL;
@@ -329,9 +350,8 @@ static void take_spare(void)
 
 	while(has_spare() && cn_ring_count(ring) == 0
 			&& (job = cn_ring_take(spare)) != NULL) {
-		/* something of the device has been or is under way since the event
-		 * was taken out of the table: it may be outdated */
-		if(cn_device_begin_delivery(job))
+		/* a registration that came in between goes first */
+		if(cn_job_claim_sending(job))
 			begin(job);
 		else
 			fail(job, CN_CAUSE_busy);

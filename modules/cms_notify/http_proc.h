@@ -24,9 +24,9 @@ void cn_http_proc_destroy(void);
 void cn_http_proc_give(struct cn_job *job);
 
 /* -------- events of the outbox, with the connections that are to spare --------
- * An event of the outbox has its turn when no registration waits, on at most a
- * quarter of the connections. One whose device has something under way comes
- * back at once, with the cause busy. Process: outbox. */
+ * A delivery has its turn when no registration waits, on at most a quarter of the
+ * connections. One that a registration has cancelled comes back at once, with the
+ * cause busy. Process: outbox. */
 
 /* How many may be given and not taken back. */
 int cn_http_proc_spare(void);
@@ -34,5 +34,8 @@ void cn_http_proc_give_spare(struct cn_job *job);
 /* The next one that has ended. @return NULL: none */
 struct cn_job *cn_http_proc_take_ended(void) CN_MUST;
 struct cn_ring *cn_http_proc_ended(void); /* to sleep by */
+
+/* A delivery that the caller has decided. Process: any. */
+void cn_http_proc_give_back(struct cn_job *job);
 
 #endif

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Makes jobs, ends each once, frees them when nobody holds them. In every process. */
+
 #include <string.h>
 
 #include "../../core/atomic_ops.h"
@@ -12,6 +14,7 @@
 #include "job_contacts.h"
 #include "base_conf.h"
 #include "job.h"
+#include "job_waiter.h"
 #include "base_stats.h"
 
 /* What tells one device of an AOR from another. */
@@ -24,33 +27,41 @@ struct key
 
 struct cn_job
 {
-	struct cn_job *next;
+	struct cn_job_link link;
 	atomic_t holders;
 	atomic_t decided;
+	atomic_t storing;
+	atomic_t sending; /* a delivery: SENDING_* */
 	unsigned hash;
 	enum cn_reason reason;
+	int64_t seq;
 	int64_t parked_us;
 	int64_t deadline_us;
 	int64_t sent_us; /* 0: not yet */
 	struct cn_outcome outcome;
+	struct cn_outcome failure; /* of the POST, while it is stored */
 	char *answer; /* shm: the answer, where it did not fit into the block */
-	struct cn_waiter *waiters;
-	int waiter_count;
 	struct cn_waiter waiter;
 	str id;
 	str key;
 	str aor;
-	str about;
-	str body;		 /* last in the block: its place is reused for the answer */
-	int64_t row;	 /* in the outbox, 0: a registration */
-	unsigned change; /* of the device, when the row was taken */
-	enum cn_deferral deferral;
-	bool kept;
-	bool asked;
-	enum cn_turn turn;
-	struct cn_job *freed; /* the next whose turn has come */
+	const char *contacts;
+	str body; /* last in the block: its place is reused for the answer */
+	bool is_delivery;
+	bool defers;
+	bool has_row;
+	bool attempting; /* a POST is under way */
+	bool lost;		 /* one had no answer */
+	void *tag;
 	int key_count;
 	struct key keys[];
+};
+
+enum
+{
+	SENDING_OPEN,
+	SENDING_CLAIMED,
+	SENDING_CANCELLED
 };
 
 /* Jobs that exist, and how many may. */
@@ -89,17 +100,6 @@ bool cn_job_room(void)
 	return cn_job_count() < jobs.capacity;
 }
 
-/* Kamailio's KEMI engines take the name of a function as a C string. */
-static char *put_name(str *to, const str *from, char *p)
-{
-	to->s = p;
-	to->len = from->len;
-	if(from->len > 0)
-		memcpy(p, from->s, from->len);
-	p[from->len] = '\0';
-	return p + from->len + 1;
-}
-
 static char *put(str *to, const str *from, char *p)
 {
 	to->s = p;
@@ -109,22 +109,22 @@ static char *put(str *to, const str *from, char *p)
 	return p + from->len;
 }
 
-static size_t strings_size(const struct cn_event *ev, const str *about,
+static size_t strings_size(const struct cn_event *ev, const str *contacts,
 		const str *body, const str *callback)
 {
 	size_t size = CN_ID_LEN + ev->key.len + ev->aor.len + body->len;
 	int i;
 
-	size += about->len + callback->len + 1;
+	size += contacts->len + callback->len + 3; /* with zeros */
 	for(i = 0; i < ev->contact_count; i++)
 		size += ev->contacts[i].uri.len + ev->contacts[i].instance.len;
 	return size;
 }
 
 static void copy_strings(struct cn_job *job, const struct cn_event *ev,
-		const str *about, const str *body, const str *callback)
+		const str *contacts, const str *body, const str *callback)
 {
-	str id = {(char *)ev->id, CN_ID_LEN};
+	str id = {(char *)ev->id, CN_ID_LEN}, text;
 	char *p = (char *)&job->keys[ev->contact_count];
 	int i;
 
@@ -135,78 +135,72 @@ static void copy_strings(struct cn_job *job, const struct cn_event *ev,
 	}
 	job->key_count = ev->contact_count;
 	p = put(&job->id, &id, p);
-	p = put(&job->key, &ev->key, p);
+	p = cn_put_name(&job->key, &ev->key, p);
 	p = put(&job->aor, &ev->aor, p);
-	p = put(&job->about, about, p);
-	p = put_name(&job->waiter.callback, callback, p);
+	p = cn_put_name(&text, contacts, p);
+	job->contacts = text.s;
+	p = cn_put_name(&job->waiter.callback, callback, p);
 	put(&job->body, body, p);
 }
 
-static unsigned call_id_hash(const struct cn_event *ev)
-{
-	return get_hash1_raw(ev->call_id.s, ev->call_id.len);
-}
-
-static void init_waiter(struct cn_waiter *w, const struct cn_event *ev)
-{
-	w->call_id_hash = call_id_hash(ev);
-	w->cseq = ev->cseq;
-	w->parked_us = cn_now_us();
-}
-
 enum cn_cause cn_job_new(const struct cn_event *ev, const str *body,
-		const str *callback, struct cn_job **out)
+		const str *callback, bool defers, struct cn_job **out)
 {
 	struct cn_job *job;
 	size_t fixed = sizeof(*job) + ev->contact_count * sizeof(struct key);
-	char text[CN_ABOUT_MAX + 1];
-	str about = {text, 0};
+	char text[CN_CONTACTS_MAX + 1];
+	str contacts = {text, 0};
 
 	*out = NULL;
-	cn_about_write(ev, text);
-	about.len = strlen(text);
+	cn_contacts_write(ev, text);
+	contacts.len = strlen(text);
 	if(atomic_add(jobs.count, 1) > jobs.capacity) {
 		atomic_dec(jobs.count);
 		return CN_CAUSE_busy;
 	}
-	job = shm_malloc(fixed + strings_size(ev, &about, body, callback));
+	job = shm_malloc(fixed + strings_size(ev, &contacts, body, callback));
 	if(job == NULL) {
 		atomic_dec(jobs.count);
 		return CN_CAUSE_memory;
 	}
 	memset(job, 0, fixed);
-	copy_strings(job, ev, &about, body, callback);
-	init_waiter(&job->waiter, ev);
+	copy_strings(job, ev, &contacts, body, callback);
+	cn_waiter_init(&job->waiter, ev);
 	job->waiter.block = job;
 	atomic_set(&job->holders, 2);
-	atomic_set(&job->decided, 0);
 	job->hash = ev->hash;
+	job->seq = ev->seq;
 	job->reason = ev->reason;
+	job->defers = defers;
 	job->parked_us = job->waiter.parked_us;
 	job->deadline_us = job->parked_us + (int64_t)cn_conf.timeout_ms * 1000;
 	*out = job;
 	return CN_CAUSE_none;
 }
 
-struct cn_job *cn_job_new_delivery(int64_t row, const str *id,
-		const str *device, unsigned hash, unsigned change, const str *body)
+struct cn_job *cn_job_new_delivery(const struct cn_delivery_facts *facts)
 {
-	size_t size = sizeof(struct cn_job) + id->len + device->len + body->len;
-	struct cn_job *job = shm_malloc(size);
+	str id = {(char *)facts->id, strlen(facts->id)};
+	str key = {(char *)facts->aor, strlen(facts->aor)}, text;
+	str contacts = {(char *)facts->contacts, strlen(facts->contacts)};
+	struct cn_job *job = shm_malloc(sizeof(*job) + id.len + key.len
+									+ contacts.len + 2 + facts->body->len);
 	char *p;
 
 	if(job == NULL)
 		return NULL;
 	memset(job, 0, sizeof(*job));
-	p = put(&job->id, id, (char *)(job + 1));
-	p = put(&job->key, device, p);
+	p = put(&job->id, &id, (char *)(job + 1));
+	p = cn_put_name(&job->key, &key, p);
 	job->aor = job->key;
-	put(&job->body, body, p);
+	p = cn_put_name(&text, &contacts, p);
+	job->contacts = text.s;
+	put(&job->body, facts->body, p);
 	atomic_set(&job->holders, 2);
-	atomic_set(&job->decided, 0);
-	job->row = row;
-	job->hash = hash;
-	job->change = change;
+	job->is_delivery = true;
+	job->seq = facts->seq;
+	job->hash = facts->hash;
+	job->tag = facts->tag;
 	job->parked_us = cn_now_us();
 	job->deadline_us = INT64_MAX;
 	return job;
@@ -216,7 +210,7 @@ void cn_job_free(struct cn_job *job)
 {
 	if(job == NULL)
 		return;
-	if(job->row == 0)
+	if(!job->is_delivery)
 		atomic_dec(jobs.count);
 	if(job->answer)
 		shm_free(job->answer);
@@ -234,18 +228,6 @@ void cn_job_release(struct cn_job *job)
 		cn_job_free(job);
 }
 
-struct cn_waiter *cn_waiter_new(const struct cn_event *ev, const str *callback)
-{
-	struct cn_waiter *w = shm_malloc(sizeof(*w) + callback->len + 1);
-
-	if(w == NULL)
-		return NULL;
-	memset(w, 0, sizeof(*w));
-	put_name(&w->callback, callback, (char *)(w + 1));
-	init_waiter(w, ev);
-	return w;
-}
-
 void cn_waiter_free(struct cn_waiter *waiter)
 {
 	if(waiter == NULL)
@@ -261,6 +243,16 @@ struct cn_waiter *cn_job_waiter(struct cn_job *job)
 	return &job->waiter;
 }
 
+struct cn_job_link *cn_job_link(struct cn_job *job)
+{
+	return &job->link;
+}
+
+int64_t cn_job_seq(const struct cn_job *job)
+{
+	return job->seq;
+}
+
 const str *cn_job_id(const struct cn_job *job)
 {
 	return &job->id;
@@ -271,29 +263,24 @@ const str *cn_job_aor(const struct cn_job *job)
 	return &job->aor;
 }
 
-const str *cn_job_device(const struct cn_job *job)
+const str *cn_job_key(const struct cn_job *job)
 {
 	return &job->key;
 }
 
-const str *cn_job_about(const struct cn_job *job)
+unsigned cn_job_hash(const struct cn_job *job)
 {
-	return &job->about;
+	return job->hash;
+}
+
+const char *cn_job_contacts(const struct cn_job *job)
+{
+	return job->contacts;
 }
 
 const str *cn_job_body(const struct cn_job *job)
 {
 	return &job->body;
-}
-
-int64_t cn_job_row(const struct cn_job *job)
-{
-	return job->row;
-}
-
-unsigned cn_job_change(const struct cn_job *job)
-{
-	return job->change;
 }
 
 enum cn_reason cn_job_reason(const struct cn_job *job)
@@ -311,10 +298,25 @@ int64_t cn_job_deadline_us(const struct cn_job *job)
 	return job->deadline_us;
 }
 
+bool cn_job_defers(const struct cn_job *job)
+{
+	return job->defers;
+}
+
+bool cn_job_is_delivery(const struct cn_job *job)
+{
+	return job->is_delivery;
+}
+
+void *cn_job_tag(const struct cn_job *job)
+{
+	return job->tag;
+}
+
 void cn_job_set_sent(struct cn_job *job, int64_t now_us)
 {
 	job->sent_us = now_us;
-	if(job->row != 0)
+	if(job->is_delivery)
 		job->deadline_us = now_us + (int64_t)cn_conf.timeout_ms * 1000;
 }
 
@@ -323,11 +325,11 @@ bool cn_job_sent(const struct cn_job *job)
 	return job->sent_us != 0;
 }
 
-/* The answer takes the place of the request, which nobody needs any more: when
- * the CMS has decided. Otherwise the event may go to the outbox. */
+/* The answer takes the place of the request, which nobody needs any more, unless
+ * the outbox process may be copying it just now. */
 static char *room_for_answer(struct cn_job *job, int size)
 {
-	if(size <= job->body.len && job->outcome.verdict != CN_UNAVAILABLE)
+	if(size <= job->body.len && job->link.asked_us == 0 && !cn_job_storing(job))
 		return job->body.s;
 	job->answer = shm_malloc(size);
 	return job->answer;
@@ -366,66 +368,66 @@ const struct cn_outcome *cn_job_outcome(const struct cn_job *job)
 	return &job->outcome;
 }
 
-enum cn_deferral cn_job_deferral(const struct cn_job *job)
+void cn_job_begin_attempt(struct cn_job *job)
 {
-	return job->deferral;
+	job->attempting = true;
 }
 
-void cn_job_set_deferral(struct cn_job *job, enum cn_deferral deferral)
+void cn_job_end_attempt(struct cn_job *job, bool lost)
 {
-	job->deferral = deferral;
-	if(deferral == CN_NOT_STORED)
-		job->outcome.cause = CN_CAUSE_outbox;
+	job->lost = job->lost || lost;
+	job->attempting = false;
 }
 
-bool cn_job_is_kept(const struct cn_job *job)
+bool cn_job_may_be_known(const struct cn_job *job)
 {
-	return job->kept;
+	return job->attempting || job->lost;
 }
 
-void cn_job_set_kept(struct cn_job *job, bool kept)
+bool cn_job_claim_sending(struct cn_job *job)
 {
-	job->kept = kept;
+	return atomic_cmpxchg(&job->sending, SENDING_OPEN, SENDING_CLAIMED)
+		   == SENDING_OPEN;
 }
 
-bool cn_job_was_asked(const struct cn_job *job)
+bool cn_job_cancel_sending(struct cn_job *job)
 {
-	return job->asked;
+	return atomic_cmpxchg(&job->sending, SENDING_OPEN, SENDING_CANCELLED)
+		   == SENDING_OPEN;
 }
 
-void cn_job_set_asked(struct cn_job *job)
+bool cn_job_cancelled(const struct cn_job *job)
 {
-	job->asked = true;
+	return atomic_get((atomic_t *)&job->sending) == SENDING_CANCELLED;
 }
 
-struct cn_job **cn_job_next(struct cn_job *job)
+bool cn_job_begin_storing(struct cn_job *job, const struct cn_outcome *failure)
 {
-	return &job->next;
+	if(atomic_cmpxchg(&job->storing, 0, 1) != 0)
+		return false;
+	job->failure = *failure;
+	memset(&job->failure.body, 0, sizeof(str));
+	return true;
 }
 
-enum cn_turn *cn_job_turn(struct cn_job *job)
+bool cn_job_storing(const struct cn_job *job)
 {
-	return &job->turn;
+	return atomic_get((atomic_t *)&job->storing) != 0;
 }
 
-struct cn_job **cn_job_freed(struct cn_job *job)
+const struct cn_outcome *cn_job_failure(const struct cn_job *job)
 {
-	return &job->freed;
+	return &job->failure;
 }
 
-struct cn_waiter **cn_job_waiters(struct cn_job *job)
+bool cn_job_has_row(const struct cn_job *job)
 {
-	return &job->waiters;
+	return job->has_row;
 }
 
-int *cn_job_waiter_count(struct cn_job *job)
+void cn_job_set_row(struct cn_job *job)
 {
-	return &job->waiter_count;
-}
-
-unsigned cn_job_hash(const struct cn_job *job)
-{
-	return job->hash;
+	job->has_row = true;
 }
 
 static bool is_key(const struct key *k, const struct cn_contact *c)
@@ -450,10 +452,10 @@ static bool has_contact(
 	return false;
 }
 
-bool cn_job_same_aor(const struct cn_job *job, const struct cn_event *ev)
+bool cn_job_same_aor(const struct cn_job *job, const str *key)
 {
-	return job->key.len == ev->key.len
-		   && memcmp(job->key.s, ev->key.s, ev->key.len) == 0;
+	return job->key.len == key->len
+		   && memcmp(job->key.s, key->s, key->len) == 0;
 }
 
 /* What is new in the event must all be on its way already. Where nothing is new
@@ -465,13 +467,13 @@ bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev)
 	int i;
 
 	/* a query, or malformed: then there may be no Call-ID either */
-	if((ev->contact_count == 0 && !ev->star) || !cn_job_same_aor(job, ev))
+	if((ev->contact_count == 0 && !ev->star) || !cn_job_same_aor(job, &ev->key))
 		return false;
 	if(ev->star)
 		return true;
 	if(cn_conf.identity == CN_IDENTITY_AOR)
 		return true;
-	same_dialog = call_id_hash(ev) == job->waiter.call_id_hash;
+	same_dialog = cn_waiter_dialog(ev) == job->waiter.call_id_hash;
 	for(i = 0; i < ev->contact_count; i++) {
 		const struct cn_contact *c = &ev->contacts[i];
 

@@ -2,33 +2,20 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* One event on its way: what is POSTed, who waits for it, how it ended. A job
- * is one block of shared memory. Two hold it: the sending side (ring, HTTP
- * process) and the answering side (device index, verdict process); each lets
- * go of it with cn_job_release(). */
+/* What is under way for an AOR: what is POSTed, who waits for it, how it ended.
+ * A job is one block of shared memory. Two hold it: the sending side (ring, HTTP
+ * process) and the answering side (index, verdict process); each lets go of it
+ * with cn_job_release(). */
 
 #ifndef CN_JOB_H
 #define CN_JOB_H
 
+#include "job_contacts.h"
 #include "job_event.h"
 #include "base_policy.h"
+#include "job_waiter.h"
 
 struct cn_job;
-
-/* A parked REGISTER. Lives in a block of shared memory of its own, or in its
- * job's. */
-struct cn_waiter
-{
-	struct cn_waiter *next;
-	struct cn_job *block; /* the job that it lives in, NULL: its own */
-	unsigned tm_index;	  /* the transaction, for tm */
-	unsigned tm_label;
-	unsigned call_id_hash;
-	unsigned cseq;
-	int route;	  /* index of the verdict route, -1: see callback */
-	str callback; /* name of the KEMI function, NUL-terminated */
-	int64_t parked_us;
-};
 
 /* How an event ended. */
 struct cn_outcome
@@ -40,32 +27,36 @@ struct cn_outcome
 	str body;			  /* the answer as received */
 };
 
-/* What has become of cms_defer(), which runs once for a job. */
-enum cn_deferral
+/* May a job be sent? Changed by the index, under the lock of the job's slot.
+ * While a job is HELD or ASKED the index owns its sending side. */
+enum cn_order
 {
-	CN_NOT_TRIED,
-	CN_STORED,
-	CN_NOT_STORED
+	CN_SENDABLE,
+	CN_HELD,  /* something older of its contacts comes first */
+	CN_ASKED, /* the outbox process looks whether something waits */
+	CN_GONE	  /* it has left the index */
 };
 
-/* May it be sent, or does something older of the device come first? Under the
- * lock of its slot in cn_device. */
-enum cn_turn
+/* What the index keeps in a job. For job_index.c alone. */
+struct cn_job_link
 {
-	CN_TURN_COME,
-	CN_TURN_HELD,  /* something older is on its way */
-	CN_TURN_ASKED, /* the outbox process is to look whether something waits */
-	CN_TURN_OVER   /* it has left the index */
+	struct cn_job *next; /* in the slot */
+	struct cn_waiter *waiters;
+	int waiter_count;
+	enum cn_order order;
+	int64_t asked_us;
+	struct cn_job *released; /* the next that may be sent now */
 };
+struct cn_job_link *cn_job_link(struct cn_job *job);
 
 /* Process: main, before any fork. */
 int cn_job_init(unsigned capacity) CN_MUST;
 void cn_job_destroy(void);
 
-/* How many there are. */
+/* How many there are, without deliveries. */
 int cn_job_count(void);
 
-/* Is there room for one more event? */
+/* Is there room for one more? */
 bool cn_job_room(void);
 
 /**
@@ -74,50 +65,72 @@ bool cn_job_room(void);
  *
  * @param body     what to POST
  * @param callback KEMI function of the waiter, empty: none
+ * @param defers   without a usable answer it goes to the outbox
  * @param job      the job, held once by the caller for each of the two sides
  * @return none, busy (no room) or memory
  */
 enum cn_cause cn_job_new(const struct cn_event *ev, const str *body,
-		const str *callback, struct cn_job **job) CN_MUST;
+		const str *callback, bool defers, struct cn_job **job) CN_MUST;
+
+/* What a delivery is made of. */
+struct cn_delivery_facts
+{
+	int64_t seq;
+	const char *id;
+	const char *aor; /* as usrloc knows it */
+	unsigned hash;	 /* of that */
+	const char *contacts;
+	const str *body;
+	void *tag; /* of the outbox process */
+};
 
 /**
- * A job that takes an event out of the outbox to the CMS: nobody waits for it,
- * it does not count against the capacity, its time begins with its POST.
- * Process: outbox.
+ * A delivery: nobody waits for it, it does not count against the capacity, its
+ * time begins with its POST. Process: outbox.
  *
- * @param change cn_device_generation(), as it was when the row was taken
  * @return NULL: no memory
  */
-struct cn_job *cn_job_new_delivery(int64_t row, const str *id,
-		const str *device, unsigned hash, unsigned change,
-		const str *body) CN_MUST;
+struct cn_job *cn_job_new_delivery(
+		const struct cn_delivery_facts *facts) CN_MUST;
 void cn_job_free(struct cn_job *job); /* nobody else holds it; NULL allowed */
 void cn_job_hold(struct cn_job *job); /* a third holder, for a while */
 void cn_job_release(struct cn_job *job);
-
-/* A waiter without a job, to join somebody else's. NULL: no memory. */
-struct cn_waiter *cn_waiter_new(
-		const struct cn_event *ev, const str *callback) CN_MUST;
 void cn_waiter_free(struct cn_waiter *waiter); /* with the block it lives in */
 
 struct cn_waiter *cn_job_waiter(struct cn_job *job); /* the one in the job */
 
 /* What a job knows. The strings live as long as the job. */
+int64_t cn_job_seq(const struct cn_job *job);
 const str *cn_job_id(const struct cn_job *job);
-const str *cn_job_aor(const struct cn_job *job);
-const str *cn_job_device(const struct cn_job *job);
-const str *cn_job_about(const struct cn_job *job); /* see job_contacts.h */
+const str *cn_job_aor(const struct cn_job *job); /* sip:user@domain */
+const str *cn_job_key(
+		const struct cn_job *job); /* as usrloc knows it; NUL-terminated */
+unsigned cn_job_hash(const struct cn_job *job);		   /* of the key */
+const char *cn_job_contacts(const struct cn_job *job); /* see job_contacts.h */
 const str *cn_job_body(
-		const struct cn_job *job);			  /* gone once the CMS decided */
-int64_t cn_job_row(const struct cn_job *job); /* 0: of a registration */
-unsigned cn_job_change(const struct cn_job *job);
+		const struct cn_job *job); /* gone once the CMS decided */
 enum cn_reason cn_job_reason(const struct cn_job *job);
 int64_t cn_job_parked_us(const struct cn_job *job);
 int64_t cn_job_deadline_us(const struct cn_job *job);
+bool cn_job_defers(const struct cn_job *job);
+bool cn_job_is_delivery(const struct cn_job *job);
+void *cn_job_tag(const struct cn_job *job);
 
 /* A POST has begun. */
 void cn_job_set_sent(struct cn_job *job, int64_t now_us);
 bool cn_job_sent(const struct cn_job *job);
+
+/* Attempts to POST it. Has the CMS been told, perhaps, without having said so?
+ * Process: HTTP; any. */
+void cn_job_begin_attempt(struct cn_job *job);
+void cn_job_end_attempt(struct cn_job *job, bool lost);
+bool cn_job_may_be_known(const struct cn_job *job);
+
+/* Whoever calls one of these first owns the delivery's fate: it is sent, or it
+ * is not. @return true: this call was the first */
+bool cn_job_claim_sending(struct cn_job *job) CN_MUST;
+bool cn_job_cancel_sending(struct cn_job *job);
+bool cn_job_cancelled(const struct cn_job *job);
 
 /**
  * End the event. Whoever comes first wins; the job is then passed on to the
@@ -131,31 +144,19 @@ bool cn_job_decide(
 bool cn_job_decided(const struct cn_job *job);
 const struct cn_outcome *cn_job_outcome(const struct cn_job *job);
 
-/* Process: verdict. NOT_STORED shows as the outcome's cause. */
-enum cn_deferral cn_job_deferral(const struct cn_job *job);
-void cn_job_set_deferral(struct cn_job *job, enum cn_deferral deferral);
+/* It is on its way into the outbox. @return true: this call was the first, and
+ * the outcome without a usable answer is kept; its body is not */
+bool cn_job_begin_storing(
+		struct cn_job *job, const struct cn_outcome *failure) CN_MUST;
+bool cn_job_storing(const struct cn_job *job);
+const struct cn_outcome *cn_job_failure(const struct cn_job *job);
 
-/* Is it in the outbox, but not to be delivered from there? Set by cn_device,
- * read by the verdict process. */
-bool cn_job_is_kept(const struct cn_job *job);
-void cn_job_set_kept(struct cn_job *job, bool kept);
+/* Has the outbox a held row of it? Set before it is sent. */
+bool cn_job_has_row(const struct cn_job *job);
+void cn_job_set_row(struct cn_job *job);
 
-/* Was it asked about, so that it may have been kept after its turn? */
-bool cn_job_was_asked(const struct cn_job *job);
-void cn_job_set_asked(struct cn_job *job);
-
-/* For cn_device only: the chain of a slot and the waiters, under its lock. */
-struct cn_job **cn_job_next(struct cn_job *job);
-enum cn_turn *cn_job_turn(struct cn_job *job);
-struct cn_waiter **cn_job_waiters(struct cn_job *job);
-int *cn_job_waiter_count(struct cn_job *job);
-unsigned cn_job_hash(const struct cn_job *job);
-
-/* The next of those whose turn has come together. */
-struct cn_job **cn_job_freed(struct cn_job *job);
-
-bool cn_job_same_aor(const struct cn_job *job, const struct cn_event *ev);
-/* Is the device of the event the device of the job? */
+/* For the index: does an event wait for the same verdict? */
+bool cn_job_same_aor(const struct cn_job *job, const str *key);
 bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev);
 
 #endif

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Writes digests of contacts, and compares them. In every process. */
+
 #include <string.h>
 
 #include "job_contacts.h"
@@ -9,6 +11,7 @@
 
 #define CN_DIGEST_BASE 0xcbf29ce484222325ULL
 #define CN_DIGEST_LEN 16
+#define CN_ALL "all:" /* one of them all */
 
 /* FNV-1a: the same in every version of the module, for what is in the table. */
 static uint64_t digest(uint64_t hash, const char *s, int len)
@@ -38,7 +41,7 @@ static char *put_digest(char *to, const char *before, uint64_t hash)
 	return to;
 }
 
-void cn_about_write(const struct cn_event *ev, char *text)
+void cn_contacts_write(const struct cn_event *ev, char *text)
 {
 	uint64_t all = CN_DIGEST_BASE;
 	bool fits = true;
@@ -53,25 +56,61 @@ void cn_about_write(const struct cn_event *ev, char *text)
 		if(ev->kind == CN_KIND_REGISTER && c->reason == CN_REASON_NONE)
 			continue;
 		all = add_contact(all, c);
-		fits = fits && p - text + 1 + CN_DIGEST_LEN <= CN_ABOUT_MAX;
+		fits = fits && p - text + 1 + CN_DIGEST_LEN <= CN_CONTACTS_MAX;
 		if(fits)
 			p = put_digest(
 					p, p > text ? " " : "", add_contact(CN_DIGEST_BASE, c));
 	}
 	if(!fits)
-		put_digest(text, "all:", all);
+		put_digest(text, CN_ALL, all);
 }
 
-bool cn_about_within(const char *part, const char *whole)
+static bool is_all(const char *text)
 {
-	char one[CN_ABOUT_MAX + 1];
+	return strncmp(text, CN_ALL, sizeof(CN_ALL) - 1) == 0;
+}
 
+/* Digests have one length: one is found in a text where it begins a word. */
+static bool has_digest(const char *text, const char *digest, size_t len)
+{
+	const char *p = text;
+
+	for(;;) {
+		size_t n = strcspn(p, " ");
+
+		if(n == len && memcmp(p, digest, len) == 0)
+			return true;
+		if(p[n] == '\0')
+			return false;
+		p += n + 1;
+	}
+}
+
+bool cn_contacts_overlap(const char *a, const char *b)
+{
+	const char *p = a;
+
+	if(*a == '\0' || *b == '\0')
+		return false;
+	if(is_all(a) || is_all(b))
+		return true;
+	for(;;) {
+		size_t n = strcspn(p, " ");
+
+		if(has_digest(b, p, n))
+			return true;
+		if(p[n] == '\0')
+			return false;
+		p += n + 1;
+	}
+}
+
+bool cn_contacts_within(const char *part, const char *whole)
+{
 	while(*part) {
 		size_t n = strcspn(part, " ");
 
-		memcpy(one, part, n);
-		one[n] = '\0';
-		if(strstr(whole, one) == NULL)
+		if(!has_digest(whole, part, n))
 			return false;
 		part += n + strspn(part + n, " ");
 	}

@@ -11,17 +11,21 @@
 
 #include "job_event.h"
 
-#define CN_ABOUT_MAX 255
+#define CN_CONTACTS_MAX 255
 
 /**
  * Of the contacts that the CMS is told of.
  *
- * @param text room for CN_ABOUT_MAX + 1 bytes; where it is too small for a
+ * @param text room for CN_CONTACTS_MAX + 1 bytes; where it is too small for a
  *             digest of each, it holds one of them all
  */
-void cn_about_write(const struct cn_event *ev, char *text);
+void cn_contacts_write(const struct cn_event *ev, char *text);
 
 /* Is every contact of the one also in the other? */
-bool cn_about_within(const char *part, const char *whole);
+bool cn_contacts_within(const char *part, const char *whole);
+
+/* Have they a contact in common? Where there was no room for a digest of each:
+ * yes, as far as anybody knows. */
+bool cn_contacts_overlap(const char *a, const char *b);
 
 #endif

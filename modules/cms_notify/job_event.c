@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Stamps events with an id and a time, copies them. In every process. */
+
 #include <pthread.h>
 #include <stddef.h>
 #include <string.h>

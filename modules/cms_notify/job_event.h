@@ -30,6 +30,7 @@ struct cn_event
 {
 	char id[CN_ID_LEN + 1];
 	char time[CN_TIME_LEN + 1];
+	int64_t seq;   /* its number, see job_index.h; 0: none yet */
 	str key;	   /* the AOR as usrloc knows it */
 	unsigned hash; /* of the key */
 	str aor;	   /* sip:user@domain */

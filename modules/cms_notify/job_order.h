@@ -2,18 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Nothing older after something newer: a registration is sent when nothing
- * older of its device is on its way, and when what waits in the outbox cannot
- * be sent after it any more, not even if Kamailio is killed in between. Without
- * an outbox, and for a device of which nothing waits, that is at once.
- *
- * Where an older event waits, the registration's own is stored behind it first,
- * "kept": not to be delivered while the registration is being sent itself. A
- * later event about the same contacts keeps an older one from being delivered,
- * and after a crash a kept one is delivered as any other.
- *
- * Bounded: when the database or an older event takes too long, the registration
- * is sent all the same. */
+/* Whether a job may be sent now: what is older of its contacts comes first,
+ * whether it is under way or waits in the outbox. */
 
 #ifndef CN_JOB_ORDER_H
 #define CN_JOB_ORDER_H
@@ -22,26 +12,35 @@
 
 /* Process: main, before any fork.
  *
- * @param give takes a job whose turn has come; pushes, no more */
-void cn_turn_init(void (*give)(struct cn_job *job));
+ * @param give      hands a job to the HTTP processes
+ * @param give_back hands a delivery that has ended to the outbox process */
+void cn_order_init(void (*give)(struct cn_job *job),
+		void (*give_back)(struct cn_job *job));
 
-/* A job that nothing older holds. Takes its sending side. Process: any. */
-void cn_turn_go(struct cn_job *job);
+/* What they do. */
+void cn_order_send(struct cn_job *job);
+void cn_order_give_back(struct cn_job *delivery);
 
-/* A job has left the index of devices: what it held goes on. */
-void cn_turn_left(const struct cn_job *job);
+/* A job has entered the index and is SENDABLE: send it, or ask the outbox
+ * process first. Process: SIP worker; whoever has released it. */
+void cn_order_go(struct cn_job *job);
 
-/* The answer to what cn_turn_go() asked. Process: outbox.
+/* A job has left the index: those that waited for it go. To be called before it
+ * is released. Process: verdict, outbox. */
+void cn_order_left(const struct cn_job *job);
+
+/* -------- the answers of the outbox process -------- */
+
+/* The job that was ASKED about is sent.
  *
- * @param in_vain its event has been kept, and nobody else knows: it was let go
- *                meanwhile. The caller takes it back, cn_outbox_unkeep()
- * @return 0, or -1: the database has failed; the job goes on all the same */
-int cn_turn_heed(struct cn_job *job, bool *in_vain) CN_MUST;
+ * @param has_row the table has a held row of it
+ * @return false: it has been sent, or has ended, without waiting for the answer */
+bool cn_order_answer(struct cn_job *job, bool has_row);
 
-/* Let go of those that have waited too long. Process: timer. */
-void cn_turn_watch(int64_t now_us);
+/* It has to wait: for a row that is delivered before. */
+void cn_order_hold(struct cn_job *job);
 
-/* Let go of all. */
-void cn_turn_hurry(void);
+/* A row of the AOR is not waited for any more. */
+void cn_order_release(const str *key, unsigned hash);
 
 #endif

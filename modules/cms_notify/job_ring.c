@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* A ring of pointers in shared memory, with an eventfd for each process that takes
+ * from it. In every process. */
+
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>

@@ -2,146 +2,157 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* The outbox as the other processes see it: store an event, tell the outbox
- * process what has happened meanwhile, switch it. What waits is in the table
- * (cn_outbox_db); in shared memory are counts and switches only. */
+/* The outbox as the other processes see it: commands to the outbox process, and
+ * what it says of itself, in shared memory. Nothing here waits or touches the
+ * database. */
 
 #ifndef CN_OUTBOX_H
 #define CN_OUTBOX_H
 
-#include "job_contacts.h"
 #include "job.h"
+#include "job_contacts.h"
 
 struct cn_ring;
-struct cn_row;
 
-/* Process: main, before any fork. Without outbox_db_url nothing is opened. */
+/* Process: main, before any fork. Without outbox_db_url there is no outbox, and
+ * everything here may be called all the same. */
 int cn_outbox_init(void) CN_MUST;
 void cn_outbox_destroy(void);
 bool cn_outbox_exists(void);
 
-/* Microseconds since 1970 as they were when Kamailio started, plus what has
- * passed since: stepping the clock changes nothing. Never before the newest
- * event in the table. */
-int64_t cn_outbox_now_us(void);
+/* -------- commands; process: any -------- */
 
-/* The same of a moment of cn_now_us(). */
-int64_t cn_outbox_time_us(int64_t now_us);
+/* May this job not be sent before the outbox process has been asked: may
+ * something wait that is older, and does the database answer? */
+bool cn_outbox_must_be_asked(const struct cn_job *job);
+
+/* The database does not answer: may the job be sent without? Not where a row
+ * has several contacts, so that no event makes it needless. */
+bool cn_outbox_may_go(const struct cn_job *job);
 
 /**
- * Store the event of a job. Once for a job: the later requests that wait for
- * it get the same answer.
- * Process: verdict. Blocks for the database.
+ * May this job be sent, which is ASKED? Answered by cn_order_answer() or
+ * cn_order_hold().
  *
- * @return 0: durable; -1: not stored, the job's outcome says so
+ * @return 0; -1: not asked
  */
-int cn_outbox_defer(struct cn_job *job) CN_MUST;
+int cn_outbox_ask(struct cn_job *job) CN_MUST;
 
-/* The CMS has accepted this: what waits of the same contacts is outdated. To be
- * called while the job is in the device index. Process: verdict. */
-void cn_outbox_accepted(const struct cn_job *job);
+/**
+ * The CMS did not get the event of this job: store it. Its verdict is deferred,
+ * once it is durable, or unavailable.
+ *
+ * @param failure what there is instead of an answer
+ * @return 0; -1: it cannot be stored, the caller ends the job
+ */
+int cn_outbox_store(
+		struct cn_job *job, const struct cn_outcome *failure) CN_MUST;
+#define CN_STORE_US 250000 /* that it may take after the job's deadline */
 
-/* All who waited for the job have been answered: if it is kept, and neither
- * accepted nor deferred, its device was turned away and the CMS is not to hear
- * of it. Process: verdict. */
-void cn_outbox_answered(const struct cn_job *job);
+/* The job has its verdict, and is still in the index: rows that it makes needless
+ * go. */
+void cn_outbox_settle(struct cn_job *job);
 
-/* A contact has gone. Copies and returns, in whatever process. */
+/* A contact has gone. */
 void cn_outbox_leave(const struct cn_event *ev);
+
+/* -------- for an operator; process: any -------- */
+
+#define CN_OUTBOX_DEAD_MAX 100
+#define CN_DEAD_AOR_MAX 255
+
+struct cn_dead_letter
+{
+	char id[CN_ID_LEN + 1];
+	char aor[CN_DEAD_AOR_MAX + 1];
+	enum cn_kind kind;
+	enum cn_reason reason;
+	int64_t created_us; /* on the clock of cn_number_clock_us() */
+	int attempts;
+	enum cn_cause cause; /* of the last attempt */
+	int status;
+	bool too_old; /* or else the CMS has refused it */
+};
+
+struct cn_outbox_state
+{
+	bool ready; /* the table has been read, and the database answers */
+	bool paused;
+	int waiting;
+	int dead;
+	int64_t oldest_us;	 /* when the oldest that waits was created, 0: none */
+	int64_t next_try_us; /* on the clock of cn_now_us(), 0: at once */
+};
+
+void cn_outbox_state(struct cn_outbox_state *state);
+
+/* @return how many, the oldest first, at most max */
+int cn_outbox_dead_letters(struct cn_dead_letter *letters, int max);
+
+void cn_outbox_pause(bool paused);
+void cn_outbox_replay(void); /* dead letters wait again, at the next look */
+void cn_outbox_look(void);	 /* there may be something to resync */
 
 /* -------- for the outbox process -------- */
 
-enum cn_note_type
+enum cn_command_type
 {
-	CN_NOTE_STORED,	  /* an event of the device, in the table */
-	CN_NOTE_ACCEPTED, /* one that was not, or was only kept there */
-	CN_NOTE_UNDONE,	  /* one that was kept is not to be delivered */
-	CN_NOTE_TURN,	  /* a registration is to be sent: cn_turn_heed() */
-	CN_NOTE_LEFT,	  /* a contact has gone: an event to be stored */
-	CN_NOTE_LOOK,	  /* something else has changed */
-	CN_NOTE_COUNT	  /* the rows that wait have changed */
+	CN_ASK,
+	CN_STORE,
+	CN_SETTLE,
+	CN_WAIT,
+	CN_WITHDRAW,
+	CN_LEAVE,
+	CN_LOOK /* something else is to be done */
 };
 
-/* What the outbox process is told. */
-struct cn_note
+/* In shared memory; owned by whoever takes it from the ring. */
+struct cn_command
 {
-	enum cn_note_type type;
-	unsigned hash; /* of the device */
-	int64_t at_us; /* what is older is outdated */
-	char id[CN_ID_LEN + 1];
-	char about[CN_ABOUT_MAX + 1];
-	bool kept;				/* to be taken back */
-	struct cn_event *event; /* LEFT */
-	struct cn_job *job;		/* TURN; held by the note */
-	char device[];			/* with a zero at its end */
+	enum cn_command_type type;
+	struct cn_job *job;		/* ASK, STORE, WAIT: held by the command */
+	struct cn_event *event; /* LEAVE */
+	unsigned hash;			/* SETTLE, WITHDRAW, LEAVE: of the AOR */
+	int64_t seq;
+	const char *contacts; /* in the same block, as the next */
+	const char *aor;
+	struct cn_command *next; /* for who keeps several */
+	bool busy;				 /* LEAVE: in a transaction */
+	bool done;				 /* LEAVE: it is stored */
 };
 
-struct cn_ring *cn_outbox_notes(void);
-void cn_note_free(struct cn_note *note);
+struct cn_ring *cn_outbox_ring(void);
+void cn_command_free(struct cn_command *command); /* NULL is allowed */
 
-/* A note TURN. @return NULL: no memory */
-struct cn_note *cn_outbox_question(struct cn_job *job) CN_MUST;
+/* The LEAVEs that have been taken from the ring, and are not stored. In shared
+ * memory: whatever becomes of the outbox process, the main process has them. */
+struct cn_command **cn_outbox_leaving(void);
 
-/* Does something wait that the event of the job will make outdated? @return 0,
- * or -1: the database failed */
-int cn_outbox_has_older(const struct cn_job *job, bool *older) CN_MUST;
+/* The database is being asked from now on; has answered. */
+void cn_outbox_db_begins(void);
+void cn_outbox_db_answered(bool fine);
 
-/* Store the event of a job that is to be sent, not to be delivered while it is.
- * @return 0, or -1: the database failed */
-int cn_outbox_keep(const struct cn_job *job, const str *body) CN_MUST;
+/* Commands of one transaction. More would make the first of them late. */
+#define CN_BATCH_MAX 500
 
-/* Delete what was kept. @return 0, or -1: the database failed, try again */
-int cn_outbox_unkeep(const str *id, unsigned hash) CN_MUST;
+/* So many STOREs have been answered by a transaction that took so long; 0: by
+ * none. */
+void cn_outbox_stored(int count, int64_t us);
 
-/**
- * Store what a note LEFT tells.
- *
- * @return 0: stored; 1: there is no room, it is lost; -1: the database failed,
- *         try again
- */
-int cn_outbox_store_left(const struct cn_note *note, const str *body) CN_MUST;
+/* Rows of an AOR, by its hash, that there are or are going to be. A STORE or a
+ * WAIT counts as one from when it is given. Known: the table has been read. */
+void cn_outbox_count_row(unsigned hash, const char *contacts, int by);
+void cn_outbox_set_known(bool known);
 
-/* A note LEFT has been dealt with. */
-void cn_outbox_left_done(const struct cn_note *note, bool stored);
-
-/* Let the outbox process look again at all that it does; count what waits. */
-void cn_outbox_look(void);
-void cn_outbox_recount(void);
-
-/**
- * Delete what is outdated by a newer event of the device.
- *
- * @param keep is this row to stay? NULL: none
- * @return 0, or -1: the database failed
- */
-int cn_outbox_outdate(
-		const struct cn_note *note, bool (*keep)(const struct cn_row *row));
-
-/* Is there a later row of the device about the same contacts, which makes this
- * one not worth sending? @return 0, or -1: the database failed */
-int cn_outbox_has_newer(
-		const struct cn_row *row, unsigned hash, bool *newer) CN_MUST;
-
-/* A row has been delivered: older dead letters about the same contacts are
- * outdated, and deleted. @return 0, or -1: the database failed */
-int cn_outbox_delivered(const struct cn_row *row, unsigned hash) CN_MUST;
-
-void cn_outbox_died(void); /* a row has become a dead letter */
-
-/* Before the table is counted. @return for cn_outbox_counted() */
-unsigned cn_outbox_count(void);
-/* Set the gauge to what was counted. @return false: something has been stored
- * meanwhile, nothing is set */
-bool cn_outbox_counted(unsigned mark, int waiting, int dead) CN_MUST;
-
-/* -------- for the operator -------- */
+/* A command LOOK has come. */
+void cn_outbox_looks(void);
 
 bool cn_outbox_paused(void);
-void cn_outbox_pause(bool paused);
+bool cn_outbox_take_replay(void); /* has it been asked for? */
+void cn_outbox_publish_counts(int waiting, int dead);
 
-/* When the outbox process will try again, on the clock of cn_now_us(); 0: as
- * soon as there is something. */
-int64_t cn_outbox_next_us(void);
-void cn_outbox_set_next_us(int64_t next_us);
+/* What of a state is not counted; letters NULL: as they were. */
+void cn_outbox_publish(const struct cn_outbox_state *state,
+		const struct cn_dead_letter *letters, int count);
 
 #endif

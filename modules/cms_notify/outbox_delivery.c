@@ -2,180 +2,288 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Sends rows and snapshots through the HTTP processes, heeds how they end. In
+ * the outbox process. */
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../core/dprint.h"
 #include "../../core/rand/kam_rand.h"
 
-#include "outbox_retry.h"
-#include "job_index.h"
-#include "outbox_delivery.h"
-#include "http_proc.h"
-#include "outbox.h"
-#include "outbox_pace.h"
+#include "base_conf.h"
 #include "base_stats.h"
+#include "http_proc.h"
+#include "job_index.h"
+#include "job_number.h"
 #include "job_order.h"
-#include "outbox_waiting.h"
+#include "outbox_batch.h"
+#include "outbox_delivery.h"
+#include "outbox_leaving.h"
+#include "outbox_resync.h"
+#include "outbox_retry.h"
+#include "outbox_table.h"
+#include "reg_usrloc.h"
 
-/* What the table is to know of an event that has ended. */
-enum state
-{
-	STATE_FREE,
-	STATE_UNDER_WAY,
-	STATE_OUTDATED,	 /* under way, and not to be tried again */
-	STATE_DELIVERED, /* to be deleted, and what it makes outdated */
-	STATE_DONE,		 /* to be deleted */
-	STATE_REFUSED,	 /* to become a dead letter */
-	STATE_FAILED	 /* to be tried again, with one attempt more */
-};
+/* An AOR with something under way is looked at again after this. */
+#define CN_AGAIN_US 50000
 
-struct flight
+struct delivery
 {
-	enum state state;
-	unsigned hash;
+	struct delivery *next; /* free ones */
+	struct cn_row *row;	   /* NULL: of a task */
+	struct cn_task *task;
+	int64_t newest; /* number of its slot, when it was chosen */
 	int64_t began_us;
-	struct cn_job *job;	  /* in the index of devices until the state is FREE */
-	struct cn_task *task; /* no row: a binding that is told again */
-	struct cn_row row;
+	struct cn_job *job;
 };
 
-static struct flight *flights;
-static int count;
-static int64_t last_task; /* ids of tasks are negative */
+static struct delivery *deliveries;
+static struct delivery *free_deliveries;
+static int under_way, most;
 
-int cn_flight_init(void)
+/* of cn_delivery_choose() */
+static struct cn_row **chosen;
+static int chosen_count;
+
+int cn_delivery_init(void)
 {
-	count = cn_http_proc_spare();
-	cn_pace_init(count);
-	flights = calloc(count, sizeof(*flights));
-	if(flights == NULL) {
+	int i;
+
+	most = cn_http_proc_spare();
+	cn_retry_init(most);
+	deliveries = calloc(most, sizeof(*deliveries));
+	chosen = calloc(most, sizeof(*chosen));
+	if(deliveries == NULL || chosen == NULL) {
 		LM_ERR("out of memory\n");
 		return -1;
+	}
+	for(i = 0; i < most; i++) {
+		deliveries[i].next = free_deliveries;
+		free_deliveries = &deliveries[i];
 	}
 	return 0;
 }
 
-static struct flight *find(int64_t id)
+bool cn_delivery_has_room(void)
+{
+	return under_way + chosen_count < cn_retry_window();
+}
+
+bool cn_delivery_any(void)
+{
+	return under_way > 0;
+}
+
+/* -------- sending -------- */
+
+static int send(struct delivery *d, const struct cn_delivery_facts *facts)
+{
+	d->job = cn_job_new_delivery(facts);
+	if(d->job == NULL) {
+		LM_ERR("no shared memory for an event of the outbox, increase it "
+			   "(kamailio -m)\n");
+		return -1;
+	}
+	if(!cn_index_enter_delivery(d->job, d->newest)) {
+		cn_job_free(d->job);
+		return -1;
+	}
+	d->began_us = cn_now_us();
+	free_deliveries = d->next;
+	under_way++;
+	cn_http_proc_give_spare(d->job);
+	return 0;
+}
+
+/* The numbers of the slots of those that were chosen, in their order. */
+static int64_t *newest;
+
+/* Is there no point in sending the row? It tells of a contact's leaving that is
+ * there again; or a server that is dead had it, and the contact has come here
+ * since. */
+static bool is_needless(const struct cn_row *row)
+{
+	if(row->kind != CN_KIND_REGISTER)
+		return cn_binding_is_live(cn_row_aor(row), row->contacts);
+	return row->taken
+		   && cn_binding_came_here(
+				   cn_row_aor(row), row->contacts, row->created_us / 1000000);
+}
+
+static void bury(struct cn_row *row, const char *why)
+{
+	LM_WARN("event %s of %s is a dead letter: %s\n", row->id, cn_row_aor(row),
+			why);
+	cn_stats_count(CN_COUNTER_dead);
+	cn_row_set_state(row, CN_ROW_DEAD);
+	cn_batch_change(row);
+}
+
+static bool is_too_old(const struct cn_row *row)
+{
+	return cn_number_clock_us() - row->created_us
+		   > (int64_t)cn_conf.outbox_max_age_s * 1000000;
+}
+
+void cn_delivery_choose(int64_t now_us)
+{
+	struct cn_row *row;
+
+	if(newest == NULL && (newest = calloc(most, sizeof(*newest))) == NULL)
+		return;
+	while(cn_delivery_has_room()
+			&& (row = cn_rows_take_due(now_us, cn_retry_is_probing()))
+					   != NULL) {
+		struct cn_row_aor *of = cn_row_of(row);
+
+		if(is_too_old(row)) {
+			if(row->cause == CN_CAUSE_none)
+				row->cause = CN_CAUSE_timeout;
+			bury(row, "outbox_max_age has passed");
+			cn_rows_done(of, 0);
+		} else if(is_needless(row)) {
+			cn_batch_doom(row);
+			cn_rows_done(of, 0);
+		} else {
+			newest[chosen_count] = cn_index_newest(cn_row_hash(row));
+			row->sent = true;
+			chosen[chosen_count++] = row;
+		}
+	}
+}
+
+static void put_back(struct cn_row *row, int64_t due_us)
+{
+	struct cn_row_aor *of = cn_row_of(row);
+
+	row->sent = false;
+	if(row->doomed)
+		cn_batch_doom(row);
+	cn_rows_done(of, due_us);
+}
+
+void cn_delivery_give_up(void)
 {
 	int i;
 
-	for(i = 0; i < count; i++) {
-		if(flights[i].state != STATE_FREE && flights[i].row.id == id)
-			return &flights[i];
-	}
-	return NULL;
+	for(i = 0; i < chosen_count; i++)
+		put_back(chosen[i], 0);
+	chosen_count = 0;
 }
 
-static struct flight *find_free(void)
+static int64_t newest_of(const struct cn_row *row)
 {
-	struct flight *found = NULL;
-	int i, busy = 0;
+	int i = 0;
 
-	for(i = 0; i < count; i++) {
-		if(flights[i].state != STATE_FREE)
-			busy++;
-		else if(found == NULL)
-			found = &flights[i];
-	}
-	return busy < cn_pace_window() ? found : NULL;
+	while(chosen[i] != row)
+		i++;
+	return newest[i];
 }
 
-bool cn_flight_room(void)
+static void send_row(struct cn_row *row, const str *body)
 {
-	return find_free() != NULL;
+	struct delivery *d = free_deliveries;
+	struct cn_delivery_facts facts = {.seq = row->seq,
+			.id = row->id,
+			.aor = cn_row_aor(row),
+			.hash = cn_row_hash(row),
+			.contacts = row->contacts,
+			.body = body,
+			.tag = d};
+
+	row->seen = true;
+	if(!cn_row_is_next(row))
+		return;
+	d->row = row;
+	d->task = NULL;
+	d->newest = newest_of(row);
+	if(send(d, &facts) == 0)
+		row->sent = true;
+	else
+		d->row = NULL;
 }
 
-bool cn_flight_has(const struct cn_row *row)
-{
-	return find(row->id) != NULL;
-}
-
-bool cn_flight_has_device(const char *device)
+static bool is_under_way(const struct cn_row *row)
 {
 	int i;
 
-	for(i = 0; i < count; i++) {
-		if(flights[i].state != STATE_FREE
-				&& strcmp(flights[i].row.device, device) == 0)
+	for(i = 0; i < most; i++) {
+		if(deliveries[i].row == row)
 			return true;
 	}
 	return false;
 }
 
-bool cn_flight_any(void)
+int cn_delivery_send(void)
 {
-	int i;
+	int err = 0, i;
 
-	for(i = 0; i < count && flights[i].state == STATE_FREE; i++)
-		;
-	return i < count;
+	for(i = 0; i < chosen_count; i++)
+		chosen[i]->seen = false;
+	if(chosen_count > 0)
+		err = cn_table_bodies(chosen, chosen_count, send_row);
+	for(i = 0; i < chosen_count; i++) {
+		/* another server has accepted something newer, and deleted it */
+		if(err == 0 && !chosen[i]->seen)
+			cn_row_doom(chosen[i]);
+		if(!is_under_way(chosen[i]))
+			put_back(chosen[i], cn_now_us() + CN_AGAIN_US);
+	}
+	chosen_count = 0;
+	return err;
 }
 
-int cn_flight_begin(const struct cn_row *row, const str *body, unsigned hash,
-		unsigned generation, struct cn_task *task)
+static enum cn_told tell(struct cn_task *task, struct cn_event *ev)
 {
-	str id = {(char *)row->event_id, strlen(row->event_id)};
-	str device = {(char *)row->device, strlen(row->device)};
-	struct flight *f = find_free();
-	int64_t number = task ? --last_task : row->id;
-	struct cn_job *job;
+	struct delivery *d = free_deliveries;
+	char contacts[CN_CONTACTS_MAX + 1], aor[CN_ROW_AOR_MAX + 1];
+	str body;
+	struct cn_delivery_facts facts = {.id = ev->id,
+			.aor = aor,
+			.hash = ev->hash,
+			.contacts = contacts,
+			.body = &body,
+			.tag = d};
 
-	if(f == NULL) {
-		LM_BUG("no room for event %s\n", row->event_id);
-		return -1;
-	}
-	job = cn_job_new_delivery(number, &id, &device, hash, generation, body);
-	if(job == NULL) {
-		LM_ERR("no shared memory for an event of the outbox, increase it "
-			   "(kamailio -m)\n");
-		return -1;
-	}
-	f->state = STATE_UNDER_WAY;
-	f->job = job;
-	f->hash = hash;
-	f->began_us = cn_now_us();
-	f->task = task;
-	f->row = *row;
-	f->row.id = number;
-	cn_http_proc_give_spare(job);
-	return 0;
+	if(ev->key.len > CN_ROW_AOR_MAX)
+		return CN_TOLD_FAILED;
+	memcpy(aor, ev->key.s, ev->key.len);
+	aor[ev->key.len] = '\0';
+	cn_contacts_write(ev, contacts);
+	/* what is older comes first */
+	if(cn_rows_of(aor, ev->hash) > 0)
+		return CN_TOLD_NOT_NOW;
+	ev->seq = cn_index_number_event(&ev->key, ev->hash, contacts);
+	if(ev->seq == 0)
+		return CN_TOLD_NOT_NOW;
+	if(cn_leaving_render(ev, &body) < 0)
+		return CN_TOLD_FAILED;
+	facts.seq = d->newest = ev->seq;
+	d->row = NULL;
+	d->task = task;
+	return send(d, &facts) == 0 ? CN_TOLD : CN_TOLD_NOT_NOW;
 }
 
-bool cn_flight_is_outdated(const struct cn_row *row)
+void cn_delivery_resync(int64_t now_us, int64_t *due_us)
 {
-	struct flight *f = find(row->id);
+	struct cn_task *task;
+	struct cn_event *ev;
+	enum cn_told told;
 
-	if(f == NULL)
-		return false;
-	if(f->state == STATE_UNDER_WAY)
-		f->state = STATE_OUTDATED;
-	else if(f->state == STATE_FAILED) /* its end is not in the table yet */
-		f->state = STATE_DONE;
-	return true;
+	while(cn_delivery_has_room()
+			&& (task = cn_resync_next(&ev, now_us, due_us)) != NULL) {
+		told = tell(task, ev);
+		if(told != CN_TOLD)
+			cn_resync_told(task, told);
+	}
 }
 
 /* -------- ends -------- */
 
-static void set_free(struct flight *f)
-{
-	f->state = STATE_FREE;
-	cn_device_end_delivery(f->job);
-	cn_turn_left(f->job);
-	cn_job_release(f->job);
-	f->job = NULL;
-}
-
-static void note_attempt(struct flight *f, const struct cn_outcome *outcome)
-{
-	f->row.attempts++;
-	strcpy(f->row.cause, cn_cause_name(outcome->cause));
-	f->row.status = (int)outcome->status;
-}
-
 static void log_edge(bool was_probing, const struct cn_outcome *outcome)
 {
-	if(was_probing == cn_pace_is_probing())
+	if(was_probing == cn_retry_is_probing())
 		return;
 	if(was_probing)
 		LM_NOTICE("the outbox is being delivered again\n");
@@ -185,182 +293,112 @@ static void log_edge(bool was_probing, const struct cn_outcome *outcome)
 }
 
 /* @return true: the CMS has nothing against other events */
-static bool keep_pace(const struct flight *f, const struct cn_outcome *outcome)
+static bool keep_pace(
+		const struct delivery *d, const struct cn_outcome *outcome)
 {
-	bool was_probing = cn_pace_is_probing(), single = true;
+	bool was_probing = cn_retry_is_probing(), single = true;
 
 	if(outcome->verdict != CN_UNAVAILABLE
 			|| cn_policy_is_of_event(outcome->status))
-		cn_pace_succeeded();
+		cn_retry_succeeded();
 	else
-		single = cn_pace_failed(
-				f->began_us, outcome->retry_after, cn_now_us(), kam_rand());
+		single = cn_retry_failed(
+				d->began_us, outcome->retry_after, cn_now_us(), kam_rand());
 	log_edge(was_probing, outcome);
 	return single;
 }
 
-static void end_task(struct flight *f, const struct cn_outcome *outcome)
+static void end_task(const struct delivery *d, const struct cn_outcome *outcome)
 {
 	enum cn_told told = CN_TOLD_NOT_NOW;
 
-	switch(outcome->verdict) {
-		case CN_ACCEPTED:
-			told = CN_TOLD;
-			break;
-		case CN_REJECTED:
-			told = CN_TOLD_REFUSED;
-			break;
-		case CN_UNAVAILABLE:
-			break;
-	}
-	if(outcome->cause != CN_CAUSE_busy && keep_pace(f, outcome)
+	if(outcome->verdict == CN_ACCEPTED)
+		told = CN_TOLD;
+	else if(outcome->verdict == CN_REJECTED)
+		told = CN_TOLD_REFUSED;
+	if(!cn_job_cancelled(d->job) && keep_pace(d, outcome)
 			&& told == CN_TOLD_NOT_NOW)
 		told = CN_TOLD_FAILED;
-	set_free(f);
-	cn_resync_told(f->task, told);
+	cn_resync_told(d->task, told);
 }
 
-static void end_row(struct flight *f, const struct cn_outcome *outcome)
+/* @return when the AOR's next row is due */
+static int64_t failed(
+		const struct delivery *d, const struct cn_outcome *outcome)
 {
-	bool outdated = f->state == STATE_OUTDATED;
+	struct cn_row_aor *of = cn_row_of(d->row);
+	unsigned pause_s = 0;
+
+	d->row->attempts++;
+	d->row->cause = outcome->cause;
+	d->row->status = (int)outcome->status;
+	if(!keep_pace(d, outcome))
+		return 0;
+	if(cn_policy_is_of_event(outcome->status))
+		pause_s = outcome->retry_after;
+	cn_rows_set_failures(of, cn_rows_failures(of) + 1);
+	return cn_retry_aor_due_us(
+			cn_rows_failures(of), pause_s, cn_now_us(), kam_rand());
+}
+
+static int64_t end_row(
+		const struct delivery *d, const struct cn_outcome *outcome)
+{
+	struct cn_row *row = d->row;
 
 	switch(outcome->verdict) {
 		case CN_ACCEPTED:
-			keep_pace(f, outcome);
+			(void)keep_pace(d, outcome);
 			cn_stats_count(CN_COUNTER_delivered);
-			f->state = STATE_DELIVERED;
-			break;
+			cn_rows_set_failures(cn_row_of(row), 0);
+			cn_batch_settle(
+					cn_row_aor(row), cn_row_hash(row), row->seq, row->contacts);
+			return 0;
 		case CN_REJECTED:
-			keep_pace(f, outcome);
-			note_attempt(f, outcome);
-			f->state = outdated ? STATE_DONE : STATE_REFUSED;
-			break;
+			(void)keep_pace(d, outcome);
+			row->attempts++;
+			row->cause = outcome->cause;
+			row->status = (int)outcome->status;
+			cn_rows_set_failures(cn_row_of(row), 0);
+			if(!row->doomed)
+				bury(row, "the CMS has refused it");
+			return 0;
 		case CN_UNAVAILABLE:
-			/* busy: never sent, as something of the device came in between */
-			if(outcome->cause == CN_CAUSE_busy) {
-				if(outdated)
-					f->state = STATE_DONE;
-				else
-					set_free(f);
-				break;
-			}
-			if(keep_pace(f, outcome))
-				cn_backoff_hold(f->row.device, f->hash,
-						cn_policy_is_of_event(outcome->status)
-								? outcome->retry_after
-								: 0,
-						cn_now_us(), kam_rand());
-			note_attempt(f, outcome);
-			f->state = outdated ? STATE_DONE : STATE_FAILED;
+		case CN_DEFERRED:
 			break;
 	}
+	if(cn_job_cancelled(d->job))
+		return cn_now_us() + CN_AGAIN_US;
+	return failed(d, outcome);
 }
 
-bool cn_flight_take_ended(void)
+static void end(struct delivery *d)
+{
+	const struct cn_outcome *outcome = cn_job_outcome(d->job);
+
+	/* what the rows say now is known before anybody is let go */
+	if(d->task)
+		end_task(d, outcome);
+	else
+		put_back(d->row, end_row(d, outcome));
+	cn_index_leave(d->job);
+	cn_order_left(d->job);
+	cn_job_release(d->job);
+	d->row = NULL;
+	d->task = NULL;
+	d->next = free_deliveries;
+	free_deliveries = d;
+	under_way--;
+}
+
+bool cn_delivery_take_ended(void)
 {
 	struct cn_job *job;
-	struct flight *f;
 	bool any = false;
 
 	while((job = cn_http_proc_take_ended()) != NULL) {
-		f = find(cn_job_row(job));
-		if(f == NULL)
-			LM_BUG("event %.*s is not under way\n", cn_job_id(job)->len,
-					cn_job_id(job)->s);
-		else if(f->task)
-			end_task(f, cn_job_outcome(job));
-		else
-			end_row(f, cn_job_outcome(job));
+		end(cn_job_tag(job));
 		any = true;
 	}
 	return any;
-}
-
-/* -------- what the table is to know -------- */
-
-/* What waits no more. */
-static void leave(struct flight *f)
-{
-	cn_backoff_forget(f->row.device, f->hash);
-	cn_waiting_left(f->hash);
-	set_free(f);
-}
-
-static int outdate_letters(void)
-{
-	int i;
-
-	for(i = 0; i < count; i++) {
-		if(flights[i].state != STATE_DELIVERED)
-			continue;
-		if(cn_outbox_delivered(&flights[i].row, flights[i].hash) < 0)
-			return -1;
-		flights[i].state = STATE_DONE;
-	}
-	return 0;
-}
-
-/* @return how many; -1: the database failed */
-static int delete_done(void)
-{
-	struct flight *done[CN_OUTBOX_DB_MANY];
-	int64_t ids[CN_OUTBOX_DB_MANY];
-	int i, n = 0;
-
-	for(i = 0; i < count && n < CN_OUTBOX_DB_MANY; i++) {
-		if(flights[i].state != STATE_DONE)
-			continue;
-		ids[n] = flights[i].row.id;
-		done[n++] = &flights[i];
-	}
-	if(n > 0 && cn_outbox_db_delete(ids, n) < 0)
-		return -1;
-	for(i = 0; i < n; i++)
-		leave(done[i]);
-	return n;
-}
-
-int cn_flight_bury(const struct cn_row *row, const char *why)
-{
-	if(cn_outbox_db_update(row, CN_ROW_DEAD) < 0)
-		return -1;
-	LM_WARN("event %s of %s is a dead letter: %s\n", row->event_id, row->device,
-			why);
-	cn_stats_count(CN_COUNTER_dead);
-	cn_outbox_died();
-	return 0;
-}
-
-/* @return 1: written; 0: there is nothing to write; -1: the database failed */
-static int write_end(struct flight *f)
-{
-	if(f->state == STATE_REFUSED) {
-		if(cn_flight_bury(&f->row, "the CMS has refused it") < 0)
-			return -1;
-		cn_backoff_forget(f->row.device, f->hash);
-	} else if(f->state == STATE_FAILED) {
-		if(cn_outbox_db_update(&f->row, CN_ROW_WAITING) < 0)
-			return -1;
-	} else {
-		return 0;
-	}
-	set_free(f);
-	return 1;
-}
-
-int cn_flight_write_ends(void)
-{
-	int i, n, sum = 0;
-
-	if(outdate_letters() < 0)
-		return -1;
-	do {
-		n = delete_done();
-		sum += n;
-	} while(n == CN_OUTBOX_DB_MANY);
-	for(i = 0; i < count && n >= 0; i++) {
-		n = write_end(&flights[i]);
-		sum += n;
-	}
-	return n < 0 ? -1 : sum;
 }

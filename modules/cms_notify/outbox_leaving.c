@@ -2,19 +2,25 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Makes the body of events that no request made. In the outbox process; in the
+ * main process, when the others have ended. */
+
 #include <string.h>
 
 #include "../../core/dprint.h"
 #include "../../core/fmsg.h"
 
 #include "base_body.h"
-#include "base_conf.h"
-#include "outbox_leaving.h"
-#include "outbox.h"
-#include "outbox_table.h"
+#include "job_index.h"
+#include "job_number.h"
 #include "job_ring.h"
+#include "outbox.h"
+#include "outbox_leaving.h"
+#include "outbox_db.h"
+#include "outbox_table.h"
 
-#define CN_STORE_US 1000000
+#define CN_END_US 1000000
+#define CN_STATEMENT_MS 500
 
 static cn_event_show_f show_event;
 
@@ -22,7 +28,7 @@ static cn_event_show_f show_event;
 static struct
 {
 	int64_t until_us; /* 0: nothing to be stored yet */
-	int room;		  /* in the table; 0 after a failure */
+	bool failed;
 } stop;
 
 int cn_leaving_init(cn_event_show_f show)
@@ -49,47 +55,55 @@ int cn_leaving_render(const struct cn_event *ev, str *body)
 	return err;
 }
 
-/* -------- while the server stops -------- */
-
-/* Shared memory may be gone: the table says how much room there is. */
-static bool may_store(void)
+void cn_leaving_fill_row(const struct cn_event *ev, struct cn_row *row)
 {
-	struct cn_row_counts counts;
-
-	if(stop.until_us == 0) {
-		stop.until_us = cn_now_us() + CN_STORE_US;
-		if(cn_outbox_db_count(&counts) == 0)
-			stop.room = cn_conf.outbox_max - counts.waiting - counts.dead;
-	}
-	return stop.room > 0 && cn_now_us() < stop.until_us;
+	memset(row, 0, sizeof(*row));
+	row->seq = ev->seq;
+	memcpy(row->id, ev->id, sizeof(row->id));
+	cn_contacts_write(ev, row->contacts);
+	row->kind = ev->kind;
+	row->reason = ev->reason;
+	row->created_us = cn_number_clock_us();
+	row->state = CN_ROW_WAITING;
 }
 
-static int store(const struct cn_event *ev, int64_t at_us)
+/* -------- while the server stops -------- */
+
+static bool may_store(void)
 {
+	int64_t lease;
+
+	if(stop.until_us == 0) {
+		stop.until_us = cn_now_us() + CN_END_US;
+		stop.failed = cn_table_open(CN_STATEMENT_MS, false, &lease) < 0;
+		if(!stop.failed)
+			cn_number_above(lease);
+	}
+	return !stop.failed && cn_now_us() < stop.until_us;
+}
+
+static int store(struct cn_event *ev)
+{
+	char aor[CN_ROW_AOR_MAX + 1];
 	struct cn_row row;
 	str body;
 
-	if(ev->key.len > CN_ROW_KEY_MAX || !may_store()
-			|| cn_leaving_render(ev, &body) < 0)
+	if(ev->key.len > CN_ROW_AOR_MAX || !may_store())
 		return -1;
-	memset(&row, 0, sizeof(row));
-	strcpy(row.event_id, ev->id);
-	memcpy(row.device, ev->key.s, ev->key.len);
-	cn_about_write(ev, row.about);
-	strcpy(row.event, cn_kind_name(ev->kind));
-	strcpy(row.reason, cn_reason_name(ev->reason));
-	row.created_us = at_us;
-	if(cn_outbox_db_insert(&row, CN_ROW_WAITING, &body) < 0) {
-		stop.room = 0;
+	ev->seq = cn_number_next();
+	if(cn_leaving_render(ev, &body) < 0)
 		return -1;
-	}
-	stop.room--;
-	return 0;
+	memcpy(aor, ev->key.s, ev->key.len);
+	aor[ev->key.len] = '\0';
+	cn_leaving_fill_row(ev, &row);
+	stop.failed = cn_db_begin() < 0 || cn_table_insert(aor, &row, &body) < 0
+				  || cn_db_commit() < 0;
+	return stop.failed ? -1 : 0;
 }
 
-static void store_or_say(const struct cn_event *ev, int64_t at_us)
+static void store_or_say(struct cn_event *ev)
 {
-	if(store(ev, at_us) < 0)
+	if(store(ev) < 0)
 		LM_ERR("not stored while the server stops: the CMS is not told that "
 			   "%.*s has left\n",
 				ev->aor.len, ev->aor.s);
@@ -97,22 +111,28 @@ static void store_or_say(const struct cn_event *ev, int64_t at_us)
 
 void cn_leaving_finish(void)
 {
-	struct cn_note *note;
+	struct cn_command *command;
 
-	while(cn_outbox_notes()
-			&& (note = cn_ring_take(cn_outbox_notes())) != NULL) {
-		if(note->type == CN_NOTE_LEFT)
-			store_or_say(note->event, note->at_us);
-		cn_note_free(note);
+	if(!cn_outbox_exists() || cn_outbox_ring() == NULL)
+		return;
+	for(command = *cn_outbox_leaving(); command; command = command->next) {
+		if(!command->done)
+			store_or_say(command->event);
 	}
-	cn_outbox_db_close();
+	while((command = cn_ring_take(cn_outbox_ring())) != NULL) {
+		if(command->type == CN_LEAVE)
+			store_or_say(command->event);
+		cn_command_free(command);
+	}
+	cn_db_close();
 }
 
-void cn_leaving_store(const struct cn_event *ev)
+void cn_leaving_store(struct cn_event *ev)
 {
-	store_or_say(ev, cn_outbox_now_us());
-	/* The database's module is the next one that ends: SQLite wants to be
-	 * closed by then, a server will notice. */
-	if(!cn_outbox_db_is_shared())
-		cn_outbox_db_close();
+	if(stop.until_us != 0 && !cn_db_is_open())
+		stop.until_us = 0; /* closed by the one before */
+	store_or_say(ev);
+	/* The database's module is the next one that ends: it wants its connections
+	 * to be closed by then. */
+	cn_db_close();
 }

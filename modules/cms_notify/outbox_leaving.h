@@ -9,6 +9,7 @@
 #define CN_OUTBOX_LEAVING_H
 
 #include "job_event.h"
+#include "outbox_rows.h"
 
 /* Let $cms(...) show this event; NULL: none. */
 typedef void (*cn_event_show_f)(const struct cn_event *ev);
@@ -24,6 +25,9 @@ int cn_leaving_init(cn_event_show_f show) CN_MUST;
  */
 int cn_leaving_render(const struct cn_event *ev, str *body) CN_MUST;
 
+/* Its row, once it has its number. */
+void cn_leaving_fill_row(const struct cn_event *ev, struct cn_row *row);
+
 /* -------- process: main, when the others have ended -------- */
 
 /* Store what the outbox process has left in the ring. */
@@ -31,6 +35,6 @@ void cn_leaving_finish(void);
 
 /* Store this. After a second, or a failure of the database, nothing is stored
  * any more: the server has to end. */
-void cn_leaving_store(const struct cn_event *ev);
+void cn_leaving_store(struct cn_event *ev);
 
 #endif

@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Goes through the bindings that are to be told again. In the outbox process;
+ * asked for in any. */
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,79 +2,96 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <stdlib.h>
-#include <string.h>
+/* Paces the deliveries. In the outbox process. */
 
 #include "outbox_retry.h"
 
-#define CN_CHAINS 4096
-#define CN_FIRST_MS 1000
-#define CN_CAP_MS 300000
+/* Failures in a row from which on it is the CMS and not the event. */
+#define CN_AWAY 3
+#define CN_PROBE_FIRST_MS 500
+#define CN_PROBE_CAP_MS 10000
+#define CN_AOR_FIRST_MS 1000
+#define CN_AOR_CAP_MS 300000
 
-struct entry
+static struct
 {
-	struct entry *next;
-	int failures;
+	int most;
+	int window;
+	int failures; /* in a row */
 	int64_t due_us;
-	char device[];
-};
+	int64_t failed_us; /* the last one */
+	int64_t asked_us;  /* the CMS, for a pause */
+} retry = {.most = 1, .window = 1};
 
-static struct entry *chains[CN_CHAINS];
-
-static struct entry **find(const char *device, unsigned hash)
+void cn_retry_init(int most)
 {
-	struct entry **p = &chains[hash % CN_CHAINS];
-
-	while(*p && strcmp((*p)->device, device) != 0)
-		p = &(*p)->next;
-	return p;
+	retry.most = most;
 }
 
-void cn_backoff_hold(const char *device, unsigned hash, unsigned pause_s,
-		int64_t now_us, unsigned dice)
+bool cn_retry_is_probing(void)
 {
-	struct entry **p = find(device, hash);
-	size_t len = strlen(device) + 1;
-	int ms;
-
-	if(*p == NULL) {
-		*p = calloc(1, sizeof(**p) + len);
-		if(*p == NULL)
-			return;
-		memcpy((*p)->device, device, len);
-	}
-	ms = cn_policy_backoff_ms(++(*p)->failures, CN_FIRST_MS, CN_CAP_MS, dice);
-	if(pause_s > 0 && (int64_t)pause_s * 1000 > ms)
-		ms = (int)pause_s * 1000; /* at most CN_RETRY_AFTER_MAX_S */
-	(*p)->due_us = now_us + (int64_t)ms * 1000;
+	return retry.failures >= CN_AWAY;
 }
 
-void cn_backoff_forget(const char *device, unsigned hash)
+int cn_retry_window(void)
 {
-	struct entry **p = find(device, hash), *gone = *p;
+	return retry.window;
+}
 
-	if(gone == NULL)
+int64_t cn_retry_due_us(void)
+{
+	return retry.due_us;
+}
+
+void cn_retry_succeeded(void)
+{
+	retry.failures = 0;
+	retry.due_us = 0;
+	retry.window =
+			retry.window > retry.most / 2 ? retry.most : retry.window * 2;
+}
+
+void cn_retry_answered(int64_t at_us)
+{
+	if(at_us <= retry.failed_us || at_us <= retry.asked_us)
 		return;
-	*p = gone->next;
-	free(gone);
+	retry.failures = 0;
+	retry.due_us = 0;
 }
 
-void cn_backoff_forget_all(void)
+static void not_before(int64_t us)
 {
-	struct entry *entry;
-	int i;
+	if(retry.due_us < us)
+		retry.due_us = us;
+}
 
-	for(i = 0; i < CN_CHAINS; i++) {
-		while((entry = chains[i]) != NULL) {
-			chains[i] = entry->next;
-			free(entry);
-		}
+bool cn_retry_failed(
+		int64_t began_us, unsigned retry_after_s, int64_t now_us, unsigned dice)
+{
+	if(retry_after_s > 0) {
+		not_before(now_us + (int64_t)retry_after_s * 1000000);
+		retry.asked_us = now_us;
 	}
+	if(began_us < retry.failed_us)
+		return false;
+	retry.failed_us = now_us;
+	retry.window = 1;
+	if(++retry.failures < CN_AWAY)
+		return true;
+	not_before(now_us
+			   + 1000LL
+						 * cn_policy_backoff_ms(retry.failures - CN_AWAY + 1,
+								 CN_PROBE_FIRST_MS, CN_PROBE_CAP_MS, dice));
+	return false;
 }
 
-int64_t cn_backoff_due_us(const char *device, unsigned hash)
+int64_t cn_retry_aor_due_us(
+		int failures, unsigned pause_s, int64_t now_us, unsigned dice)
 {
-	const struct entry *entry = *find(device, hash);
+	int64_t ms = cn_policy_backoff_ms(
+			failures, CN_AOR_FIRST_MS, CN_AOR_CAP_MS, dice);
 
-	return entry ? entry->due_us : 0;
+	if((int64_t)pause_s * 1000 > ms)
+		ms = (int64_t)pause_s * 1000;
+	return now_us + ms * 1000;
 }

@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Compares the Contacts of a REGISTER with usrloc's bindings. In the SIP workers;
+ * what usrloc purges is noted in whatever process that is. */
+
 #include <string.h>
 
 #include "../../core/dprint.h"
@@ -87,9 +90,9 @@ int cn_detect_tables(struct udomain **tables, int max)
 	return i;
 }
 
-int cn_detect_read(struct sip_msg *msg, struct cn_event *ev)
+int cn_detect_read(struct sip_msg *msg, const str *aor, struct cn_event *ev)
 {
-	if(cn_request_read(msg, usrloc.use_domain, ev) < 0)
+	if(cn_request_read(msg, aor, usrloc.use_domain, ev) < 0)
 		return -1;
 	if(ev->key.len > 0)
 		ev->hash = usrloc.get_aorhash(&ev->key);

@@ -29,7 +29,8 @@ int cn_detect_tables(struct udomain **tables, int max);
 #define CN_TABLES_MAX 8
 
 /* Read a REGISTER: cn_request_read() in usrloc's terms. */
-int cn_detect_read(struct sip_msg *msg, struct cn_event *ev) CN_MUST;
+int cn_detect_read(
+		struct sip_msg *msg, const str *aor, struct cn_event *ev) CN_MUST;
 
 /**
  * Decide for each contact whether the CMS must know. Looks at the bindings

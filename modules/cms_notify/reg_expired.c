@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* A table of fingerprints of purged bindings. In whatever process usrloc purges, and
+ * in the SIP workers. */
+
 #include <string.h>
 
 #include "../../core/dprint.h"

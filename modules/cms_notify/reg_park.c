@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Suspends and resumes transactions of tm. In SIP workers; in verdict processes. */
+
 #include <limits.h>
 #include <string.h>
 

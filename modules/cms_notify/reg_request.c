@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Reads headers and Contacts of a REGISTER as save() is going to. In the SIP workers. */
+
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -447,13 +449,24 @@ static void forget_contacts(struct cn_event *ev)
 	ev->star = false;
 }
 
-int cn_request_read(struct sip_msg *msg, bool use_domain, struct cn_event *ev)
+/* As save() finds it: what the script gives, or else the To header. */
+static struct sip_uri *find_aor(struct sip_msg *msg, const str *aor)
+{
+	static struct sip_uri given;
+
+	if(aor == NULL)
+		return parse_to_uri(msg);
+	return parse_uri(aor->s, aor->len, &given) == 0 ? &given : NULL;
+}
+
+int cn_request_read(struct sip_msg *msg, const str *aor, bool use_domain,
+		struct cn_event *ev)
 {
 	struct sip_uri *uri;
 	int err;
 
 	memset(ev, 0, sizeof(*ev));
-	if(!parse(msg) || (uri = parse_to_uri(msg)) == NULL
+	if(!parse(msg) || (uri = find_aor(msg, aor)) == NULL
 			|| !read_aor(uri, use_domain, ev)
 			|| str2int(&get_cseq(msg)->number, &ev->cseq) < 0)
 		return 0;

@@ -15,6 +15,7 @@
  * Read a REGISTER.
  * Process: SIP worker.
  *
+ * @param aor        URI of the AOR; NULL: the To header's
  * @param use_domain usrloc's setting: is the domain a part of the AOR?
  * @param ev filled but for the hash and the reasons; points into msg and into
  *           scratch memory that the next call overwrites. A request that
@@ -22,8 +23,8 @@
  *           is nothing to tell the CMS.
  * @return 0, or -1: out of memory
  */
-int cn_request_read(
-		struct sip_msg *msg, bool use_domain, struct cn_event *ev) CN_MUST;
+int cn_request_read(struct sip_msg *msg, const str *aor, bool use_domain,
+		struct cn_event *ev) CN_MUST;
 
 /**
  * What usrloc knows an AOR by. Process: any that the cfg framework serves.

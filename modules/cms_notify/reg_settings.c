@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Reads registrar's settings from its parameters. In every process. */
+
 #include <string.h>
 
 #include "../../core/cfg/cfg_ctx.h"

@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Listens to usrloc's callbacks, and reads its bindings. In whatever process usrloc
+ * purges, and in the outbox process. */
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,7 +257,7 @@ static bool came_here(const ucontact_t *b, int64_t since_s)
 static bool has_live(
 		const urecord_t *record, const char *about, int64_t since_s)
 {
-	char one[CN_ABOUT_MAX + 1];
+	char one[CN_CONTACTS_MAX + 1];
 	const ucontact_t *b;
 	struct view view;
 	time_t now = time(NULL);
@@ -263,8 +266,8 @@ static bool has_live(
 		if(!VALID_CONTACT(b, now) || (since_s > 0 && !came_here(b, since_s)))
 			continue;
 		read_binding(&view, b, CN_KIND_SNAPSHOT);
-		cn_about_write(&view.ev, one);
-		if(cn_about_within(one, about))
+		cn_contacts_write(&view.ev, one);
+		if(cn_contacts_within(one, about))
 			return true;
 	}
 	return false;

@@ -2,6 +2,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* Resumes the waiters of decided jobs. In the verdict processes; the watchdog is in
+ * the timer process. */
+
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -25,7 +28,11 @@
 /* The watchdog comes after the deadline has had its chance to be met by the
  * HTTP process itself. */
 #define CN_WATCHDOG_EVERY_MS 62 /* one tick of Kamailio's timer */
-#define CN_WATCHDOG_GRACE_US 100000
+#define CN_WATCHDOG_GRACE_US 60000
+/* The last tick before the time to store is over. */
+#define CN_STORE_GRACE_US (CN_STORE_US - CN_WATCHDOG_EVERY_MS * 1000)
+/* For how long the outbox process may be asked about a job. */
+#define CN_ASK_US 250000
 
 /* How long the last verdicts may take after the HTTP processes have ended, and
  * how often a process looks whether another one has answered the last. */
@@ -49,27 +56,45 @@ void cn_verdict_proc_give(struct cn_job *job)
 				cn_job_id(job)->s);
 }
 
+/* What nobody has ended by its deadline, of an HTTP process that stands still,
+ * or HELD: stored, while there is time for it. */
 static void end_overdue(struct cn_job *job)
 {
+	int64_t late_us = cn_now_us() - cn_job_deadline_us(job);
 	struct cn_outcome outcome = {
 			.verdict = CN_UNAVAILABLE, .cause = CN_CAUSE_timeout};
 
+	if(cn_job_is_delivery(job)) {
+		if(cn_job_decide(job, &outcome))
+			cn_order_give_back(job);
+		return;
+	}
+	if(cn_job_defers(job)) {
+		if(late_us < CN_STORE_GRACE_US && cn_outbox_store(job, &outcome) == 0)
+			return;
+		outcome.cause = CN_CAUSE_outbox;
+	}
 	if(cn_job_decide(job, &outcome))
 		cn_verdict_proc_give(job);
 }
 
-/* To look at all devices at each tick would cost more than all else here, and
- * push other processes' data out of the CPU's caches: not before the earliest
+/* To look at all jobs at each tick would cost more than all else here, and push
+ * other processes' data out of the CPU's caches: not before the earliest
  * deadline of those that are there, or of one that enters just after the look. */
-static void look_for_overdue(int64_t now_us)
+static void look_at_jobs(int64_t now_us)
 {
 	static int64_t next_us;
+	struct cn_index_watch watch = {.overdue = end_overdue,
+			.overdue_us = now_us - CN_WATCHDOG_GRACE_US,
+			.may_go = cn_outbox_may_go,
+			.go = cn_order_send,
+			.asked_us = now_us - CN_ASK_US};
 
-	if(now_us < next_us)
+	if(watch.overdue_us < next_us && cn_index_asked() == 0)
 		return;
-	next_us = cn_device_overdue(now_us, end_overdue);
-	if(next_us > now_us + (int64_t)cn_conf.timeout_ms * 1000)
-		next_us = now_us + (int64_t)cn_conf.timeout_ms * 1000;
+	next_us = cn_index_look(&watch);
+	if(next_us > watch.overdue_us + (int64_t)cn_conf.timeout_ms * 1000)
+		next_us = watch.overdue_us + (int64_t)cn_conf.timeout_ms * 1000;
 }
 
 /* Process: timer. Looks, decides, pushes; nothing that could keep tm's timers
@@ -79,9 +104,8 @@ static ticks_t watch(ticks_t ticks, struct timer_ln *timer, void *unused)
 	(void)ticks;
 	(void)timer;
 	(void)unused;
-	look_for_overdue(cn_now_us() - CN_WATCHDOG_GRACE_US);
+	look_at_jobs(cn_now_us());
 	cn_ring_remind(ring);
-	cn_turn_watch(cn_now_us());
 	return (ticks_t)-1; /* again */
 }
 
@@ -121,6 +145,9 @@ static void count(const struct cn_job *job)
 		case CN_REJECTED:
 			cn_stats_count(CN_COUNTER_rejected);
 			break;
+		case CN_DEFERRED:
+			cn_stats_count(CN_COUNTER_deferred);
+			break;
 		case CN_UNAVAILABLE:
 			cn_stats_count(CN_COUNTER_unavailable);
 			break;
@@ -129,6 +156,8 @@ static void count(const struct cn_job *job)
 			cn_job_id(job)->s, cn_job_aor(job)->len, cn_job_aor(job)->s,
 			cn_verdict_name(outcome->verdict), cn_cause_name(outcome->cause),
 			outcome->status);
+	if(outcome->cause == CN_CAUSE_outbox)
+		cn_stats_count(CN_COUNTER_not_deferred);
 	cn_stats_cause(outcome->cause);
 	cn_stats_latency(CN_LATENCY_TOTAL, cn_now_us() - cn_job_parked_us(job));
 }
@@ -138,9 +167,8 @@ static void resume(struct cn_job *job)
 	struct cn_waiter *waiter;
 
 	count(job);
-	if(cn_job_outcome(job)->verdict == CN_ACCEPTED)
-		cn_outbox_accepted(job);
-	while((waiter = cn_device_next_waiter(job)) != NULL) {
+	cn_outbox_settle(job);
+	while((waiter = cn_index_next_waiter(job)) != NULL) {
 		show_verdict(job, waiter);
 		if(cn_park_resume(waiter) < 0)
 			LM_WARN("event %.*s: a request of %.*s is gone, its verdict is "
@@ -152,8 +180,7 @@ static void resume(struct cn_job *job)
 		if(waiter->block != job)
 			cn_waiter_free(waiter);
 	}
-	cn_outbox_answered(job);
-	cn_turn_left(job);
+	cn_order_left(job);
 	cn_job_release(job);
 }
 
@@ -176,12 +203,30 @@ static void wait_for_verdict(int timeout_ms)
 	cn_ring_wake(ring, number);
 }
 
+static bool always(const struct cn_job *job)
+{
+	(void)job;
+	return true;
+}
+
+/* Who waits for an older job or for the outbox process waits no more. */
+static void end_unsent(void)
+{
+	struct cn_index_watch watch = {.overdue_us = INT64_MIN,
+			.may_go = always,
+			.go = cn_order_send, /* which ends it now */
+			.asked_us = INT64_MAX,
+			.held = true};
+
+	(void)cn_index_look(&watch);
+}
+
 /* The server stops: the HTTP processes end every job by the end of the time,
  * and each is answered. */
 static void drain(void)
 {
 	while(cn_job_count() > 0 && cn_drain_left_us() > -CN_DRAIN_AFTER_HTTP_US) {
-		cn_turn_hurry();
+		end_unsent();
 		resume_all();
 		wait_for_verdict(CN_DRAIN_LOOK_MS);
 	}

@@ -1,22 +1,20 @@
 CREATE TABLE cms_outbox (
-    id BIGSERIAL PRIMARY KEY NOT NULL,
-    event_id VARCHAR(80) NOT NULL,
+    event_id VARCHAR(80) PRIMARY KEY NOT NULL,
+    seq BIGINT DEFAULT 0 NOT NULL,
+    owner BIGINT DEFAULT 0 NOT NULL,
     node VARCHAR(64) DEFAULT '' NOT NULL,
-    device VARCHAR(255) DEFAULT '' NOT NULL,
+    aor VARCHAR(255) DEFAULT '' NOT NULL,
     contacts VARCHAR(255) DEFAULT '' NOT NULL,
     event VARCHAR(16) DEFAULT '' NOT NULL,
     reason VARCHAR(16) DEFAULT '' NOT NULL,
     created BIGINT DEFAULT 0 NOT NULL,
     state INTEGER DEFAULT 0 NOT NULL,
-    claimed_by BIGINT DEFAULT 0 NOT NULL,
     attempts INTEGER DEFAULT 0 NOT NULL,
     cause VARCHAR(16) DEFAULT '' NOT NULL,
     status INTEGER DEFAULT 0 NOT NULL,
-    body BYTEA,
-    CONSTRAINT cms_outbox_event_idx UNIQUE (event_id)
+    body BYTEA
 );
 
-CREATE INDEX cms_outbox_device_idx ON cms_outbox (device, state, id);
-CREATE INDEX cms_outbox_claim_idx ON cms_outbox (claimed_by, state, id);
+CREATE INDEX cms_outbox_owner_idx ON cms_outbox (owner, seq);
 
-INSERT INTO version (table_name, table_version) values ('cms_outbox','1');
+INSERT INTO version (table_name, table_version) values ('cms_outbox','2');

@@ -1,0 +1,229 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* Classifies a REGISTER, parks it, gives it a job or lets it join one. In the
+ * SIP workers. */
+
+#include <string.h>
+
+#include "../../core/dprint.h"
+#include "../../core/mem/mem.h"
+
+#include "admit.h"
+#include "admit_reservation.h"
+#include "base_body.h"
+#include "base_stats.h"
+#include "face_notify.h"
+#include "face_pv.h"
+#include "job_index.h"
+#include "job_number.h"
+#include "job_order.h"
+#include "reg_classify.h"
+#include "reg_park.h"
+
+/* Times that a request is classified again because an event of its slot ended
+ * meanwhile; in practice once is rare. */
+#define CN_TRIES 8
+
+static int fail(
+		struct sip_msg *msg, const struct cn_event *ev, enum cn_cause cause)
+{
+	if(cause == CN_CAUSE_busy)
+		cn_stats_count(CN_COUNTER_busy);
+	else
+		cn_stats_cause(cause);
+	cn_pv_set_failure(msg, cause, ev);
+	return CN_FAILED;
+}
+
+static enum cn_cause new_job(struct sip_msg *msg, struct cn_event *ev,
+		const struct cn_goal *goal, struct cn_waiter **waiter)
+{
+	struct cn_job *job;
+	enum cn_cause cause;
+	str body;
+	int err;
+
+	if(!cn_job_room()
+			|| !cn_load_admits(cn_ticket_device(&ev->key),
+					cn_stats_gauge_value(CN_GAUGE_queued), cn_now_us()))
+		return CN_CAUSE_busy;
+	cn_event_stamp(ev);
+	cn_pv_set_event(ev);
+	err = cn_body_render(msg, ev, &body);
+	cn_pv_set_event(NULL);
+	if(err < 0) {
+		LM_WARN("no memory for the body of an event of %.*s, or it is longer "
+				"than %d bytes\n",
+				ev->aor.len, ev->aor.s, CN_BODY_MAX);
+		return CN_CAUSE_memory;
+	}
+	cause = cn_job_new(ev, &body, &goal->callback, goal->defers, &job);
+	if(cause == CN_CAUSE_none)
+		*waiter = cn_job_waiter(job);
+	return cause;
+}
+
+/* A block for the request to wait in: a job of its own, or one that is to join
+ * another's. */
+static enum cn_cause new_waiter(struct sip_msg *msg, struct cn_event *ev,
+		const struct cn_goal *goal, struct cn_waiter **waiter)
+{
+	enum cn_cause cause = CN_CAUSE_none;
+
+	if(cn_index_joinable(ev)) {
+		*waiter = cn_waiter_new(ev, &goal->callback);
+		if(*waiter == NULL)
+			cause = CN_CAUSE_memory;
+	} else {
+		cause = new_job(msg, ev, goal, waiter);
+	}
+	if(cause == CN_CAUSE_none)
+		(*waiter)->route = goal->route;
+	return cause;
+}
+
+/* Park the request and give it to the others. Once that is done it may be
+ * answered and gone at any moment: nothing of it is touched any more. */
+static enum cn_entry park_and_enter(struct sip_msg *msg, struct cn_event *ev,
+		struct cn_waiter *waiter, enum cn_parked *parked)
+{
+	struct cn_job *job = waiter->block;
+	enum cn_entry entry = CN_STALE;
+
+	*parked = cn_park(msg, waiter);
+	if(*parked != CN_PARKED)
+		goto out;
+	cn_stats_gauge(CN_GAUGE_parked, 1);
+	entry = cn_index_enter(ev, waiter);
+	switch(entry) {
+		case CN_ENTERED:
+			cn_stats_count(CN_COUNTER_events);
+			cn_order_go(job);
+			return entry;
+		case CN_WAITS:
+			cn_stats_count(CN_COUNTER_events);
+			return entry;
+		case CN_JOINED:
+			cn_stats_count(CN_COUNTER_joined);
+			return entry;
+		case CN_CROWDED:
+		case CN_STALE:
+			break;
+	}
+	cn_stats_gauge(CN_GAUGE_parked, -1);
+	cn_unpark(waiter);
+out:
+	cn_waiter_free(waiter);
+	return entry;
+}
+
+/* What the script gets, or: something newer was here in between, look again. */
+#define CN_AGAIN 2
+
+static bool is_news(struct udomain *table, struct cn_event *ev)
+{
+	cn_detect_classify(table, ev);
+	return ev->reason != CN_REASON_NONE || cn_index_joinable(ev);
+}
+
+static int try_notify(struct sip_msg *msg, struct udomain *table,
+		struct cn_event *ev, const struct cn_goal *goal)
+{
+	struct cn_waiter *waiter = NULL;
+	enum cn_parked parked;
+	enum cn_cause cause;
+
+	/* before the bindings are looked at: see cn_index_enter() */
+	ev->seq = cn_number_next();
+	if(!is_news(table, ev)) {
+		cn_stats_count(CN_COUNTER_refreshes);
+		return CN_NOT_NEW;
+	}
+	cause = new_waiter(msg, ev, goal, &waiter);
+	if(cause != CN_CAUSE_none)
+		return fail(msg, ev, cause);
+	switch(park_and_enter(msg, ev, waiter, &parked)) {
+		case CN_ENTERED:
+		case CN_WAITS:
+		case CN_JOINED:
+			return CN_ENDS_SCRIPT;
+		case CN_CROWDED:
+			return fail(msg, ev, CN_CAUSE_busy);
+		case CN_STALE:
+			break;
+	}
+	if(parked == CN_ABSORBED)
+		return CN_ENDS_SCRIPT;
+	return parked == CN_NOT_PARKED ? fail(msg, ev, CN_CAUSE_memory) : CN_AGAIN;
+}
+
+/* The transaction first, and then the request as save() is going to see it.
+ * Who it is has been decided before: the script may have taken the credentials
+ * out, and that they are good is not in the message.
+ *
+ * @param before owned by the caller: what the event still points into
+ * @return what the script gets, or CN_AGAIN: go on with what was read */
+static int read_rewritten(struct sip_msg *msg, const str *aor,
+		struct cn_event *ev, struct cn_event **before)
+{
+	void *place = pkg_malloc(cn_event_size(ev));
+
+	if(place == NULL)
+		return fail(msg, ev, CN_CAUSE_memory);
+	*before = cn_event_copy(ev, place);
+	switch(cn_park_open(msg)) {
+		case CN_ABSORBED:
+			return CN_ENDS_SCRIPT;
+		case CN_NOT_PARKED:
+			return fail(msg, *before, CN_CAUSE_memory);
+		case CN_PARKED:
+			break;
+	}
+	if(cn_detect_read(msg, aor, ev) < 0)
+		return fail(msg, *before, CN_CAUSE_memory);
+	ev->auth_user = (*before)->auth_user;
+	ev->realm = (*before)->realm;
+	return CN_AGAIN;
+}
+
+int cn_notify(struct sip_msg *msg, struct udomain *table,
+		const struct cn_goal *goal, const str *aor)
+{
+	struct cn_event ev, *before = NULL;
+	int i, result = CN_AGAIN;
+
+	if(cn_park_absorbs(msg))
+		return CN_ENDS_SCRIPT;
+	if(cn_detect_read(msg, aor, &ev) < 0)
+		return fail(msg, &ev, CN_CAUSE_memory);
+	if(cn_park_rewrites(msg) && is_news(table, &ev))
+		result = read_rewritten(msg, aor, &ev, &before);
+	for(i = 0; i < CN_TRIES && result == CN_AGAIN; i++)
+		result = try_notify(msg, table, &ev, goal);
+	if(result == CN_AGAIN)
+		result = fail(msg, &ev, CN_CAUSE_busy);
+	if(before)
+		pkg_free(before);
+	return result;
+}
+
+int cn_notify_refuse(struct sip_msg *msg)
+{
+	struct cn_event none;
+
+	memset(&none, 0, sizeof(none));
+	return fail(msg, &none, CN_CAUSE_none);
+}
+
+bool cn_notify_is_new(
+		struct sip_msg *msg, struct udomain *table, const str *aor)
+{
+	struct cn_event ev;
+
+	if(cn_detect_read(msg, aor, &ev) < 0)
+		return false;
+	cn_detect_classify(table, &ev);
+	return ev.reason != CN_REASON_NONE && !cn_index_joinable(&ev);
+}

@@ -1,0 +1,398 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* The rows in memory: AORs by name, the rows of each in their order, and a heap
+ * of the AORs whose next row may be sent. In the outbox process. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "outbox_rows.h"
+
+#define CN_CHAINS 131072
+#define CN_NOWHERE -1
+
+struct cn_row_aor
+{
+	struct cn_row_aor *next; /* in the chain */
+	struct cn_row *rows;	 /* the oldest first */
+	unsigned hash;
+	int place; /* in the heap */
+	bool busy;
+	int failures;
+	int64_t due_us;
+	char name[];
+};
+
+static struct cn_row_aor *chains[CN_CHAINS];
+static struct cn_row_counts counts;
+
+/* The AORs that have a next row and are not busy. */
+static struct
+{
+	struct cn_row_aor **aors;
+	int count, size;
+} heap;
+
+/* -------- the heap: the first is due first, then the oldest -------- */
+
+static struct cn_row *next_row(const struct cn_row_aor *of)
+{
+	struct cn_row *row = of->rows;
+
+	while(row && (row->state != CN_ROW_WAITING || row->doomed))
+		row = row->next;
+	return row;
+}
+
+static bool is_before(const struct cn_row_aor *a, const struct cn_row_aor *b)
+{
+	if(a->due_us != b->due_us)
+		return a->due_us < b->due_us;
+	return next_row(a)->seq < next_row(b)->seq;
+}
+
+static void put_at(struct cn_row_aor *of, int place)
+{
+	heap.aors[place] = of;
+	of->place = place;
+}
+
+static void sift_up(struct cn_row_aor *of, int place)
+{
+	while(place > 0 && is_before(of, heap.aors[(place - 1) / 2])) {
+		put_at(heap.aors[(place - 1) / 2], place);
+		place = (place - 1) / 2;
+	}
+	put_at(of, place);
+}
+
+static void sift_down(struct cn_row_aor *of, int place)
+{
+	int child;
+
+	while((child = 2 * place + 1) < heap.count) {
+		if(child + 1 < heap.count
+				&& is_before(heap.aors[child + 1], heap.aors[child]))
+			child++;
+		if(!is_before(heap.aors[child], of))
+			break;
+		put_at(heap.aors[child], place);
+		place = child;
+	}
+	put_at(of, place);
+}
+
+static void take_out(struct cn_row_aor *of)
+{
+	struct cn_row_aor *last;
+	int place = of->place;
+
+	if(place == CN_NOWHERE)
+		return;
+	of->place = CN_NOWHERE;
+	last = heap.aors[--heap.count];
+	if(last == of)
+		return;
+	sift_down(last, place);
+	sift_up(last, last->place);
+}
+
+/* To where it belongs, after anything of the AOR has changed. The heap has room
+ * for every AOR. */
+static void settle(struct cn_row_aor *of)
+{
+	take_out(of);
+	if(of->busy || next_row(of) == NULL)
+		return;
+	heap.count++;
+	sift_up(of, heap.count - 1);
+}
+
+static bool reserve(int aors)
+{
+	struct cn_row_aor **bigger;
+	int size = heap.size ? heap.size * 2 : 1024;
+
+	if(aors <= heap.size)
+		return true;
+	bigger = realloc(heap.aors, size * sizeof(*bigger));
+	if(bigger == NULL)
+		return false;
+	heap.aors = bigger;
+	heap.size = size;
+	return true;
+}
+
+/* -------- AORs -------- */
+
+static int aor_count;
+
+static struct cn_row_aor **find_aor(const char *name, unsigned hash)
+{
+	struct cn_row_aor **p = &chains[hash % CN_CHAINS];
+
+	while(*p && ((*p)->hash != hash || strcmp((*p)->name, name) != 0))
+		p = &(*p)->next;
+	return p;
+}
+
+static struct cn_row_aor *get_aor(const char *name, unsigned hash)
+{
+	struct cn_row_aor **p = find_aor(name, hash), *of = *p;
+	size_t len = strlen(name) + 1;
+
+	if(of)
+		return of;
+	if(!reserve(aor_count + 1))
+		return NULL;
+	of = calloc(1, sizeof(*of) + len);
+	if(of == NULL)
+		return NULL;
+	memcpy(of->name, name, len);
+	of->hash = hash;
+	of->place = CN_NOWHERE;
+	*p = of;
+	aor_count++;
+	return of;
+}
+
+static void drop_if_empty(struct cn_row_aor *of)
+{
+	struct cn_row_aor **p;
+
+	if(of->rows || of->busy)
+		return;
+	p = find_aor(of->name, of->hash);
+	take_out(of);
+	*p = of->next;
+	aor_count--;
+	free(of);
+}
+
+/* -------- rows -------- */
+
+static void count(const struct cn_row *row, int by)
+{
+	if(row->doomed || row->state == CN_ROW_ELSEWHERE)
+		return;
+	if(row->state == CN_ROW_DEAD)
+		counts.dead += by;
+	else
+		counts.waiting += by;
+}
+
+struct cn_row_counts cn_rows_count(void)
+{
+	return counts;
+}
+
+int cn_rows_of(const char *aor, unsigned hash)
+{
+	const struct cn_row_aor *of = *find_aor(aor, hash);
+	const struct cn_row *row;
+	int n = 0;
+
+	for(row = of ? of->rows : NULL; row; row = row->next)
+		n += !row->doomed && row->state != CN_ROW_ELSEWHERE;
+	return n;
+}
+
+struct cn_row *cn_rows_add(
+		const char *aor, unsigned hash, const struct cn_row *row)
+{
+	struct cn_row *copy = malloc(sizeof(*copy)), **p;
+	struct cn_row_aor *of = copy ? get_aor(aor, hash) : NULL;
+
+	if(of == NULL) {
+		free(copy);
+		return NULL;
+	}
+	*copy = *row;
+	copy->of = of;
+	for(p = &of->rows; *p && (*p)->seq < row->seq; p = &(*p)->next)
+		;
+	copy->next = *p;
+	*p = copy;
+	count(copy, 1);
+	settle(of);
+	return copy;
+}
+
+void cn_rows_remove(struct cn_row *row)
+{
+	struct cn_row_aor *of = row->of;
+	struct cn_row **p = &of->rows;
+
+	while(*p != row)
+		p = &(*p)->next;
+	*p = row->next;
+	count(row, -1);
+	free(row);
+	settle(of);
+	drop_if_empty(of);
+}
+
+struct cn_row *cn_rows_find(const char *aor, unsigned hash, int64_t seq)
+{
+	const struct cn_row_aor *of = *find_aor(aor, hash);
+	struct cn_row *row = of ? of->rows : NULL;
+
+	while(row && row->seq != seq)
+		row = row->next;
+	return row;
+}
+
+void cn_rows_each(cn_row_f f, void *arg)
+{
+	struct cn_row_aor *of, *next_of;
+	struct cn_row *row, *next;
+	int i;
+
+	for(i = 0; i < CN_CHAINS; i++) {
+		for(of = chains[i]; of; of = next_of) {
+			next_of = of->next;
+			for(row = of->rows; row; row = next) {
+				next = row->next;
+				f(row, arg);
+			}
+		}
+	}
+}
+
+void cn_row_set_state(struct cn_row *row, enum cn_row_state state)
+{
+	count(row, -1);
+	row->state = state;
+	count(row, 1);
+	settle(row->of);
+}
+
+void cn_row_doom(struct cn_row *row)
+{
+	count(row, -1);
+	row->doomed = true;
+	settle(row->of);
+}
+
+struct cn_row_aor *cn_row_of(const struct cn_row *row)
+{
+	return row->of;
+}
+
+const char *cn_row_aor(const struct cn_row *row)
+{
+	return row->of->name;
+}
+
+unsigned cn_row_hash(const struct cn_row *row)
+{
+	return row->of->hash;
+}
+
+/* -------- newer and older -------- */
+
+enum cn_older cn_rows_older(
+		const char *aor, unsigned hash, int64_t seq, const char *contacts)
+{
+	const struct cn_row_aor *of = *find_aor(aor, hash);
+	const struct cn_row *row = of ? of->rows : NULL;
+	enum cn_older older = CN_OLDER_NONE, its;
+
+	for(; row && row->seq < seq; row = row->next) {
+		if(!cn_contacts_overlap(row->contacts, contacts))
+			continue;
+		if(row->doomed)
+			its = CN_OLDER_DOOMED;
+		else if(row->state == CN_ROW_DEAD
+				|| cn_contacts_within(row->contacts, contacts))
+			its = CN_OLDER_COVERED;
+		else
+			its = CN_OLDER_FIRST;
+		if(its > older)
+			older = its;
+	}
+	return older;
+}
+
+/* f() dooms rows, but does not remove them: the list stays as it is. */
+void cn_rows_replaced(const char *aor, unsigned hash, int64_t seq,
+		const char *contacts, cn_row_f f, void *arg)
+{
+	const struct cn_row_aor *of = *find_aor(aor, hash);
+	struct cn_row *row = of ? of->rows : NULL;
+
+	for(; row && row->seq < seq; row = row->next) {
+		if(row->state != CN_ROW_DEAD && !row->doomed
+				&& cn_contacts_within(row->contacts, contacts))
+			f(row, arg);
+	}
+}
+
+void cn_rows_settled(const char *aor, unsigned hash, int64_t seq,
+		const char *contacts, cn_row_f f, void *arg)
+{
+	const struct cn_row_aor *of = *find_aor(aor, hash);
+	struct cn_row *row = of ? of->rows : NULL;
+
+	for(; row && row->seq <= seq; row = row->next) {
+		if(row->doomed)
+			continue;
+		if(row->state == CN_ROW_DEAD
+						? cn_contacts_overlap(row->contacts, contacts)
+						: cn_contacts_within(row->contacts, contacts))
+			f(row, arg);
+	}
+}
+
+/* -------- whose turn it is -------- */
+
+struct cn_row *cn_rows_take_due(int64_t now_us, bool any)
+{
+	struct cn_row_aor *of = heap.count > 0 ? heap.aors[0] : NULL;
+
+	if(of == NULL || (of->due_us > now_us && !any))
+		return NULL;
+	take_out(of);
+	of->busy = true;
+	return next_row(of);
+}
+
+bool cn_row_is_next(const struct cn_row *row)
+{
+	return next_row(row->of) == row;
+}
+
+void cn_rows_done(struct cn_row_aor *of, int64_t due_us)
+{
+	of->busy = false;
+	of->due_us = due_us;
+	settle(of);
+	drop_if_empty(of);
+}
+
+void cn_rows_hurry(const char *aor, unsigned hash)
+{
+	struct cn_row_aor *of = *find_aor(aor, hash);
+
+	if(of == NULL)
+		return;
+	of->due_us = 0;
+	settle(of);
+}
+
+int64_t cn_rows_due_us(void)
+{
+	return heap.count > 0 ? heap.aors[0]->due_us : INT64_MAX;
+}
+
+int cn_rows_failures(const struct cn_row_aor *of)
+{
+	return of->failures;
+}
+
+void cn_rows_set_failures(struct cn_row_aor *of, int failures)
+{
+	of->failures = failures;
+}

@@ -1,0 +1,133 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* The rows of the outbox, without their bodies: which event makes which row
+ * needless, whose turn it is. In memory of the outbox process; knows nothing of
+ * databases, jobs or shared memory. */
+
+#ifndef CN_OUTBOX_ROWS_H
+#define CN_OUTBOX_ROWS_H
+
+#include "job_contacts.h"
+
+#define CN_ROW_AOR_MAX 255 /* as the column is made */
+
+enum cn_row_state
+{
+	CN_ROW_WAITING,
+	CN_ROW_DEAD, /* the CMS has refused it, or it was too old */
+	CN_ROW_HELD, /* of a job under way: waits once this server has been killed */
+	CN_ROW_ELSEWHERE /* in memory alone: it waits, another server has it */
+};
+
+struct cn_row_aor; /* an AOR of which there are rows, or were */
+
+struct cn_row
+{
+	int64_t seq;
+	char id[CN_ID_LEN + 1];
+	char contacts[CN_CONTACTS_MAX + 1]; /* see job_contacts.h */
+	enum cn_row_state state;
+	enum cn_kind kind;
+	enum cn_reason reason;
+	int64_t created_us; /* from when its age counts */
+	int attempts;
+	enum cn_cause cause; /* of the last one */
+	int status;
+	bool taken;	 /* over from a server that is dead */
+	bool sent;	 /* it is on its way to the CMS */
+	bool doomed; /* it is not sent any more, only not deleted yet */
+	/* for the transaction and for who reads the table again */
+	bool listed; /* it will be deleted */
+	bool going;	 /* something newer takes its place */
+	bool seen;
+	/* of outbox_rows.c */
+	struct cn_row_aor *of;
+	struct cn_row *next; /* of the AOR, the next newer one */
+};
+
+/* How many of this server's there are, without those that are doomed. */
+struct cn_row_counts
+{
+	int waiting; /* and held */
+	int dead;
+};
+
+typedef void (*cn_row_f)(struct cn_row *row, void *arg);
+
+struct cn_row_counts cn_rows_count(void);
+int cn_rows_of(const char *aor, unsigned hash); /* the same, of one AOR */
+
+/**
+ * Add a copy of a row.
+ *
+ * @return NULL: out of memory
+ */
+struct cn_row *cn_rows_add(
+		const char *aor, unsigned hash, const struct cn_row *row) CN_MUST;
+void cn_rows_remove(struct cn_row *row);
+
+/* @return NULL: there is none */
+struct cn_row *cn_rows_find(const char *aor, unsigned hash, int64_t seq);
+
+/* All rows, in no order. f() may change or remove this row. */
+void cn_rows_each(cn_row_f f, void *arg);
+
+void cn_row_set_state(struct cn_row *row, enum cn_row_state state);
+void cn_row_doom(struct cn_row *row);
+
+struct cn_row_aor *cn_row_of(const struct cn_row *row);
+const char *cn_row_aor(const struct cn_row *row);
+unsigned cn_row_hash(const struct cn_row *row);
+
+/* -------- newer and older -------- */
+
+/* What an event finds of its contacts that is older than it. */
+enum cn_older
+{
+	CN_OLDER_NONE,
+	CN_OLDER_DOOMED,  /* only what waits to be deleted */
+	CN_OLDER_COVERED, /* the event has all contacts of each of these rows */
+	CN_OLDER_FIRST	  /* a row has others, too: it must be delivered before */
+};
+enum cn_older cn_rows_older(
+		const char *aor, unsigned hash, int64_t seq, const char *contacts);
+
+/* An event of these contacts waits: call f() for each older waiting row that it
+ * replaces. f() may doom it. */
+void cn_rows_replaced(const char *aor, unsigned hash, int64_t seq,
+		const char *contacts, cn_row_f f, void *arg);
+
+/* The CMS has accepted an event of these contacts: call f() for each row that
+ * this makes needless, the event's own included. f() may doom it. */
+void cn_rows_settled(const char *aor, unsigned hash, int64_t seq,
+		const char *contacts, cn_row_f f, void *arg);
+
+/* -------- whose turn it is: the oldest waiting row of each AOR -------- */
+
+/**
+ * The next one that is due. Its AOR is busy until cn_rows_done().
+ *
+ * @param any every row is as good as any other: take the first, due or not
+ * @return NULL: none
+ */
+struct cn_row *cn_rows_take_due(int64_t now_us, bool any);
+
+/* Is it still the oldest that waits of its AOR? */
+bool cn_row_is_next(const struct cn_row *row);
+
+/* What is next of the AOR is due then. */
+void cn_rows_done(struct cn_row_aor *of, int64_t due_us);
+
+/* What is next of the AOR is due now. */
+void cn_rows_hurry(const char *aor, unsigned hash);
+
+/* When the next row is due; INT64_MAX: none waits but for those of busy AORs. */
+int64_t cn_rows_due_us(void);
+
+/* Deliveries of the AOR that failed one after the other. */
+int cn_rows_failures(const struct cn_row_aor *of);
+void cn_rows_set_failures(struct cn_row_aor *of, int failures);
+
+#endif

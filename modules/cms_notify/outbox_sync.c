@@ -1,0 +1,151 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* Reads the table into memory. In the outbox process. */
+
+#include <string.h>
+
+#include "../../core/dprint.h"
+#include "../../core/hashes.h"
+
+#include "job_number.h"
+#include "outbox.h"
+#include "outbox_batch.h"
+#include "outbox_db.h"
+#include "outbox_rows.h"
+#include "outbox_sync.h"
+#include "outbox_table.h"
+
+/* What waits at other servers is read anew after so many looks. */
+#define CN_ELSEWHERE_LOOKS 20
+#define CN_CLOCKS_US 5000000
+
+static int64_t elsewhere_seq; /* highest number seen of other servers */
+
+static unsigned hash_of(const char *aor)
+{
+	str s = {(char *)aor, strlen(aor)};
+
+	return core_hash(&s, NULL, 0);
+}
+
+/* What is known already stays as it is known. */
+static int load_row(const char *aor, const struct cn_row *read)
+{
+	unsigned hash = hash_of(aor);
+	struct cn_row *row = cn_rows_find(aor, hash, read->seq);
+
+	if(row == NULL) {
+		row = cn_rows_add(aor, hash, read);
+		if(row == NULL) {
+			LM_ERR("out of memory for the rows of the outbox\n");
+			return -1;
+		}
+		cn_outbox_count_row(hash, row->contacts, 1);
+		row->going = row->state != CN_ROW_DEAD;
+	} else if(row->state == CN_ROW_ELSEWHERE) {
+		row->taken = true;
+		cn_row_set_state(row, read->state);
+		row->going = row->state != CN_ROW_DEAD;
+	} else if(row->state != read->state) {
+		cn_batch_change(row);
+	}
+	row->seen = true;
+	return 0;
+}
+
+static void sort_out(struct cn_row *row, void *unused)
+{
+	(void)unused;
+	if(row->state == CN_ROW_ELSEWHERE) {
+		if(row->doomed)
+			cn_batch_doom(row);
+		return;
+	}
+	if(row->seen && row->doomed) {
+		row->going = false;
+		cn_batch_doom(row);
+	} else if(!row->seen && row->sent) {
+		cn_batch_doom(row); /* removed when its delivery has ended */
+	} else if(!row->seen) {
+		cn_batch_remove(row);
+	}
+}
+
+static void let_wait(struct cn_row *row, void *unused)
+{
+	(void)unused;
+	if(row->going && !row->doomed)
+		cn_batch_wait(row);
+	row->going = false;
+}
+
+/* What is new here waits, also what was held for a job that is no more, and
+ * replaces what is older. */
+int cn_sync_load(int statement_ms)
+{
+	int64_t highest;
+
+	if(cn_table_open(statement_ms, true, &highest) < 0)
+		return -1;
+	cn_number_above(highest);
+	cn_batch_reset();
+	if(cn_table_load(load_row) < 0) {
+		cn_db_close();
+		return -1;
+	}
+	cn_rows_each(sort_out, NULL);
+	cn_rows_each(let_wait, NULL);
+	return 0;
+}
+
+/* -------- the other servers -------- */
+
+/* What waits there comes before what is new here, too. */
+static int load_elsewhere(const char *aor, const struct cn_row *read)
+{
+	unsigned hash = hash_of(aor);
+	struct cn_row *row = cn_rows_find(aor, hash, read->seq), copy = *read;
+
+	if(row == NULL) {
+		copy.state = CN_ROW_ELSEWHERE;
+		row = cn_rows_add(aor, hash, &copy);
+		if(row == NULL)
+			return -1;
+		cn_outbox_count_row(hash, row->contacts, 1);
+	}
+	row->seen = true;
+	if(read->seq > elsewhere_seq)
+		elsewhere_seq = read->seq;
+	return 0;
+}
+
+static void not_seen(struct cn_row *row, void *unused)
+{
+	(void)unused;
+	row->seen = false;
+}
+
+static void drop_unseen(struct cn_row *row, void *unused)
+{
+	(void)unused;
+	if(row->state == CN_ROW_ELSEWHERE && !row->seen && !row->doomed)
+		cn_batch_remove(row);
+}
+
+/* What has come since the last look; now and then all, as some has gone. Clocks
+ * of servers differ a little. */
+int cn_sync_look_elsewhere(void)
+{
+	static unsigned looks;
+
+	if(looks++ % CN_ELSEWHERE_LOOKS != 0)
+		return cn_table_load_elsewhere(
+				load_elsewhere, elsewhere_seq - CN_CLOCKS_US);
+	cn_rows_each(not_seen, NULL);
+	if(cn_table_load_elsewhere(load_elsewhere, -1) < 0)
+		return -1;
+	cn_rows_each(drop_unseen, NULL);
+	return 0;
+}
