@@ -100,8 +100,8 @@ class Server(harness.Kamailio):
         with contextlib.closing(
                 sqlite3.connect(self.outbox_file, timeout=10)) as db:
             return db.execute(
-                "SELECT id, event_id, device, state, cause, status FROM"
-                f" cms_outbox WHERE {where} ORDER BY id").fetchall()
+                "SELECT seq, event_id, aor, state, cause, status FROM"
+                f" cms_outbox WHERE {where} ORDER BY seq").fetchall()
 
     def dead_letters(self):
         if self._outbox is not None or not os.path.exists(self.outbox_file):

@@ -74,9 +74,12 @@ def test_served_without_being_stored(cms, server):
     one = server(cms, "defer", QUICK, run=False)
     with open(one.config, encoding="utf-8") as file:
         text = file.read()
-    assert text.count("if (cms_defer()) route(SAVE);") == 1
-    one.write("kamailio.cfg", text.replace("if (cms_defer()) route(SAVE);",
-                                           "route(SAVE);"))
+    for old, new in (('"CMS_VERDICT", CMS_OPTIONS', '"CMS_VERDICT"'),
+                     ('$cms(verdict) == "deferred"',
+                      '$cms(verdict) == "unavailable"')):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    one.write("kamailio.cfg", text)
     one.start()
     with Trial(one, [cms], 10) as trial:
         trial.warm_up()

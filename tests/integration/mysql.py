@@ -32,6 +32,13 @@ class Mysql:
              "--auth-root-authentication-method=normal", "--skip-test-db",
              *self._user], check=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, timeout=120)
+        self._start()
+        self.sql(f"CREATE USER kamailio@'%' IDENTIFIED BY '{self._password}';"
+                 "GRANT ALL ON kamailio.* TO kamailio@'%'")
+        return self
+
+    def _start(self):
+        data = os.path.join(self.folder, "data")
         log = open(os.path.join(self.folder, "log"), "w", encoding="utf-8")
         with log:
             self._server = subprocess.Popen(
@@ -41,9 +48,6 @@ class Mysql:
                  f"--pid-file={self.folder}/pid", *self._user],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(self._answers, 30)
-        self.sql(f"CREATE USER kamailio@'%' IDENTIFIED BY '{self._password}';"
-                 "GRANT ALL ON kamailio.* TO kamailio@'%'")
-        return self
 
     def __exit__(self, *_exc):
         self._server.terminate()

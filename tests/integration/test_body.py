@@ -149,7 +149,7 @@ def test_contacts_become_the_array(post):
 
 
 def test_the_names_of_the_event_give_the_published_values(kamailio):
-    names = ("event", "id", "time", "reason", "aor", "username", "domain",
+    names = ("event", "id", "seq", "time", "reason", "aor", "username", "domain",
              "auth_user", "realm", "contacts", "source_ip", "source_port",
              "transport", "call_id", "cseq", "user_agent", "node")
     own = json.dumps({name: f"$cms({name})" for name in names})
@@ -166,7 +166,10 @@ def test_the_names_of_the_event_give_the_published_values(kamailio):
     published, body = bodies[0].json, bodies[1].json
     assert re.fullmatch(r'"[0-9a-f]{32}"', bodies[1].get("Idempotency-Key"))
     assert body.pop("id") == bodies[1].get("Idempotency-Key").strip('"')
-    del published["id"], published["time"], body["time"]
+    assert body["seq"] > published["seq"] > 1e15
+    for name in ("time", "seq"):
+        del published[name], body[name]
+    del published["id"]
     assert isinstance(body.pop("source_port"), int)
     assert body.pop("source_ip") == published["source"]["ip"]
     assert body.pop("transport") == published["source"]["transport"]

@@ -12,6 +12,8 @@ import jsonschema
 import pytest
 
 import cms_schema
+from deferring import deferring, drained
+from deferring import url as outbox_url
 from harness import (DOMAIN, HOST, PASSWORD, TOP, ReferenceCms, environment,
                      fails_to_start, registrar)
 
@@ -366,6 +368,39 @@ def test_the_script_example_works(kamailio, cms):
     assert int(response.get("Retry-After")) > 0
 
 
+def test_the_script_example_with_an_outbox_works(kamailio, cms):
+    """A device is served while the CMS is away, which learns of it later."""
+    code = example("<function>cms_notify</function> usage, with an outbox")
+    param, notify, route = [
+        part for part in re.split(r"^\.\.\.\n?", code, flags=re.M) if part]
+    usage = example("<function>cms_notify</function> usage")
+    later = "route[RETRY_LATER]" + usage.split("route[RETRY_LATER]")[1]
+
+    def config(server, url):
+        text = registrar(
+            server, url, notify='if (!is_method("REGISTER")) exit;\n'
+            + notify + 'save("location"); exit;',
+            routes=later.replace("...", ""), params=[
+                ("cms_notify", "timeout", 500),
+                ("cms_notify", "breaker_cooldown", 100)])
+        verdict = text.index("route[CMS_VERDICT] {")
+        end = text.index("\n}", verdict) + 3
+        text = text[:verdict] + route + text[end:]
+        set_up = re.sub("sqlite:[^\"]*", outbox_url(server), param)
+        return text.replace("request_route {", set_up + "request_route {")
+
+    server = kamailio(cms, config=config)
+    device = server.device()
+    cms.stop()
+    assert [device.register().status for _ in range(2)] == [200, 200]
+    cms.start()
+    drained(server)
+    assert len(server.posts()) == 1
+    refused = server.device()
+    cms.refuse(refused.user)
+    assert refused.register().status == 403
+
+
 def test_the_kemi_example_works(kamailio, cms):
     code = example("KEMI usage, Lua")
     preload = re.search(r"modparam\(.*\)", code)[0]
@@ -492,10 +527,10 @@ def test_a_dead_cms_is_logged_as_shown(kamailio, cms):
 
 
 def test_the_processes_are_called_as_documented(kamailio, cms):
-    server = kamailio(cms)
+    server = kamailio(cms, config=deferring())
     named = re.findall(r"<quote>(cms_notify \w+)</quote>",
                        section("processes"))
-    assert len(named) == 2
+    assert len(named) == 3
     assert all(server.pids(name) for name in named)
 
 

@@ -1,15 +1,18 @@
 """What make install leaves on a server."""
 
 import configparser
+import contextlib
 import os
 import shlex
 import shutil
+import sqlite3
 import string
 import subprocess
 
 import pytest
 
-from harness import TOP, environment
+from deferring import deferring, drained, rows, table
+from harness import TOP, environment, until
 
 DROP_IN = "usr/lib/systemd/system/kamailio.service.d/cms_notify.conf"
 UNIT = "/usr/lib/systemd/system/kamailio.service"
@@ -68,6 +71,81 @@ def test_kamailio_takes_the_command_and_the_configuration(installed):
         timeout=30)
     assert done.returncode == 0, done.stderr
     assert "config file ok" in done.stderr
+
+
+VERSION_1 = """
+CREATE TABLE cms_outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+    event_id VARCHAR(80) NOT NULL,
+    node VARCHAR(64) DEFAULT '' NOT NULL,
+    device VARCHAR(255) DEFAULT '' NOT NULL,
+    contacts VARCHAR(255) DEFAULT '' NOT NULL,
+    event VARCHAR(16) DEFAULT '' NOT NULL,
+    reason VARCHAR(16) DEFAULT '' NOT NULL,
+    created BIGINT DEFAULT 0 NOT NULL,
+    state INTEGER DEFAULT 0 NOT NULL,
+    claimed_by BIGINT DEFAULT 0 NOT NULL,
+    attempts INTEGER DEFAULT 0 NOT NULL,
+    cause VARCHAR(16) DEFAULT '' NOT NULL,
+    status INTEGER DEFAULT 0 NOT NULL,
+    body BLOB,
+    CONSTRAINT cms_outbox_event_idx UNIQUE (event_id)
+);
+CREATE INDEX cms_outbox_device_idx ON cms_outbox (device, state, id);
+CREATE INDEX cms_outbox_claim_idx ON cms_outbox (claimed_by, state, id);
+INSERT INTO version (table_name, table_version) VALUES ('cms_outbox', '1');
+INSERT INTO cms_outbox (event_id, node, device, contacts, event, reason,
+        created, state, cause, body)
+    VALUES ('0123456789abcdef0123456789abcdef', 'elsewhere', 'gate@telecom.com',
+        '1111111111111111', 'register', 'new',
+        CAST(strftime('%s', 'now') AS INTEGER) * 1000000, 0, 'timeout',
+        CAST('{"old": true}' AS BLOB)),
+    ('fedcba9876543210fedcba9876543210', 'elsewhere', 'door@telecom.com',
+        '2222222222222222', 'register', 'new',
+        CAST(strftime('%s', 'now') AS INTEGER) * 1000000, 1, 'none',
+        CAST('{"dead": true}' AS BLOB));
+"""
+
+
+@pytest.fixture
+def kamailio_sql(installed, tmp_path):
+    """Kamailio's SQL files and the installed ones, as on a server."""
+    folder = tmp_path / "sql"
+    shutil.copytree(environment()["KAMAILIO_SQL"], folder,
+                    ignore=shutil.ignore_patterns("cms_notify-*"))
+    shutil.copytree(installed / "usr/share/kamailio", folder,
+                    dirs_exist_ok=True)
+    return folder
+
+
+def test_an_outbox_of_version_1_is_upgraded(
+        kamailio_sql, tmp_path, kamailio, cms):
+    """By what is installed: what waits is delivered, once; a dead letter is
+    one."""
+    script = shutil.copy(TOP / "scripts" / "database", tmp_path)
+    database = tmp_path / "kamailio.sqlite"
+    outbox = tmp_path / "cms_outbox.sqlite"
+    create = kamailio_sql / "db_sqlite" / "standard-create.sql"
+    with contextlib.closing(sqlite3.connect(outbox)) as db:
+        db.executescript(create.read_text(encoding="utf-8"))
+        db.executescript(VERSION_1)
+    for _ in range(2):
+        subprocess.run([script, "sqlite", database], check=True,
+                       stdout=subprocess.DEVNULL,
+                       env={**os.environ, "KAMAILIO_SQL": str(kamailio_sql)})
+
+    def config(server, url):
+        shutil.copyfile(outbox, table(server))
+        return deferring()(server, url)
+
+    cms.rule(status=200)  # it would refuse a body that has no number
+    server = kamailio(cms, config=config)
+    drained(server)
+    assert [request.json for request in server.posts()] == [{"old": True}]
+    # what has been told is deleted by the next transaction
+    until(lambda: [row["aor"] for row in rows(server)]
+          == ["door@telecom.com"], 5)
+    assert server.rpc("cms_notify.outbox")["dead"] == 1
 
 
 def test_a_module_that_kamailio_refuses_is_not_installed(tmp_path):

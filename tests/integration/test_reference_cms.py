@@ -26,6 +26,7 @@ ID = "4f0c2b9a7d1e4c3f8a5b6c7d8e9f0a1b"
 def event(**fields):
     return {
         "version": 1, "event": "register", "id": ID,
+        "seq": 1795674730123456,
         "time": "2026-11-23T06:32:10.123Z", "reason": "new",
         "aor": "sip:gzj@telecom.com", "username": "gzj",
         "domain": "telecom.com", "auth_user": "gzj", "realm": "kedacom.com",

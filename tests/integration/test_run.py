@@ -124,9 +124,10 @@ def test_the_messages_shown_are_the_real_ones(run):
     assert f'Idempotency-Key: "{event_id}"' in one.output
     for part in ('Authorization: Digest username="gzj", realm="kedacom.com"',
                  'WWW-Authenticate: Digest realm="kedacom.com"',
-                 'opaque=', "qop=auth,", '"aor": "sip:gzj@telecom.com"',
-                 ";expires=3600"):
+                 'opaque=', "qop=auth,", ";expires=3600"):
         assert part in one.output
+    # a long line goes on in the next one
+    assert re.search(r'"aor":[\s|]+"sip:gzj@telecom.com"', one.output)
 
 
 def test_a_second_start_shows_a_new_registration_again(run):

@@ -611,10 +611,10 @@ function ksr_request_route()
 	if KSR.tm.t_check_trans() == 0 then return 1 end
 	KSR.pv.sets("$avp(mark)", KSR.pv.gete("$hdr(X-Mark)"))
 	KSR.hdr.append_to_reply("X-New: " ..
-		tostring(KSR.cms_notify.is_new("location")) .. "\\r\\n")
+		tostring(KSR.cms_notify.is_new("location", "")) .. "\\r\\n")
 	local callback = KSR.pv.gete("$hdr(X-Verdict-Route)")
 	if callback == "" then callback = "ksr_cms_verdict" end
-	local rc = KSR.cms_notify.notify("location", callback)
+	local rc = KSR.cms_notify.notify("location", callback, "", "")
 	if rc < 0 then
 		show("busy")
 		KSR.tm.t_send_reply(503, "Busy")
@@ -675,9 +675,9 @@ class kamailio:
             return 1
         KSR.pv.sets("$avp(mark)", KSR.pv.gete("$hdr(X-Mark)"))
         KSR.hdr.append_to_reply("X-New: %s\\r\\n" %
-                                KSR.cms_notify.is_new("location"))
+                                KSR.cms_notify.is_new("location", ""))
         callback = KSR.pv.gete("$hdr(X-Verdict-Route)") or "ksr_cms_verdict"
-        rc = KSR.cms_notify.notify("location", callback)
+        rc = KSR.cms_notify.notify("location", callback, "", "")
         if rc < 0:
             self.show("busy")
             KSR.tm.t_send_reply(503, "Busy")

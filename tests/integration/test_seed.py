@@ -130,6 +130,7 @@ def test_report(server, device, cms):
     body = dict(post.json)
     event = body.pop("id")
     assert re.fullmatch("[0-9a-f]{32}", event)
+    assert body.pop("seq") > 1e15
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z",
                         body["time"])
     assert before <= datetime.fromisoformat(body.pop("time")).timestamp() \

@@ -10,6 +10,7 @@
 #include "fuzz.h"
 #include "stubs.h"
 
+#include "base_answer.h"
 #include "base_body.h"
 
 const char *const fuzz_seeds[] = {"\xff{\"text\": \"refused\"}",
@@ -82,7 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	str answer = {(char *)data + (n > 0), (int)n - (n > 0)};
 	char *line = malloc(size > 0 ? size : 1);
 
-	len = cn_body_answer_text(&answer, line, size);
+	len = cn_answer_text(&answer, line, size);
 	if(len < 0 || len > size)
 		abort();
 	texts += len > 0;

@@ -196,7 +196,7 @@ static void start(void)
 	str body = STR("{}"), none = NO_STR;
 
 	if(ksr_hname_init_index() < 0 || cn_job_init(2) < 0
-			|| cn_job_new(&ev, &body, &none, &under_way) != CN_CAUSE_none)
+			|| cn_job_new(&ev, &body, &none, false, &under_way) != CN_CAUSE_none)
 		abort();
 }
 
@@ -214,7 +214,7 @@ static void claim_job(struct cn_event *ev)
 		return;
 	for(i = 0; i < ev->contact_count; i++)
 		ev->contacts[i].reason = ev->reason = CN_REASON_NEW;
-	if(cn_job_new(ev, &body, &none, &job) != CN_CAUSE_none)
+	if(cn_job_new(ev, &body, &none, false, &job) != CN_CAUSE_none)
 		abort();
 	for(i = 0; i < 3; i++) {
 		cn_conf.identity = i;
@@ -258,7 +258,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	msg.rcv.proto = PROTO_UDP;
 	if(msg.len > 0 && parse_msg(buffer, msg.len, &msg) == 0
 			&& is_register(&msg)) {
-		if(cn_request_read(&msg, data[0] >> 4 & 1, &ev) < 0)
+		if(cn_request_read(&msg, NULL, data[0] >> 4 & 1, &ev) < 0)
 			abort();
 		with_contacts += ev.contact_count > 0;
 		claim_event(&ev);

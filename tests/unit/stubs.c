@@ -358,6 +358,18 @@ void *stub_shared(size_t size)
 	return p;
 }
 
+#ifdef STUBS_COVERAGE
+void __gcov_dump(void);
+#else
+#define __gcov_dump() (void)0
+#endif
+
+void stub_exit(int status)
+{
+	__gcov_dump();
+	_exit(status);
+}
+
 pid_t stub_fork(void (*f)(void *arg), void *arg)
 {
 	pid_t pid;
@@ -369,7 +381,7 @@ pid_t stub_fork(void (*f)(void *arg), void *arg)
 	if(pid == 0) {
 		alarm(60);
 		f(arg);
-		_exit(0);
+		stub_exit(0);
 	}
 	return pid;
 }

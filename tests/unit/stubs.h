@@ -70,6 +70,7 @@ void *stub_shared(size_t size);
 /* Start a child that runs f(arg); it fails when a check() does, a sanitizer
  * finds something, or it takes more than a minute. */
 pid_t stub_fork(void (*f)(void *arg), void *arg);
+void stub_exit(int status); /* of a child */
 void stub_wait(pid_t pid); /* asserts that it did not fail */
 void stub_in_child(void (*f)(void *arg), void *arg); /* both */
 

@@ -9,6 +9,7 @@
 #include "events.h"
 #include "values.h"
 
+#include "base_answer.h"
 #include "base_body.h"
 #include "base_utf8.h"
 
@@ -671,7 +672,7 @@ static const char *text_of_n(const char *answer, int len, int size)
 {
 	str s = stub_exact(answer, len);
 	char *room = malloc(size > 0 ? size : 1); /* exactly, for ASan */
-	int n = cn_body_answer_text(&s, room, size);
+	int n = cn_answer_text(&s, room, size);
 
 	assert_in_range(n, 0, size);
 	memcpy(line, room, n);

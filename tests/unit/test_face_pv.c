@@ -57,7 +57,7 @@ static int start_engine(void **state)
 
 static int start(void **state)
 {
-	make_event(&event);
+	make_event(&event)->seq = 1795588330123456;
 	cn_conf.node = "sip1";
 	cn_conf.timeout_ms = 4000;
 	memset(&msg, 0, sizeof(msg));
@@ -113,8 +113,8 @@ static long number(const char *name)
 
 static const char *const verdict_names[] = {"verdict", "status", "cause",
 		"text", "body", "retry_after", "elapsed_ms"};
-static const char *const event_names[] = {"event", "time", "aor", "username",
-		"domain", "auth_user", "realm", "contacts", "source_ip", "source_port",
+static const char *const event_names[] = {"event", "seq", "time", "aor",
+		"username", "domain", "auth_user", "realm", "contacts", "source_ip", "source_port",
 		"transport", "call_id", "cseq", "user_agent"};
 #define COUNT(list) (int)(sizeof(list) / sizeof(list[0]))
 
@@ -156,7 +156,7 @@ static struct cn_job *decided_job(const struct cn_outcome *outcome)
 		body = STR("{\"a body as long as an answer may be\"}");
 	struct cn_job *job;
 
-	assert_int_equal(cn_job_new(&event.ev, &body, &none, &job), CN_CAUSE_none);
+	assert_int_equal(cn_job_new(&event.ev, &body, &none, false, &job), CN_CAUSE_none);
 	assert_true(cn_job_decide(job, outcome));
 	return job;
 }
@@ -339,6 +339,7 @@ static void a_failure_before_there_was_an_event(void **state)
 static const char *const example =
 		"{\"version\": 1, \"event\": \"register\","
 		" \"id\": \"4f0c0000000000000000000000000001\","
+		" \"seq\": 1795588330123456,"
 		" \"time\": \"2026-11-23T06:32:10.123Z\", \"reason\": \"new\","
 		" \"aor\": \"sip:gzj@telecom.com\", \"username\": \"gzj\","
 		" \"domain\": \"telecom.com\", \"auth_user\": \"gzj\","
@@ -411,7 +412,7 @@ static void what_is_not_there_is_null(void **state)
 	assert_true(json_is_null(json_object_get(json, "auth_user")));
 	assert_true(json_is_null(json_object_get(json, "realm")));
 	assert_true(json_is_null(json_object_get(json, "user_agent")));
-	assert_int_equal(json_object_size(json), 16);
+	assert_int_equal(json_object_size(json), 17);
 	json_decref(json);
 }
 
@@ -429,6 +430,34 @@ static void numbers_are_unsigned(void **state)
 		event.ev.cseq = rows[i].n;
 		assert_renders("[\"$cms(cseq)\"]", rows[i].body);
 	}
+}
+
+/* Higher than what fits into an int of Kamailio. */
+static void the_number_is_seen_in_full(void **state)
+{
+	cn_pv_set_event(&event.ev);
+	assert_str(value_for(&msg, "seq").rs, "1795588330123456");
+	cn_pv_set_event(NULL);
+	assert_renders("[\"$cms(seq)\"]", "[1795588330123456]");
+	assert_renders("[\"no. $cms(seq)\"]", "[\"no. 1795588330123456\"]");
+	event.ev.seq = INT64_MAX;
+	assert_renders("[\"$cms(seq)\"]", "[9223372036854775807]");
+}
+
+static void a_deferred_event_is_seen_as_such(void **state)
+{
+	struct cn_outcome o = {.verdict = CN_DEFERRED,
+			.cause = CN_CAUSE_http,
+			.status = 503};
+	struct cn_job *job = decided_job(&o);
+
+	cn_pv_set_verdict(job, cn_job_waiter(job));
+	assert_text("verdict", "deferred");
+	assert_text("cause", "http");
+	assert_int_equal(number("status"), 503);
+	assert_text("reason", "new");
+	cn_pv_set_verdict(NULL, NULL);
+	cn_job_free(job);
 }
 
 static void a_template_of_ones_own(void **state)
@@ -512,6 +541,8 @@ int main(void)
 			TEST(the_default_body_is_the_published_one),
 			TEST(what_is_not_there_is_null),
 			TEST(numbers_are_unsigned),
+			TEST(the_number_is_seen_in_full),
+			TEST(a_deferred_event_is_seen_as_such),
 			TEST(a_template_of_ones_own),
 			TEST(contacts_inside_a_longer_string_are_text),
 			TEST(contacts_of_another_spelling),

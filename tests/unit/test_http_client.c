@@ -1104,8 +1104,9 @@ static void post_behind(const char *answer, const char *extra, int ms, bool ends
 	/* each POST was read once */
 	assert_int_equal(server->requests, 2);
 	assert_int_equal(server->connections, 2);
-	/* in one piece with an answer libcurl has seen it already */
-	assert_int_equal(result->unasked, ms > 0);
+	/* what is read in one piece with an answer libcurl has seen already */
+	if(ms > 0)
+		assert_int_equal(result->unasked, 1);
 	/* and the new connection is a good one */
 	assert_result(post(), CN_CAUSE_none, 200);
 	assert_int_equal(result->unasked, 0);

@@ -43,7 +43,7 @@ static struct cn_job *new_job(const struct cn_event *ev)
 {
 	struct cn_job *job = NULL;
 
-	assert_int_equal(cn_job_new(ev, &body, &no_callback, &job), CN_CAUSE_none);
+	assert_int_equal(cn_job_new(ev, &body, &no_callback, false, &job), CN_CAUSE_none);
 	assert_non_null(job);
 	return job;
 }
@@ -69,7 +69,7 @@ static void a_job_is_one_block_with_copies_of_all(void **state)
 	ev->call_id = call_id;
 	ev->contacts[0].uri = uri;
 	ev->contacts[0].instance = instance;
-	assert_int_equal(cn_job_new(ev, &post, &callback, &job), CN_CAUSE_none);
+	assert_int_equal(cn_job_new(ev, &post, &callback, false, &job), CN_CAUSE_none);
 	assert_int_equal(stub_shm_blocks(), blocks + 1);
 	free(key.s);
 	free(aor.s);
@@ -101,9 +101,12 @@ static void a_new_job_is_neither_sent_nor_decided(void **state)
 
 	assert_false(cn_job_sent(job));
 	assert_false(cn_job_decided(job));
-	assert_null(*cn_job_next(job));
-	assert_null(*cn_job_waiters(job));
-	assert_int_equal(*cn_job_waiter_count(job), 0);
+	assert_false(cn_job_storing(job));
+	assert_false(cn_job_has_row(job));
+	assert_false(cn_job_is_delivery(job));
+	assert_int_equal(cn_job_link(job)->order, CN_SENDABLE);
+	assert_null(cn_job_link(job)->waiters);
+	assert_int_equal(cn_job_link(job)->waiter_count, 0);
 	cn_job_set_sent(job, cn_now_us());
 	assert_true(cn_job_sent(job));
 	cn_job_free(job);
@@ -220,7 +223,7 @@ static void there_are_no_more_jobs_than_fit(void **state)
 	assert_false(cn_job_room());
 	for(i = 0; i < 3; i++) {
 		assert_int_equal(
-				cn_job_new(ev, &body, &no_callback, &more), CN_CAUSE_busy);
+				cn_job_new(ev, &body, &no_callback, false, &more), CN_CAUSE_busy);
 		assert_null(more);
 	}
 	assert_int_equal(stub_shm_blocks(), blocks);
@@ -247,7 +250,7 @@ static void make_and_end_a_job(void)
 	struct cn_waiter *w;
 	struct cn_job *job;
 
-	if(cn_job_new(ev, &body, &no_callback, &job) != CN_CAUSE_none) {
+	if(cn_job_new(ev, &body, &no_callback, false, &job) != CN_CAUSE_none) {
 		assert_true(stub_has_failed());
 		assert_null(job);
 	} else {
@@ -271,7 +274,7 @@ static void memory_may_end_at_any_moment(void **state)
 	assert_int_equal(stub_each_allocation(make_and_end_a_job), 3);
 	stub_fail_at(1);
 	assert_int_equal(
-			cn_job_new(ev, &body, &no_callback, &jobs[0]), CN_CAUSE_memory);
+			cn_job_new(ev, &body, &no_callback, false, &jobs[0]), CN_CAUSE_memory);
 	stub_fail_at(1);
 	assert_null(cn_waiter_new(ev, &no_callback));
 	/* what failed takes no place */
@@ -710,12 +713,162 @@ static void jobs_of_one_aor(void **state)
 	struct cn_job *job = new_job(ev);
 
 	set_contact(&t.contacts[0], "sip:any", "");
-	assert_true(cn_job_same_aor(job, ev));
+	assert_true(cn_job_same_aor(job, &ev->key));
 	ev->key = STR("gzj@telecom.co");
-	assert_false(cn_job_same_aor(job, ev));
+	assert_false(cn_job_same_aor(job, &ev->key));
 	ev->key = STR("gzk@telecom.com");
-	assert_false(cn_job_same_aor(job, ev));
+	assert_false(cn_job_same_aor(job, &ev->key));
 	cn_job_free(job);
+}
+
+/* -------- what goes to the outbox -------- */
+
+static void a_job_knows_what_its_event_is(void **state)
+{
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	char contacts[CN_CONTACTS_MAX + 1];
+	struct cn_job *job;
+
+	ev->seq = 1795588330123456;
+	assert_int_equal(
+			cn_job_new(ev, &body, &no_callback, true, &job), CN_CAUSE_none);
+	assert_true(cn_job_defers(job));
+	assert_int_equal(cn_job_seq(job), 1795588330123456);
+	assert_str(*cn_job_key(job), "gzj@telecom.com");
+	assert_string_equal(cn_job_key(job)->s, "gzj@telecom.com");
+	cn_contacts_write(ev, contacts);
+	memset(t.contacts, 0, sizeof(t.contacts));
+	assert_string_equal(cn_job_contacts(job), contacts);
+	cn_job_free(job);
+	job = new_job(make_event(&t));
+	assert_false(cn_job_defers(job));
+	cn_job_free(job);
+}
+
+static void one_stores_it(void **state)
+{
+	struct cn_outcome failure = {.verdict = CN_UNAVAILABLE,
+			.cause = CN_CAUSE_http,
+			.status = 503,
+			.body = STR("who frees this")};
+	struct cn_outcome other = {.cause = CN_CAUSE_timeout};
+	struct test_event t;
+	struct cn_job *job = new_job(make_event(&t));
+	int blocks = stub_shm_blocks();
+
+	assert_false(cn_job_storing(job));
+	assert_true(cn_job_begin_storing(job, &failure));
+	assert_true(cn_job_storing(job));
+	assert_false(cn_job_begin_storing(job, &other));
+	assert_int_equal(cn_job_failure(job)->cause, CN_CAUSE_http);
+	assert_int_equal(cn_job_failure(job)->status, 503);
+	assert_int_equal(cn_job_failure(job)->body.len, 0);
+	assert_false(cn_job_decided(job));
+	/* the outbox process may be reading the request just now */
+	decide(job, answer("{}"));
+	assert_int_equal(stub_shm_blocks(), blocks + 1);
+	assert_str(*cn_job_body(job), "{\"request\": \"twenty and more\"}");
+	assert_str(cn_job_outcome(job)->body, "{}");
+	cn_job_free(job);
+}
+
+static void who_was_asked_about_keeps_its_request(void **state)
+{
+	struct test_event t;
+	struct cn_job *job = new_job(make_event(&t));
+	int blocks = stub_shm_blocks();
+
+	cn_job_link(job)->asked_us = 1; /* as the index does */
+	decide(job, answer("{}"));
+	assert_int_equal(stub_shm_blocks(), blocks + 1);
+	assert_str(*cn_job_body(job), "{\"request\": \"twenty and more\"}");
+	assert_false(cn_job_has_row(job));
+	cn_job_set_row(job);
+	assert_true(cn_job_has_row(job));
+	cn_job_free(job);
+}
+
+/* -------- deliveries -------- */
+
+static struct cn_job *new_delivery(void)
+{
+	static int tag;
+	char id[] = "4f0c0000000000000000000000000002", aor[] = "gzj@telecom.com",
+		 contacts[] = "000000000000000a";
+	str copy = stub_exact(body.s, body.len);
+	struct cn_delivery_facts facts = {.seq = 77,
+			.id = id,
+			.aor = aor,
+			.hash = 4711,
+			.contacts = contacts,
+			.body = &copy,
+			.tag = &tag};
+	struct cn_job *job = cn_job_new_delivery(&facts);
+
+	free(copy.s);
+	memset(id, 'x', sizeof(id));
+	memset(aor, 'x', sizeof(aor));
+	memset(contacts, 'x', sizeof(contacts));
+	if(job)
+		assert_ptr_equal(cn_job_tag(job), &tag);
+	return job;
+}
+
+static void a_delivery_counts_not_and_hurries_not(void **state)
+{
+	struct cn_job *job = new_delivery();
+	int64_t now = cn_now_us();
+
+	assert_int_equal(cn_job_count(), 0);
+	assert_true(cn_job_is_delivery(job));
+	assert_int_equal(cn_job_seq(job), 77);
+	assert_int_equal(cn_job_hash(job), 4711);
+	assert_str(*cn_job_id(job), "4f0c0000000000000000000000000002");
+	assert_str(*cn_job_key(job), "gzj@telecom.com");
+	assert_string_equal(cn_job_contacts(job), "000000000000000a");
+	assert_str(*cn_job_body(job), "{\"request\": \"twenty and more\"}");
+	assert_false(cn_job_defers(job));
+	assert_int_equal(cn_job_deadline_us(job), INT64_MAX);
+	cn_job_set_sent(job, now);
+	assert_int_equal(cn_job_deadline_us(job), now + 4000000);
+	cn_job_release(job);
+	cn_job_release(job);
+	assert_int_equal(cn_job_count(), 0);
+	stub_fail_at(1);
+	assert_null(new_delivery());
+}
+
+static void it_is_sent_or_cancelled(void **state)
+{
+	struct cn_job *job = new_delivery();
+
+	assert_false(cn_job_cancelled(job));
+	assert_true(cn_job_claim_sending(job));
+	assert_false(cn_job_cancel_sending(job));
+	assert_false(cn_job_cancelled(job));
+	cn_job_free(job);
+	job = new_delivery();
+	assert_true(cn_job_cancel_sending(job));
+	assert_true(cn_job_cancelled(job));
+	assert_false(cn_job_cancel_sending(job));
+	assert_false(cn_job_claim_sending(job));
+	assert_true(cn_job_cancelled(job));
+	cn_job_free(job);
+}
+
+static void a_third_holder(void **state)
+{
+	struct test_event t;
+	int blocks = stub_shm_blocks();
+	struct cn_job *job = new_job(make_event(&t));
+
+	cn_job_hold(job);
+	cn_job_release(job);
+	cn_job_release(job);
+	assert_int_equal(stub_shm_blocks(), blocks + 1);
+	cn_job_release(job);
+	assert_int_equal(stub_shm_blocks(), blocks);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, end)
@@ -750,6 +903,12 @@ int main(void)
 			TEST(a_refresh_of_what_was_refreshed_joins_in_its_dialog),
 			TEST(what_could_not_be_read_is_no_device),
 			TEST(jobs_of_one_aor),
+			TEST(a_job_knows_what_its_event_is),
+			TEST(one_stores_it),
+			TEST(who_was_asked_about_keeps_its_request),
+			TEST(a_delivery_counts_not_and_hurries_not),
+			TEST(it_is_sent_or_cancelled),
+			TEST(a_third_holder),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,328 @@
+"""The outbox in PostgreSQL and in MySQL: the same, for several servers, and with
+a database that is away or hangs."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+import harness
+from harness import HOST, ReferenceCms, until
+from mysql import Mysql
+from postgres import Postgres
+from deferring import defer, deferring, drained
+from test_outbox import events
+
+
+class OnMysql(Mysql):
+    """With the tables, and the same way to ask as Postgres."""
+    module = "db_mysql"
+
+    def __init__(self):
+        super().__init__("secret")
+
+    def __enter__(self):
+        super().__enter__()
+        self.url = f"mysql://kamailio:secret@{HOST}:{self.port}/kamailio"
+        options = os.path.join(self.folder, "my.cnf")
+        with open(options, "w", encoding="utf-8") as file:
+            file.write(f"[client]\nhost={HOST}\nport={self.port}\n"
+                       "user=kamailio\npassword=secret\n")
+        subprocess.run(
+            [harness.TOP / "scripts" / "database", "mysql"], check=True,
+            stdout=subprocess.DEVNULL, env={
+                **os.environ, "MYSQL_OPTION_FILE": options,
+                "KAMAILIO_SQL": harness.environment()["KAMAILIO_SQL"]})
+        return self
+
+    def sql(self, text):
+        if not hasattr(self, "url"):
+            return super().sql(text)
+        return [line.split("\t") for line in super().sql("USE kamailio; " + text)]
+
+    def pids(self):
+        return [self._server.pid]
+
+    def stop(self):
+        self._server.kill()
+        self._server.wait()
+
+    def start(self):
+        self._start()
+
+
+class OnPostgres(Postgres):
+    module = "db_postgres"
+
+    def pids(self):
+        with open(os.path.join(self._data, "postmaster.pid"),
+                  encoding="utf-8") as file:
+            first = int(file.readline())
+        children = subprocess.run(["pgrep", "-P", str(first)], check=True,
+                                  capture_output=True, text=True).stdout
+        return [first, *map(int, children.split())]
+
+
+@pytest.fixture(scope="module", params=[OnPostgres, OnMysql],
+                ids=["postgres", "mysql"])
+def engine(request):
+    with request.param() as server:
+        yield server
+
+
+@pytest.fixture
+def database(engine):
+    engine.sql("DELETE FROM cms_outbox")
+    return engine
+
+
+def on(database, node, *params, **kw):
+    kw.setdefault("modules", [database.module])
+    return deferring(("node", node), *params, db=lambda _server: database.url,
+                     **kw)
+
+
+def events_in(database):
+    return database.sql("SELECT event_id FROM cms_outbox WHERE state < 3"
+                        " ORDER BY seq")
+
+
+def hang(database, stops):
+    """Neither answers nor refuses."""
+    for pid in database.pids():
+        os.kill(pid, signal.SIGSTOP if stops else signal.SIGCONT)
+
+
+COMPLAINTS = ("srdb1", "db_postgres", "postgres", "db_mysql", "mysql", "db_",
+              "the outbox cannot use", "cannot be used")
+
+
+def test_deferred_and_delivered(cms, kamailio, database):
+    """As with SQLite, each byte of the body included."""
+    server = kamailio(cms, config=on(database, "a"))
+    rule = cms.rule(status=503)
+    ua = server.device(user_agent="back\\slash \"quoted\" 'it' \u00e9 %s $x")
+    event = defer(server, ua)
+    assert events_in(database) == [[event]]
+    cms.remove_rule(rule)
+    drained(server)
+    first, *again = cms.requests
+    assert again and {r.body for r in again} == {first.body}
+    until(lambda: events_in(database) == [])
+
+
+def test_each_delivers_its_own(cms, kamailio, database):
+    """Two servers on one table: each event is delivered once, by the server
+    that took it."""
+    a = kamailio(cms, config=on(database, "a"))
+    b = kamailio(cms, config=on(database, "b"))
+    cms.stop()
+    ids = {defer(server, server.device(f"{name}{n}"))
+           for n in range(10) for name, server in (("a", a), ("b", b))}
+    cms.start()
+    drained(a)
+    drained(b)
+    assert sorted(r.json["id"] for r in cms.requests) == sorted(ids)
+    assert (a.stats()["delivered"], b.stats()["delivered"]) == (10, 10)
+
+
+def test_one_dies(cms, kamailio, database):
+    """What a server that has died had stored is delivered by the other one,
+    once, in order, within 5 s."""
+    a = kamailio(cms, config=on(database, "a"))
+    b = kamailio(cms, config=on(database, "b"))
+    cms.stop()
+    ua = a.device("roaming")
+    ids = [defer(a, ua, contacts=[f"<sip:roaming@127.0.0.1:{port}>"])
+           for port in range(7001, 7006)]
+    a.kill()
+    cms.start()
+    cms.wait_until(lambda: len(cms.requests) == len(ids), 5)
+    drained(b)
+    assert [r.json["id"] for r in cms.requests] == ids
+    assert b.stats()["delivered"] == len(ids)
+
+
+def test_a_hundred_names(kamailio, database):
+    """However many servers there have been, what they left is delivered."""
+    with ReferenceCms(validate=False) as cms:
+        hundred_names(cms, kamailio, database)
+
+
+def hundred_names(cms, kamailio, database):
+    cms.stop()
+    server = kamailio(cms, config=on(database, "n0"))
+    event = defer(server, server.device())
+    server.kill()
+    body = database.sql("SELECT body FROM cms_outbox WHERE state = 0")
+    assert body
+    columns = ("seq, node, aor, contacts, event, reason, created, state,"
+               " attempts, cause, status, body")
+    for n in range(1, 100):
+        database.sql(
+            f"INSERT INTO cms_outbox (event_id, owner, {columns}) SELECT"
+            f" '{n:032x}', {1000 + n}, {columns.replace('aor', repr(f'd{n}@x'))}"
+            f" FROM cms_outbox WHERE event_id = '{event}'")
+    server.configure(config=on(database, "other"))
+    cms.start()
+    server.start()
+    cms.wait_until(lambda: len(cms.requests) == 100, 20)
+    drained(server)
+    until(lambda: events_in(database) == [])
+
+
+def test_renamed(cms, kamailio, database):
+    """A server with another name has what it had under the old one."""
+    cms.stop()
+    server = kamailio(cms, config=on(database, "old"))
+    event = defer(server, server.device())
+    server.kill()
+    server.configure(config=on(database, "new"))
+    cms.start()
+    server.start()
+    cms.wait_until(lambda: len(cms.requests) == 1, 10)
+    assert cms.requests[0].json["id"] == event
+    drained(server)
+
+
+def test_the_same_name_twice(cms, kamailio, database):
+    """A second server of the same name does not touch the first one's rows, and
+    its log says what to change."""
+    a = kamailio(cms, config=on(database, "a"))
+    until(lambda: a.rpc("cms_notify.outbox")["database"] == "ready")
+    b = kamailio(cms, config=on(database, "a"))
+    b.allow_errors("another server is connected", "the outbox cannot use")
+    b.wait_log("another server is connected as node")
+    cms.stop()
+    event = defer(a, a.device())
+    assert b.device().register().status == 503
+    assert events_in(database) == [[event]]
+    a.stop()
+    until(lambda: b.rpc("cms_notify.outbox")["database"] == "ready", 10)
+    cms.start()
+    drained(b)
+    assert [r.json["id"] for r in cms.requests] == [event]
+
+
+def test_a_server_that_lives_keeps_its_own(cms, kamailio, database):
+    """As long as a server is connected nobody takes its events."""
+    a = kamailio(cms, config=on(database, "a"))
+    b = kamailio(cms, config=on(database, "b"))
+    cms.stop()
+    defer(a, a.device("home"))
+    time.sleep(6)  # three looks of the other one
+    cms.start()
+    drained(a)
+    assert len(cms.requests) == 1
+    assert not b.log("has stopped") and b.stats()["delivered"] == 0
+
+
+def test_expired_at_the_end(cms, kamailio, database):
+    """A binding that runs out just before the server stops, and that is nowhere
+    but in its memory, is stored by the main process."""
+    def config(interval):
+        return on(database, "a", ("events", "register,expire"),
+                  more=[("usrloc", "db_mode", 2),
+                        ("usrloc", "timer_interval", interval)])
+    server = kamailio(cms, config=config(600))
+    uas = [server.device() for _ in range(3)]
+    for ua in uas:
+        assert ua.register(expires=1).status == 200
+    until(lambda: not any(server.contacts(ua) for ua in uas))
+    server.stop()
+    assert database.sql("SELECT event, count(*) FROM cms_outbox"
+                        " WHERE state = 0 GROUP BY event") == [["expire", "3"]]
+    server.configure(config=config(1))
+    cms.clear()
+    server.start()
+    drained(server)
+    assert {r.json["aor"] for r in cms.requests} == {ua.aor for ua in uas}
+    assert events(cms) == ["expire"] * 3
+
+
+def test_database_away(kamailio, database):
+    """With its database away nothing can be deferred; when it is back, all goes
+    on without a restart."""
+    with ReferenceCms() as cms:
+        server = kamailio(cms, config=on(database, "a"))
+        server.allow_errors(*COMPLAINTS)
+        cms.stop()
+        first = defer(server, server.device())
+        database.stop()
+        try:
+            answer = server.device().register()
+            assert answer.status == 503
+            assert answer.get("X-Defer-Cause") == "outbox"
+        finally:
+            database.start()
+        until(lambda: server.device().register().status == 200, 15)
+        cms.start()
+        drained(server)
+        assert first in [r.json["id"] for r in cms.requests]
+        assert len(cms.requests) == 2
+
+
+def test_database_away_at_the_start(kamailio, database):
+    """Kamailio starts without it, serves whom the CMS accepts, and delivers what
+    waits when it is there."""
+    with ReferenceCms() as cms:
+        server = kamailio(cms, config=on(database, "a"))
+        server.allow_errors(*COMPLAINTS)
+        cms.stop()
+        ua = server.device()
+        first = defer(server, ua)
+        server.kill()
+        database.stop()
+        try:
+            server.start()
+            server.wait_log("outbox cannot use its database", timeout=10)
+            cms.start()
+            # the device of which something waits, and one of which nothing does
+            newer = ua.register(call_id="newer@test")
+            assert newer.status == 200
+            assert server.device().register().status == 200
+        finally:
+            database.start()
+        server.wait_log("database of the outbox is back", timeout=15)
+        drained(server)
+        # of this contact it has accepted something newer
+        assert first not in [r.json["id"] for r in cms.requests]
+        assert len(cms.requests) == 2
+
+
+def test_database_hangs(kamailio, database):
+    """A database that neither answers nor refuses delays nobody whom the CMS
+    accepts; what cannot be stored ends in time; then all is well again."""
+    with ReferenceCms() as cms:
+        server = kamailio(cms, config=on(database, "a", ("timeout", 1000), ("detect_reboot", 1)))
+        server.allow_errors(*COMPLAINTS)
+        cms.stop()
+        ua = server.device()
+        first = defer(server, ua)
+        server.rpc("cms_notify.pause")
+        hang(database, True)
+        try:
+            for _ in range(3):
+                began = time.monotonic()
+                answer = server.device().register()
+                assert answer.status == 503
+                assert answer.get("X-Defer-Cause") == "outbox"
+                assert time.monotonic() - began < 1.0 + 0.25 + 0.1
+            cms.start()
+            until(lambda: server.device().register().status == 200)
+            for device in [ua] + [server.device() for _ in range(20)]:
+                began = time.monotonic()
+                assert device.register(call_id="newer@test").status == 200
+                assert time.monotonic() - began < 0.3
+        finally:
+            hang(database, False)
+        server.rpc("cms_notify.resume")
+        until(lambda: server.rpc("cms_notify.outbox")["database"] == "ready", 15)
+        drained(server)
+        assert first not in [r.json["id"] for r in cms.requests]
+        cms.stop()
+        defer(server, server.device())
+        cms.start()
+        drained(server)

@@ -1,0 +1,27 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* The processes of the module, one step at a time. */
+
+#ifndef STEPS_H
+#define STEPS_H
+
+#include "http_client.h"
+
+/* outbox process */
+void step_outbox(void);
+int64_t step_outbox_due_us(void);
+
+/* HTTP process */
+int step_http_start(void);
+void step_http(void);
+void step_http_done(void *user, const struct cn_http_result *result);
+
+/* verdict process */
+void step_verdict(void);
+
+/* timer */
+void step_watchdog(void);
+
+#endif
