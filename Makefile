@@ -10,7 +10,7 @@ export KAMAILIO_SRC DESTDIR
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all module help install run deb test-deb test test-unit test-integration \
+.PHONY: all module help install run deb test-deb test test-unit coverage test-integration \
 	test-faults-short test-rooms test-image test-kamailio versions test-faults storm soak \
 	fuzz bench bench-refresh bench-scaling lint format docs clean
 
@@ -26,6 +26,7 @@ help:
 	@echo "make test              unit, integration and short fault tests"
 	@echo "make test-unit         unit tests alone"
 	@echo "make fuzz              the fuzz tests again and again; FUZZ_SECONDS=3600"
+	@echo "make coverage          how much of the module they run"
 	@echo "make test-model        the order of events, explored by spin;"
 	@echo "                       test-model-long: with larger bounds"
 	@echo "make test-integration  integration tests on the installed Kamailio;"
@@ -83,6 +84,17 @@ fuzz:
 	@tree=$$(scripts/kamailio-source installed) && \
 		$(MAKE) -C tests/unit -j"$$(nproc)" KAMAILIO_TREE="$$tree" \
 		BUILD="$(CURDIR)/build/unit" fuzz
+
+# Lines of the module that unit tests run, of each file and of all.
+coverage:
+	@scripts/deps build kamailio test coverage
+	@rm -rf build/coverage
+	@tree=$$(scripts/kamailio-source installed) && \
+		OUTBOX_RUNS=300 $(MAKE) -C tests/unit -j"$$(nproc)" objects all \
+		KAMAILIO_TREE="$$tree" BUILD="$(CURDIR)/build/coverage" \
+		COVERAGE=--coverage
+	@cd tests/unit && gcovr --root ../../modules/cms_notify \
+		--filter ../../modules/cms_notify/ ../../build/coverage
 
 .PHONY: test-model test-model-long
 test-model:
