@@ -4,11 +4,13 @@ nonce or a mark, use what he has captured, relay, stop what others have begun.""
 import base64
 import contextlib
 import re
+import socket
 import subprocess
+import time
 
 import pytest
 
-from harness import HOST, Transport, fails_to_start, registrar
+from harness import HOST, Transport, Ua, fails_to_start, registrar
 
 # What Kamailio makes of it is the same in each server.
 FIXED_SEED = """
@@ -52,7 +54,10 @@ class Dialog:
                                headers=[("Contact", callee.contact)])
         self.answer = begun.wait()
         assert self.answer.status == 200
-        self.route = self.answer.get("Record-Route")
+        route = self.invite.values("Record-Route")
+        assert self.answer.values("Record-Route") == route
+        self.route = ", ".join(route[::-1])
+        self.route_of_callee = ", ".join(route)
         self.call_id = self.answer.call_id
         self.of_caller = f"<{caller.aor}>", caller.from_tag
         self.of_callee = f"<{callee.aor}>", self.answer.to_tag
@@ -65,6 +70,7 @@ class Dialog:
         if not by_caller:
             mine, theirs = theirs, mine
             remote = self.invite.contacts[0]
+            route = route or self.route_of_callee
         return ua.build(
             method, ruri or remote.strip("<>"),
             [("Route", route or self.route), *headers],
@@ -73,7 +79,7 @@ class Dialog:
 
 
 def mark_of(route):
-    return re.search(r";mark=([^;>]+)", route)[1]
+    return re.search(r";mark=[^>]+", route)[0]
 
 
 def registered(server, count=2, **kw):
@@ -251,7 +257,7 @@ def parked_register(server, cms):
     cms.rule(hold=True)
     ua = server.device()
     registration = ua.start_register()
-    server.wait_parked(1)
+    cms.wait_until(lambda: cms.held == 1)
     return ua, registration
 
 
@@ -313,3 +319,282 @@ def test_an_invite_is_cancelled(server):
     assert bob.transport.wait_request("CANCEL").branch == invite.branch
     bob.transport.reply(invite, 487, "Request Terminated")
     assert call.wait().status == 487
+
+
+# -- relaying ----------------------------------------------------------------
+
+@pytest.fixture
+def call(server):
+    """Two devices in a call, and a stranger who has seen all of it."""
+    alice, bob = registered(server)
+    call = Dialog(alice, bob)
+    call.alice, call.bob = alice, bob
+    return call
+
+
+def elsewhere(server, call, transport="udp", user=None):
+    """Somebody at another address of this machine, who knows the call."""
+    ua = Ua(server.address, user or call.alice.user, "telecom.com", "wrong",
+            transport=transport, local=("127.0.0.2", 0))
+    server._uas.append(ua)
+    return ua
+
+
+def test_the_mark_says_until_when_and_between_whom(server, call):
+    """And is shown to its two ends only."""
+    until, caller, callee, sign = re.fullmatch(
+        r";mark=(\d{10})~([^~;]+)~([^~;]+);sign=([0-9a-f]{64})",
+        mark_of(call.route)).groups()
+    assert abs(int(until) - time.time() - 43200) < 10
+    for ua, address in ((call.alice, caller), (call.bob, callee)):
+        host, port = ua.transport.local
+        assert address == f"{host}/{port}/udp"
+
+
+@pytest.mark.parametrize("method", ["INFO", "BYE", "UPDATE", "NOTIFY"])
+@pytest.mark.parametrize("by_caller", [True, False], ids=["caller", "callee"])
+def test_a_dialog_works_in_both_directions(server, call, method, by_caller):
+    """Without a challenge, which many devices cannot answer there."""
+    one, other = (call.alice, call.bob)[::1 if by_caller else -1]
+    sent = one.send(call.build(one, method, by_caller=by_caller))
+    other.transport.reply(other.transport.wait_request(method), 200)
+    assert sent.wait().status == 200
+
+
+def test_an_ack_arrives(server, call):
+    """The one that ends the handshake of the call."""
+    call.alice.send(call.build(call.alice, "ACK", cseq=call.answer.cseq))
+    assert call.bob.transport.wait_request("ACK").call_id == call.call_id
+
+
+@pytest.mark.parametrize("by_caller", [True, False], ids=["caller", "callee"])
+@pytest.mark.parametrize("method", [
+    "INVITE", "MESSAGE", "REFER", "SUBSCRIBE", "PUBLISH"])
+def test_what_begins_something_is_authenticated(server, call, method, by_caller):
+    """In a dialog, too, and under the sender's own name; the answer to the
+    challenge goes through, and the other end hears of nothing else."""
+    one, other = (call.alice, call.bob)[::1 if by_caller else -1]
+    remote = (call.answer if by_caller else call.invite).contacts[0].strip("<>")
+    first = one.send(call.build(one, method, by_caller=by_caller,
+                                headers=[("Contact", one.contact)])).wait()
+    assert first.status == 407
+    if method == "INVITE":
+        one.send(call.build(one, "ACK", by_caller=by_caller, cseq=first.cseq,
+                            branch=first.branch))
+    sent = one.send(call.build(
+        one, method, by_caller=by_caller, headers=[
+            ("Contact", one.contact),
+            *proxy_credentials(one, first.challenge(), method, remote)]))
+    other.transport.reply(other.transport.wait_request(method), 200, headers=[
+        ("Contact", other.contact)])
+    assert sent.wait().status == 200
+    assert other.transport.requests == []
+
+    # somebody else with an account
+    third, = registered(server, 1)
+    response = third.send(call.build(
+        third, method, by_caller=by_caller, headers=[
+            ("Contact", third.contact),
+            *proxy_credentials(third, third.send(call.build(
+                third, method, by_caller=by_caller)).wait().challenge(),
+                method, remote)])).wait()
+    assert (response.status, response.reason) == (403, "Not your address")
+    assert other.transport.requests == []
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("method", ["INFO", "BYE", "MESSAGE", "INVITE"])
+def test_a_mark_does_not_work_from_elsewhere(server, call, method, transport):
+    """Who has seen it needs a password to use it from another address."""
+    stranger = elsewhere(server, call, transport)
+    assert stranger.send(call.build(stranger, method)).wait().status == 407
+    stranger.send(call.build(stranger, "ACK"))
+    server.handle(stranger)
+    assert call.bob.transport.requests == []
+
+
+@pytest.mark.parametrize("from_", ["<sip:chief@telecom.com>",
+                                   "<sip:other@example.com>"])
+def test_a_mark_does_not_work_under_another_name(server, call, from_):
+    """Nor from the right address with another From."""
+    assert call.alice.send(call.build(call.alice, "INFO", from_=from_)
+                           ).wait().status in (403, 407)
+    assert call.bob.transport.requests == []
+
+
+TARGETS = {
+    "elsewhere": "sip:x@127.0.0.1:{port}",
+    "over TCP": "sip:x@127.0.0.1:{port};transport=tcp",
+    "by maddr": "{bob};maddr=127.0.0.1",
+    "by maddr and port": "sip:x@{bob_host}:{port};maddr=127.0.0.1",
+    "by alias": "{bob};alias=127.0.0.1~{port}~1",
+    "by name": "sip:x@localhost:{port}",
+    "sips": "sips:x@127.0.0.1:{port}"}
+
+
+@pytest.mark.parametrize("method", ["INFO", "BYE", "ACK", "MESSAGE"])
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_a_mark_leads_to_the_two_ends_only(server, call, target, method):
+    """Not to a port inside, by whatever way it is named; for the owner of the
+    call neither, who has a password."""
+    with socket.create_server((HOST, 0)) as tcp, \
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        port = tcp.getsockname()[1]
+        udp.bind((HOST, port))
+        target = target.format(port=port, bob=call.bob.contact.strip("<>"),
+                               bob_host=HOST)
+        alice = call.alice
+        if method == "ACK":
+            alice.send(call.build(alice, method, target))
+        elif method == "MESSAGE":
+            challenge = alice.send(call.build(alice, method, target)
+                                   ).wait().challenge()
+            assert alice.send(call.build(
+                alice, method, target, proxy_credentials(
+                    alice, challenge, method, target))).wait().status == 403
+        else:
+            assert alice.send(call.build(alice, method, target)
+                              ).wait().status == 403
+        server.handle(alice)
+        for listener in (tcp, udp):
+            listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            tcp.accept()
+        with pytest.raises(BlockingIOError):
+            udp.recv(1)
+        assert call.bob.transport.requests == []
+
+
+def test_another_route_leads_nowhere_else(server, call):
+    """A second Route is no way out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind((HOST, 0))
+        route = f"{call.route}, <sip:127.0.0.1:{udp.getsockname()[1]};lr>"
+        assert call.alice.send(call.build(call.alice, "INFO", route=route)
+                               ).wait().status == 403
+        udp.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            udp.recv(1)
+
+
+@pytest.mark.parametrize("change", [
+    lambda m: m.replace("mark=1", "mark=2"), lambda m: m.replace("udp~", "tcp~"),
+    lambda m: re.sub(";sign=.", ";sign=x", m), lambda m: re.sub(";sign.*", "", m),
+    lambda m: re.sub(";mark=[^;]*", "", m), lambda m: ""],
+    ids=["later", "transport", "sign", "no sign", "no mark", "nothing"])
+def test_a_changed_mark_is_none(server, call, change):
+    """It is then a request like any first one."""
+    route = call.route.replace(mark_of(call.route), change(mark_of(call.route)))
+    assert route != call.route
+    assert call.alice.send(call.build(call.alice, "INFO", route=route)
+                           ).wait().status == 407
+    assert call.bob.transport.requests == []
+
+
+def test_a_mark_of_another_call_is_none(server, call):
+    """It counts with its own Call-ID only."""
+    data = call.build(call.alice, "INFO").replace(
+        f"Call-ID: {call.call_id}".encode(), b"Call-ID: another")
+    assert call.alice.send(data).wait().status == 407
+    assert call.bob.transport.requests == []
+
+
+def test_a_mark_expires(kamailio, cms):
+    """After DIALOG_SECONDS it is none."""
+    server = kamailio(cms, settings={"DIALOG_SECONDS": 1})
+    alice, bob = registered(server)
+    call = Dialog(alice, bob)
+    until = int(re.search(r"mark=(\d+)", call.route)[1])
+    time.sleep(max(0, until + 1.1 - time.time()))  # only time makes it old
+    assert alice.send(call.build(alice, "INFO")).wait().status == 407
+    assert bob.transport.requests == []
+
+
+@pytest.mark.parametrize("nat", [False, True], ids=["", "NAT"])
+def test_an_end_that_has_moved(server, call, nat):
+    """Who has registered from another port and has told the other end so in
+    the call is reached there."""
+    moved = server.device(call.bob.user)
+    target = moved.contact.strip("<>")
+    if nat:
+        host, port = moved.transport.local
+        moved.contact = f"<sip:{moved.user}@10.1.2.3:5060>"
+        target = f"{moved.contact.strip('<>')};alias={host}~{port}~1"
+    assert moved.register().status == 200
+    sent = call.alice.send(call.build(call.alice, "INFO", target))
+    moved.transport.reply(moved.transport.wait_request("INFO"), 200)
+    assert sent.wait().status == 200
+
+
+def test_an_end_where_it_was_not_registered(server, call):
+    """The same without the registration is refused."""
+    other, = registered(server, 1)
+    assert call.alice.send(call.build(
+        call.alice, "INFO", other.contact.strip("<>"))).wait().status == 403
+    assert other.transport.requests == []
+
+
+def both_directions(alice, bob):
+    for ua in (alice, bob):
+        assert ua.register().status == 200
+    call = Dialog(alice, bob)
+    for one, other, by_caller in ((alice, bob, True), (bob, alice, False)):
+        sent = one.send(call.build(one, "INFO", by_caller=by_caller))
+        other.transport.reply(other.transport.wait_request("INFO"), 200)
+        assert sent.wait().status == 200
+
+
+def test_a_call_from_tcp_to_udp(server):
+    """Two entries of ours are in its route."""
+    both_directions(server.device(transport="tcp"), server.device())
+
+
+@pytest.mark.parametrize("contact", [None, "<sip:x@10.1.2.3:5060>"],
+                         ids=["plain", "NAT"])
+def test_a_call_over_ipv6(kamailio, cms, contact):
+    """Addresses with brackets and colons in the mark."""
+    server = kamailio(cms)
+    server.stop()
+    with open(server.folder + "/kamailio-local.cfg", "a",
+              encoding="utf-8") as file:
+        file.write(f"listen=udp:[::1]:{server.port}\n")
+    server.start()
+    uas = [Ua(("::1", server.port), server.device().user, "telecom.com",
+              "123456", local=("::1", 0), contact=contact) for _ in range(2)]
+    server._uas += uas
+    both_directions(*uas)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_subscription_that_begins_with_a_notify(server, transport):
+    """The subscriber gets the route with the mark from the NOTIFY, which may
+    come before the answer, and his next request uses it."""
+    alice, bob = server.device(transport=transport), server.device()
+    for ua in (alice, bob):
+        assert ua.register().status == 200
+    sent = send_authenticated(
+        alice, "SUBSCRIBE", bob.aor, [("Contact", alice.contact),
+                                      ("Event", "presence")],
+        to=f"<{bob.aor}>")
+    subscribe = bob.transport.wait_request("SUBSCRIBE")
+    tag = "notifier"
+    notify = bob.send(bob.build(
+        "NOTIFY", subscribe.contacts[0].strip("<>"),
+        [("Route", ", ".join(subscribe.values("Record-Route"))), ("Contact", bob.contact),
+         ("Event", "presence"), ("Subscription-State", "active")],
+        from_=f"<{bob.aor}>", from_tag=tag,
+        to=subscribe.get("From"), call_id=subscribe.call_id))
+    request = alice.transport.wait_request("NOTIFY")
+    alice.transport.reply(request, 200)
+    assert notify.wait().status == 200
+    refresh = alice.build(
+        "INFO", request.contacts[0].strip("<>"),
+        [("Route", ", ".join(request.values("Record-Route")))],
+        to=f"<{bob.aor}>;tag={tag}", call_id=subscribe.call_id)
+    assert mark_of(request.get("Record-Route")) \
+        == mark_of(subscribe.get("Record-Route"))
+    refreshed = alice.send(refresh)
+    bob.transport.reply(bob.transport.wait_request("INFO"), 200)
+    assert refreshed.wait().status == 200
+    bob.transport.reply(subscribe, 200, headers=[("Contact", bob.contact)])
+    assert sent.wait().status == 200
