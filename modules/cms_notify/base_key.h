@@ -22,7 +22,8 @@ const char *cn_key(void);
 
 /**
  * modparam() function: another such key becomes the secret of the module auth,
- * which must be loaded and has not been started yet.
+ * which must be loaded and has not been started yet. The ids of its nonces then
+ * say nothing of what else Kamailio's generator gives.
  *
  * @param value 0: leave auth alone
  */
