@@ -3,6 +3,7 @@ nonce or a mark, use what he has captured, relay, stop what others have begun.""
 
 import base64
 import contextlib
+import os
 import re
 import socket
 import subprocess
@@ -99,19 +100,50 @@ def registered(server, count=2, **kw):
 
 # -- what must not be guessed ------------------------------------------------
 
+NO_RANDOM_BYTES = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+ssize_t getrandom(void *bytes, size_t size, unsigned flags)
+{
+	Dl_info caller;
+
+	if(dladdr(__builtin_return_address(0), &caller)
+			&& strstr(caller.dli_fname, "cms_notify")) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return ((ssize_t(*)(void *, size_t, unsigned))dlsym(
+			RTLD_NEXT, "getrandom"))(bytes, size, flags);
+}
+"""
+
+
 @pytest.fixture
-def start_alike(kamailio, cms, tmp_path, monkeypatch):
+def preloaded(tmp_path, monkeypatch):
+    """with preloaded(text of a C file): Kamailio starts with that."""
+    @contextlib.contextmanager
+    def preload(text, *options):
+        source, library = tmp_path / "preload.c", tmp_path / "preload.so"
+        source.write_text(text)
+        subprocess.run(["cc", "-shared", "-fPIC", *options, "-o", library, source],
+                       check=True)
+        with monkeypatch.context() as patch:
+            patch.setenv("LD_PRELOAD", str(library))
+            yield
+
+    return preload
+
+
+@pytest.fixture
+def start_alike(kamailio, cms, preloaded):
     """start_alike(): two servers whose random generator has the same seed: what
     follows from it for one is the same for the other. always: also where the
     module has set another."""
     def start(always=True):
-        source = tmp_path / "seed.c"
-        source.write_text(FIXED_SEED)
-        preload = tmp_path / "seed.so"
-        subprocess.run(["cc", "-shared", "-fPIC", f"-DALWAYS={int(always)}",
-                        "-o", preload, source], check=True)
-        with monkeypatch.context() as patch:
-            patch.setenv("LD_PRELOAD", str(preload))
+        with preloaded(FIXED_SEED, f"-DALWAYS={int(always)}"):
             return kamailio(cms), kamailio(cms)
 
     return start
@@ -186,6 +218,16 @@ def test_a_key_that_auth_cannot_take(modules, params, why):
     lines = fails_to_start(lambda s, url: registrar(
         s, url, modules=modules, params=params))
     assert any("auth_random_secret" in line and why in line for line in lines)
+
+
+@pytest.mark.parametrize("config", [None, registrar],
+                         ids=["shipped", "small"])
+def test_no_key_no_server(preloaded, config):
+    """Without random bytes Kamailio does not start, rather than with a key that
+    can be guessed."""
+    with preloaded(NO_RANDOM_BYTES):
+        lines = fails_to_start(config)
+    assert any("no random bytes from the kernel" in line for line in lines)
 
 
 @pytest.mark.parametrize("modules, params", [
@@ -619,3 +661,12 @@ def test_a_subscription_that_begins_with_a_notify(server, transport):
     assert refreshed.wait().status == 200
     bob.transport.reply(subscribe, 200, headers=[("Contact", bob.contact)])
     assert sent.wait().status == 200
+
+
+def test_a_contact_without_a_port(server):
+    """Its port is 5060; nothing else there is an end of the call."""
+    # an address that no other test process takes
+    high, low = divmod(os.getpid() % 65000, 254)
+    host = f"127.77.{high % 255}.{low + 1}"
+    both_directions(server.device(), server.device(
+        local=(host, 5060), contact=f"<sip:b@{host}>"))
