@@ -91,8 +91,9 @@ int cn_http_check(void)
 
 /* -------- what curl calls -------- */
 
-/* A line of the head or a part of it, before libcurl looks at it: see
- * cn_http_unfolds_badly(). */
+/* A line of the head or a part of it. The rest of a field that there is not makes
+ * the answer a bad one with every libcurl. Where it must not come to libcurl's eyes,
+ * on_body() has it first: see cn_http_unfolds_badly(). */
 static bool is_usable(struct transfer *t, const char *data)
 {
 	bool begins = !t->in_line;
@@ -170,6 +171,8 @@ static size_t on_header(char *data, size_t one, size_t n, void *transfer)
 	t->end.header_bytes += n;
 	t->end.too_big = t->end.header_bytes > CN_HEADER_BYTES_MAX;
 	if(t->end.unasked || t->end.too_big)
+		return CURL_WRITEFUNC_ERROR;
+	if(!t->end.head_ended && !is_usable(t, data))
 		return CURL_WRITEFUNC_ERROR;
 	end_line(t, data[0]);
 	return n;

@@ -656,7 +656,7 @@ static void post_for_head(const char *head, const char *more)
 }
 
 /* The rest of no field: libcurl before 8.1 takes the last answer's, which it
- * has freed. */
+ * has freed; later ones drop it. */
 static void a_blank_before_the_first_field_is_a_bad_answer(void **state)
 {
 	static const char *const heads[][2] = {{"HTTP/1.1 200 OK\r\n X: y\r\n"},
@@ -1104,9 +1104,12 @@ static void post_behind(const char *answer, const char *extra, int ms, bool ends
 	/* each POST was read once */
 	assert_int_equal(server->requests, 2);
 	assert_int_equal(server->connections, 2);
-	/* what is read in one piece with an answer libcurl has seen already */
+	/* What is read in one piece with an answer libcurl has seen already, and
+	 * libcurl 8 sees for itself that a connection is not as it was left. */
 	if(ms > 0)
-		assert_int_equal(result->unasked, 1);
+		assert_int_equal(
+				result->unasked, curl_version_info(CURLVERSION_NOW)->version_num
+												 < 0x080000);
 	/* and the new connection is a good one */
 	assert_result(post(), CN_CAUSE_none, 200);
 	assert_int_equal(result->unasked, 0);
