@@ -45,6 +45,8 @@ struct cn_job_link
 	int waiter_count;
 	enum cn_order order;
 	int64_t asked_us;
+	bool resumed;			 /* a waiter has been, and perhaps saved */
+	int64_t saved_seq;		 /* the number when it had; 0: none has */
 	struct cn_job *released; /* the next that may be sent now */
 };
 struct cn_job_link *cn_job_link(struct cn_job *job);

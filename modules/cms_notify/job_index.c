@@ -111,12 +111,23 @@ static bool is_over(const struct cn_job *job)
 				   || cn_job_outcome(job)->verdict == CN_UNAVAILABLE);
 }
 
+/* What is new after the first waiter was saved is news once more: the device has
+ * left in between. */
+static bool is_joinable(struct cn_job *job, const struct cn_event *ev)
+{
+	const struct cn_job_link *link = cn_job_link(job);
+
+	return !cn_job_is_delivery(job) && cn_job_covers(job, ev) && !is_over(job)
+		   && (ev->reason == CN_REASON_NONE || link->saved_seq == 0
+				   || ev->seq < link->saved_seq);
+}
+
 static struct cn_job *find(struct slot *slot, const struct cn_event *ev)
 {
 	struct cn_job *job;
 
 	for(job = slot->first; job; job = next_of(job)) {
-		if(!cn_job_is_delivery(job) && cn_job_covers(job, ev) && !is_over(job))
+		if(is_joinable(job, ev))
 			return job;
 	}
 	return NULL;
@@ -326,6 +337,9 @@ struct cn_waiter *cn_index_next_waiter(struct cn_job *job)
 	bool unsent = false;
 
 	lock_get(&slot->lock);
+	if(link->resumed)
+		link->saved_seq = cn_number_next();
+	link->resumed = true;
 	waiter = link->waiters;
 	if(waiter) {
 		link->waiters = waiter->next;

@@ -37,15 +37,19 @@ PORTION = 40  # so that no datagram gets lost
 
 
 def park(server, uas, all_at_once=True):
-    """A REGISTER of each, until all are events; TooSlow if the first ones have
-    been answered by then."""
+    """A REGISTER of each, until all are events, or turned away at once: who
+    cannot be answered in time is. TooSlow if the first ones have been answered
+    by then."""
+    def taken():
+        status = server.status()
+        return status["events"] + status["busy"]
     data = [(ua, ua.build_register(authorization=ua.authorization()))
             for ua in challenged(uas)]
     parked = []
-    before = server.status()["events"]
+    before = taken()
     for start in range(0, len(data), PORTION):
         parked += [ua.send(text) for ua, text in data[start:start + PORTION]]
-        while server.status()["events"] - before < len(parked):
+        while taken() - before < len(parked):
             if all_at_once and any(t.final for t in parked):
                 raise TooSlow
     return parked

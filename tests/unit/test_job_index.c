@@ -379,6 +379,33 @@ static void what_was_accepted_is_joined_until_it_is_saved(void **state)
 	assert_int_equal(resume_all(job), 2);
 }
 
+/* A device that has its answer leaves and is back before the process that answers
+ * has come to the end of the job. */
+static void who_is_new_after_it_was_saved_is_told_again(void **state)
+{
+	struct test_event t, u;
+	struct cn_event *ev = make_event(&t), *leaving = make_event(&u);
+	struct cn_job *job = decided(ev, CN_ACCEPTED), *again;
+	struct cn_waiter *w;
+
+	(void)state;
+	assert_non_null(cn_index_next_waiter(job)); /* and it is saved */
+	leaving->reason = leaving->contacts[0].reason = CN_REASON_NONE;
+	leaving->contacts[0].expires = 0;
+	join(leaving, "5705@172.16.163.3", 3);
+	w = cn_index_next_waiter(job); /* and it has left */
+	assert_non_null(w);
+	cn_waiter_free(w);
+	ev->seq = cn_number_next();
+	assert_false(cn_index_joinable(ev));
+	again = new_job(ev);
+	assert_int_equal(cn_index_enter(ev, cn_job_waiter(again)), CN_WAITS);
+	assert_null(cn_index_next_waiter(job));
+	assert_ptr_equal(cn_index_release(&ev->key, ev->hash), again);
+	cn_job_free(job);
+	assert_int_equal(resume_all(again), 1);
+}
+
 static void what_has_failed_is_not_joined(void **state)
 {
 	static const enum cn_verdict verdicts[] = {CN_REJECTED, CN_UNAVAILABLE};
@@ -1079,6 +1106,7 @@ int main(void)
 			TEST(a_crowd_is_turned_away),
 			TEST(one_aor_has_so_many_events_at_most),
 			TEST(what_was_accepted_is_joined_until_it_is_saved),
+			TEST(who_is_new_after_it_was_saved_is_told_again),
 			TEST(what_has_failed_is_not_joined),
 			TEST(only_what_is_overdue_and_undecided_is_due),
 			TEST(a_deadline_is_met_in_every_slot),
