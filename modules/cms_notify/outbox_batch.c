@@ -21,6 +21,10 @@
 #include "outbox_table.h"
 #include "verdict_proc.h"
 
+/* What is deleted costs a transaction, which waits for the disk. */
+#define CN_DELETE_MANY 100
+#define CN_DELETE_US 20000
+
 /* A row that is to be written. */
 struct entry
 {
@@ -48,6 +52,8 @@ static struct
 	struct list doomed, changed;
 	struct list replaced; /* while it is written */
 	int64_t lease;		  /* 0: none */
+	int64_t doomed_us;	  /* since when there is something to delete */
+	bool hurry;			  /* that must not wait; also after a failure */
 } batch;
 
 /* -------- lists -------- */
@@ -85,6 +91,8 @@ void cn_batch_doom(struct cn_row *row)
 	if(row->listed || row->going)
 		return; /* it goes already */
 	row->listed = true;
+	if(batch.doomed.count == 0)
+		batch.doomed_us = cn_now_us();
 	add_row(&batch.doomed, row);
 }
 
@@ -456,10 +464,20 @@ bool cn_batch_has_older(const struct cn_job *job)
 	return false;
 }
 
-bool cn_batch_is_empty(void)
+int64_t cn_batch_due_us(void)
 {
-	return batch.count == 0 && batch.doomed.count == 0
-		   && batch.changed.count == 0 && batch.lease == 0;
+	if(batch.count > 0 || batch.changed.count > 0 || batch.lease != 0)
+		return 0;
+	if(batch.doomed.count == 0)
+		return INT64_MAX;
+	if(batch.hurry || batch.doomed.count >= CN_DELETE_MANY)
+		return 0;
+	return batch.doomed_us + CN_DELETE_US;
+}
+
+void cn_batch_hurry(void)
+{
+	batch.hurry = true;
 }
 
 int cn_batch_size(void)
@@ -478,6 +496,7 @@ int cn_batch_write(void)
 	cn_outbox_db_begins();
 	fine = write_all() == 0;
 	cn_outbox_db_answered(fine);
+	batch.hurry = !fine;
 	if(fine) {
 		batch.changed.count = 0;
 		batch.lease = 0;

@@ -48,7 +48,14 @@ void cn_batch_wait(struct cn_row *row);
 /* Is something older of its contacts in the batch? */
 bool cn_batch_has_older(const struct cn_job *job);
 
-bool cn_batch_is_empty(void);
+/* When it is to be written, INT64_MAX: there is nothing. What is only to be
+ * deleted waits a moment for more of its kind. */
+int64_t cn_batch_due_us(void);
+
+/* Something is going to be sent that must not be followed by what is to be
+ * deleted, not after a crash either. */
+void cn_batch_hurry(void);
+
 int cn_batch_size(void); /* stores and questions in it */
 
 /**

@@ -149,6 +149,8 @@ void cn_delivery_choose(int64_t now_us)
 			newest[chosen_count] = cn_index_newest(cn_row_hash(row));
 			row->sent = true;
 			chosen[chosen_count++] = row;
+			if(cn_row_follows_doomed(row))
+				cn_batch_hurry();
 		}
 	}
 }
@@ -252,7 +254,7 @@ static enum cn_told tell(struct cn_task *task, struct cn_event *ev)
 	aor[ev->key.len] = '\0';
 	cn_contacts_write(ev, contacts);
 	/* what is older comes first */
-	if(cn_rows_of(aor, ev->hash) > 0)
+	if(cn_rows_older(aor, ev->hash, INT64_MAX, contacts) != CN_OLDER_NONE)
 		return CN_TOLD_NOT_NOW;
 	ev->seq = cn_index_number_event(&ev->key, ev->hash, contacts);
 	if(ev->seq == 0)

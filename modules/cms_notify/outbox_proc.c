@@ -307,14 +307,14 @@ static void open_again(void)
 }
 
 /* @return 0, or -1: the database failed */
-static int write_batch(void)
+static int write_batch(int64_t before_us)
 {
 	int err;
 
 	if(!cn_db_is_open() && cn_batch_size() == 0)
 		return -1;
 	keep_lease();
-	if(cn_batch_is_empty())
+	if(cn_batch_due_us() > before_us)
 		return 0;
 	err = cn_batch_write();
 	if(err < 0)
@@ -347,7 +347,7 @@ static void work(void)
 	do_leaving(now);
 	if(loaded && cn_outbox_take_replay())
 		cn_rows_each(replay, NULL);
-	if(write_batch() < 0 || !all || cn_delivery_send() < 0)
+	if(write_batch(cn_now_us()) < 0 || !all || cn_delivery_send() < 0)
 		cn_delivery_give_up();
 	else if(may_send(now))
 		cn_delivery_resync(now, &resync_us);
@@ -374,8 +374,9 @@ static int64_t next_us(void)
 		next = earliest(next, take_over_us);
 	if(*cn_outbox_leaving())
 		next = earliest(next, leaving_us);
-	if(!cn_batch_is_empty() || later.first)
+	if(later.first)
 		next = 0;
+	next = earliest(next, cn_batch_due_us());
 	return earliest(next, publish_us);
 }
 
@@ -407,7 +408,7 @@ static void drain(void)
 		(void)take_commands();
 		leaving_us = 0;
 		do_leaving(cn_now_us());
-		(void)!write_batch();
+		(void)!write_batch(INT64_MAX - 1);
 		if(last)
 			break;
 		sleep_until(cn_now_us() + CN_DRAIN_LOOK_US);

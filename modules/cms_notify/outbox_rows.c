@@ -364,6 +364,15 @@ bool cn_row_is_next(const struct cn_row *row)
 	return next_row(row->of) == row;
 }
 
+bool cn_row_follows_doomed(const struct cn_row *row)
+{
+	const struct cn_row *older = row->of->rows;
+
+	while(older != row && !older->doomed)
+		older = older->next;
+	return older != row;
+}
+
 void cn_rows_done(struct cn_row_aor *of, int64_t due_us)
 {
 	of->busy = false;

@@ -117,6 +117,9 @@ struct cn_row *cn_rows_take_due(int64_t now_us, bool any);
 /* Is it still the oldest that waits of its AOR? */
 bool cn_row_is_next(const struct cn_row *row);
 
+/* Is an older row of its AOR doomed? */
+bool cn_row_follows_doomed(const struct cn_row *row);
+
 /* What is next of the AOR is due then. */
 void cn_rows_done(struct cn_row_aor *of, int64_t due_us);
 

@@ -266,7 +266,8 @@ static void give_bodies(db1_res_t *result, struct cn_row *const *rows,
 		cn_db_text(&v[0], id, sizeof(id));
 		for(k = 0; k < count && strcmp(rows[k]->id, id) != 0; k++)
 			;
-		if(k < count && !VAL_NULL(&v[1]))
+		/* not in SQL: SQLite would look at all that this server has */
+		if(k < count && !VAL_NULL(&v[1]) && cn_db_number(&v[2]) == owner)
 			each(rows[k], &VAL_BLOB(&v[1]));
 	}
 }
@@ -282,10 +283,9 @@ int cn_table_bodies(struct cn_row *const *rows, int count,
 		n = count < CN_IDS_AT_ONCE ? count : CN_IDS_AT_ONCE;
 		if(list_ids(rows, n, list, sizeof(list)) < 0)
 			return -1;
-		result =
-				cn_db_ask("SELECT event_id, body FROM %s WHERE owner = %" PRId64
-						  " AND event_id IN (%s)",
-						table, owner, list);
+		result = cn_db_ask("SELECT event_id, body, owner FROM %s WHERE event_id"
+						   " IN (%s)",
+				table, list);
 		if(result == NULL)
 			return -1;
 		give_bodies(result, rows, n, each);
