@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run deb test-deb test test-unit coverage test-integration \
 	test-faults-short test-rooms test-image test-kamailio versions test-faults storm soak \
-	fuzz bench bench-refresh bench-scaling lint format docs clean
+	fuzz bench bench-refresh bench-outbox bench-scaling lint format docs clean
 
 all: module
 
@@ -49,6 +49,7 @@ help:
 	@echo "make bench             what telling the CMS costs, side by side;"
 	@echo "                       tests/bench/README.md"
 	@echo "make bench-refresh     instructions of a refresh, with and without"
+	@echo "make bench-outbox      deferrals a second, delivery; a database that hangs"
 	@echo "make bench-scaling     cost of a POST by what is in flight, known"
 	@echo "make lint              layers, documentation, style, shipped configuration"
 	@echo "make format            indent the module's sources as Kamailio's are"
@@ -158,6 +159,11 @@ bench: module
 bench-refresh: module
 	@scripts/deps kamailio bench
 	@tests/bench/refreshes
+
+bench-outbox: module
+	@scripts/deps kamailio run test bench
+	@env $$(scripts/kamailio-env installed) tests/bench/deferring
+	@env $$(scripts/kamailio-env installed) tests/bench/hanging
 
 bench-scaling: module
 	@scripts/deps kamailio bench
