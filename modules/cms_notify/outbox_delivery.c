@@ -254,7 +254,7 @@ static enum cn_told tell(struct cn_task *task, struct cn_event *ev)
 	aor[ev->key.len] = '\0';
 	cn_contacts_write(ev, contacts);
 	/* what is older comes first */
-	if(cn_rows_older(aor, ev->hash, INT64_MAX, contacts) != CN_OLDER_NONE)
+	if(cn_rows_any(aor, ev->hash))
 		return CN_TOLD_NOT_NOW;
 	ev->seq = cn_index_number_event(&ev->key, ev->hash, contacts);
 	if(ev->seq == 0)

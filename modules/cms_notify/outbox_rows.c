@@ -199,6 +199,13 @@ int cn_rows_of(const char *aor, unsigned hash)
 	return n;
 }
 
+bool cn_rows_any(const char *aor, unsigned hash)
+{
+	const struct cn_row_aor *of = *find_aor(aor, hash);
+
+	return of && of->rows;
+}
+
 struct cn_row *cn_rows_add(
 		const char *aor, unsigned hash, const struct cn_row *row)
 {

@@ -57,7 +57,8 @@ struct cn_row_counts
 typedef void (*cn_row_f)(struct cn_row *row, void *arg);
 
 struct cn_row_counts cn_rows_count(void);
-int cn_rows_of(const char *aor, unsigned hash); /* the same, of one AOR */
+int cn_rows_of(const char *aor, unsigned hash);	  /* the same, of one AOR */
+bool cn_rows_any(const char *aor, unsigned hash); /* also doomed ones */
 
 /**
  * Add a copy of a row.

@@ -341,7 +341,7 @@ int cn_table_set_lease(int64_t lease)
 {
 	const db_key_t keys[] = {
 			&col_event_id, &col_seq, &col_owner, &col_node, &col_state};
-	char id[32];
+	char id[32] = "";
 	db_val_t values[] = {text_value(id), big_value(lease), big_value(owner),
 			text_value(cn_conf.node), int_value(CN_STATE_LEASE)};
 	int n;

@@ -80,8 +80,10 @@ def is_empty(server):
 
 
 def drained(server, timeout=20):
-    """Wait until nothing waits in the outbox."""
+    """Wait until nothing waits in the outbox, and what was told is deleted."""
     until(lambda: is_empty(server), timeout)
+    if os.path.exists(table(server)):
+        until(lambda: not rows(server, "state IN (0, 2)"), timeout)
     server.settle()
 
 

@@ -1024,8 +1024,16 @@ static int add(int *p, int n)
 
 static void end_in_race(struct race *race, struct cn_job *job)
 {
+	struct cn_job *next;
+
 	while(cn_index_next_waiter(job) != NULL)
 		add(&race->resumed, 1);
+	/* those that were too late to join it */
+	for(job = cn_index_release(cn_job_key(job), cn_job_hash(job)); job;
+			job = next) {
+		next = cn_index_next_released(job);
+		end_in_race(race, job);
+	}
 }
 
 static void come_together(void *arg)
@@ -1050,8 +1058,10 @@ static void come_together(void *arg)
 			add(&race->joined, 1);
 			continue;
 		}
-		check(entry == CN_ENTERED);
 		add(&race->entered, 1);
+		if(entry == CN_WAITS)
+			continue;
+		check(entry == CN_ENTERED);
 		sched_yield();
 		end_in_race(race, job);
 	}
