@@ -66,7 +66,7 @@ static struct
 	int64_t next_us;			/* the first moment that is not given away */
 } * load;
 
-int cn_load_init(int posts, int capacity, int64_t timeout_us)
+int cn_admission_init(int posts, int capacity, int64_t timeout_us)
 {
 	load = shm_malloc(sizeof(*load));
 	if(load == NULL) {
@@ -82,12 +82,12 @@ int cn_load_init(int posts, int capacity, int64_t timeout_us)
 		LM_ERR("cannot make a lock\n");
 		return -1;
 	}
-	return cn_ticket_init();
+	return cn_reservation_init();
 }
 
-void cn_load_destroy(void)
+void cn_admission_destroy(void)
 {
-	cn_ticket_destroy();
+	cn_reservation_destroy();
 	if(load)
 		shm_free(load);
 	load = NULL;
@@ -109,7 +109,7 @@ static void add(struct drain *d, double us, double memory_us)
 	d->us = d->us * fade + us;
 }
 
-void cn_load_began(int64_t now_us)
+void cn_admission_began(int64_t now_us)
 {
 	lock_get(&load->lock);
 	load->under_way++;
@@ -117,7 +117,7 @@ void cn_load_began(int64_t now_us)
 	lock_release(&load->lock);
 }
 
-void cn_load_ended(int64_t answered_us, bool waiting, int64_t now_us)
+void cn_admission_ended(int64_t answered_us, bool waiting, int64_t now_us)
 {
 	double us;
 
@@ -199,12 +199,12 @@ static double rate_usual(void)
 
 static bool has_waited(uint64_t device, int64_t now_us)
 {
-	int64_t due = cn_ticket_due(device);
+	int64_t due = cn_reservation_due(device);
 
 	return due != 0 && due - CN_EARLY_US <= now_us && now_us < due + CN_LATE_US;
 }
 
-bool cn_load_admits(uint64_t device, int queued, int64_t now_us)
+bool cn_admission_admits(uint64_t device, int queued, int64_t now_us)
 {
 	double rate, ahead, most;
 	bool line;
@@ -227,7 +227,7 @@ bool cn_load_admits(uint64_t device, int queued, int64_t now_us)
 	return ahead - load->posts < most || has_waited(device, now_us);
 }
 
-bool cn_load_has_time(int64_t left_us)
+bool cn_admission_has_time(int64_t left_us)
 {
 	double post_us;
 
@@ -257,18 +257,18 @@ static int64_t next_moment(int queued, int64_t now_us)
 	return moment;
 }
 
-int64_t cn_load_reserve(uint64_t device, int queued, int64_t now_us)
+int64_t cn_admission_reserve(uint64_t device, int queued, int64_t now_us)
 {
-	int64_t due = cn_ticket_due(device);
+	int64_t due = cn_reservation_due(device);
 
 	if(due <= now_us + CN_EARLY_US) {
 		due = next_moment(queued, now_us);
-		cn_ticket_give(device, due, now_us - CN_LATE_US);
+		cn_reservation_give(device, due, now_us - CN_LATE_US);
 	}
 	return cn_policy_ask_again_us(due - now_us);
 }
 
-double cn_load_rate(void)
+double cn_admission_rate(void)
 {
 	double rate;
 
@@ -278,7 +278,7 @@ double cn_load_rate(void)
 	return rate;
 }
 
-int64_t cn_load_line_us(int64_t now_us)
+int64_t cn_admission_line_us(int64_t now_us)
 {
 	int64_t us;
 

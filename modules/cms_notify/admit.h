@@ -6,7 +6,7 @@
  * when a device that is turned away should come back. In shared memory.
  *
  * While events wait, the answers that come in say how fast the queue drains.
- * Who cannot be answered in time gets a ticket: a moment of its own, one behind
+ * Who cannot be answered in time gets a reservation: a moment of its own, one behind
  * the other as fast as the CMS works. As long as such moments lie ahead, the
  * later part of the queue is for devices whose moment has come: who has waited
  * is not turned away for one that has just come. */
@@ -23,11 +23,11 @@
  * @param capacity   events that may be there, waiting or under way
  * @param timeout_us of an event
  */
-int cn_load_init(int posts, int capacity, int64_t timeout_us) CN_MUST;
-void cn_load_destroy(void);
+int cn_admission_init(int posts, int capacity, int64_t timeout_us) CN_MUST;
+void cn_admission_destroy(void);
 
 /* An event goes to the CMS. Process: HTTP. */
-void cn_load_began(int64_t now_us);
+void cn_admission_began(int64_t now_us);
 
 /**
  * The same has ended. Process: HTTP.
@@ -36,7 +36,7 @@ void cn_load_began(int64_t now_us);
  * @param waiting     others wait: the CMS, and nothing else, is what they wait
  *                    for
  */
-void cn_load_ended(int64_t answered_us, bool waiting, int64_t now_us);
+void cn_admission_ended(int64_t answered_us, bool waiting, int64_t now_us);
 
 /**
  * Would an event that comes in now be answered in time? Turning a device away
@@ -46,14 +46,14 @@ void cn_load_ended(int64_t answered_us, bool waiting, int64_t now_us);
  * @param device see admit_reservation.h
  * @param queued events that wait
  */
-bool cn_load_admits(uint64_t device, int queued, int64_t now_us);
+bool cn_admission_admits(uint64_t device, int queued, int64_t now_us);
 
 /**
  * Can the CMS be expected to answer before the deadline? If not, what it does
  * for the event is done in vain, and those that come behind are late for it.
  * Process: any.
  */
-bool cn_load_has_time(int64_t left_us);
+bool cn_admission_has_time(int64_t left_us);
 
 /**
  * When a device that has been turned away should come back. Who comes too early
@@ -61,13 +61,13 @@ bool cn_load_has_time(int64_t left_us);
  *
  * @return microseconds from now
  */
-int64_t cn_load_reserve(uint64_t device, int queued, int64_t now_us);
+int64_t cn_admission_reserve(uint64_t device, int queued, int64_t now_us);
 
 /* Events a second that the CMS takes, by which moments are given away. */
-double cn_load_rate(void);
+double cn_admission_rate(void);
 
 /* Until when moments are given away, in microseconds from now; 0: nobody has
  * been told to come back. */
-int64_t cn_load_line_us(int64_t now_us);
+int64_t cn_admission_line_us(int64_t now_us);
 
 #endif

@@ -12,36 +12,36 @@
 
 #include "admit_reservation.h"
 
-/* Places that a device's ticket may be in: those of one cache line. */
+/* Places that a device's reservation may be in: those of one cache line. */
 #define CN_WAYS 8
-#define CN_BUCKETS (CN_TICKETS / CN_WAYS)
+#define CN_BUCKETS (CN_RESERVATIONS / CN_WAYS)
 /* Time is kept in 2^17 us, so that 32 bits last for 17 years. */
 #define CN_TIME_SHIFT 17
 
 /* The high half is of the device's number, the low half says when. One word
  * each, so that reading and writing need no lock; of two written to one place
  * at the same moment one is lost. */
-static uint64_t *tickets;
+static uint64_t *reservations;
 
-int cn_ticket_init(void)
+int cn_reservation_init(void)
 {
-	tickets = shm_malloc(CN_TICKETS * sizeof(*tickets));
-	if(tickets == NULL) {
+	reservations = shm_malloc(CN_RESERVATIONS * sizeof(*reservations));
+	if(reservations == NULL) {
 		SHM_MEM_ERROR;
 		return -1;
 	}
-	memset(tickets, 0, CN_TICKETS * sizeof(*tickets));
+	memset(reservations, 0, CN_RESERVATIONS * sizeof(*reservations));
 	return 0;
 }
 
-void cn_ticket_destroy(void)
+void cn_reservation_destroy(void)
 {
-	if(tickets)
-		shm_free(tickets);
-	tickets = NULL;
+	if(reservations)
+		shm_free(reservations);
+	reservations = NULL;
 }
 
-uint64_t cn_ticket_device(const str *key)
+uint64_t cn_reservation_device(const str *key)
 {
 	/* FNV-1a: Kamailio's own hashes give four devices of a numbered fleet one
 	 * number */
@@ -55,49 +55,49 @@ uint64_t cn_ticket_device(const str *key)
 
 static uint64_t *bucket(uint64_t device)
 {
-	return &tickets[(uint32_t)device % CN_BUCKETS * CN_WAYS];
+	return &reservations[(uint32_t)device % CN_BUCKETS * CN_WAYS];
 }
 
-static bool is_of(uint64_t ticket, uint64_t device)
+static bool is_of(uint64_t reservation, uint64_t device)
 {
-	return ticket >> 32 == device >> 32;
+	return reservation >> 32 == device >> 32;
 }
 
-static int64_t due_us(uint64_t ticket)
+static int64_t due_us(uint64_t reservation)
 {
-	return (int64_t)(uint32_t)ticket << CN_TIME_SHIFT;
+	return (int64_t)(uint32_t)reservation << CN_TIME_SHIFT;
 }
 
-void cn_ticket_give(uint64_t device, int64_t due, int64_t stale_us)
+void cn_reservation_give(uint64_t device, int64_t due, int64_t stale_us)
 {
-	uint64_t *places = bucket(device), *place = NULL, ticket;
+	uint64_t *places = bucket(device), *place = NULL, reservation;
 	int i;
 
 	for(i = 0; i < CN_WAYS; i++) {
-		ticket = __atomic_load_n(&places[i], __ATOMIC_RELAXED);
-		if(is_of(ticket, device)) {
+		reservation = __atomic_load_n(&places[i], __ATOMIC_RELAXED);
+		if(is_of(reservation, device)) {
 			place = &places[i];
 			break;
 		}
-		if(ticket == 0 || due_us(ticket) < stale_us)
+		if(reservation == 0 || due_us(reservation) < stale_us)
 			place = &places[i];
 	}
 	/* no room: those that have come before keep theirs */
 	if(place == NULL)
 		return;
-	ticket = device >> 32 << 32 | (uint32_t)(due >> CN_TIME_SHIFT);
-	__atomic_store_n(place, ticket, __ATOMIC_RELAXED);
+	reservation = device >> 32 << 32 | (uint32_t)(due >> CN_TIME_SHIFT);
+	__atomic_store_n(place, reservation, __ATOMIC_RELAXED);
 }
 
-int64_t cn_ticket_due(uint64_t device)
+int64_t cn_reservation_due(uint64_t device)
 {
-	uint64_t *places = bucket(device), ticket;
+	uint64_t *places = bucket(device), reservation;
 	int i;
 
 	for(i = 0; i < CN_WAYS; i++) {
-		ticket = __atomic_load_n(&places[i], __ATOMIC_RELAXED);
-		if(ticket != 0 && is_of(ticket, device))
-			return due_us(ticket);
+		reservation = __atomic_load_n(&places[i], __ATOMIC_RELAXED);
+		if(reservation != 0 && is_of(reservation, device))
+			return due_us(reservation);
 	}
 	return 0;
 }

@@ -56,7 +56,7 @@ static int handle(int signal, void (*handler)(int))
 	return sigaction(signal, &action, NULL);
 }
 
-int cn_drain_init(void)
+int cn_stop_init(void)
 {
 	fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if(fd >= 0 && handle(SIGALRM, on_hard_end) == 0
@@ -66,12 +66,12 @@ int cn_drain_init(void)
 	return -1;
 }
 
-int cn_drain_fd(void)
+int cn_stop_fd(void)
 {
 	return fd;
 }
 
-bool cn_drain_asked(void)
+bool cn_stop_asked(void)
 {
 	uint64_t count;
 
@@ -86,7 +86,7 @@ bool cn_drain_asked(void)
 	return true;
 }
 
-int64_t cn_drain_left_us(void)
+int64_t cn_stop_left_us(void)
 {
 	return asked_us + (int64_t)cn_conf.drain_timeout_ms * 1000 - cn_now_us();
 }

@@ -13,15 +13,15 @@
 
 /* From now on SIGTERM and SIGINT no longer end this process.
  * Process: HTTP, verdict; once, after the fork. */
-int cn_drain_init(void) CN_MUST;
+int cn_stop_init(void) CN_MUST;
 
 /* Readable when one of them came. */
-int cn_drain_fd(void);
+int cn_stop_fd(void);
 
 /* Has one of them come? */
-bool cn_drain_asked(void);
+bool cn_stop_asked(void);
 
 /* Microseconds that are left for what is under way; 0 or less: none. */
-int64_t cn_drain_left_us(void);
+int64_t cn_stop_left_us(void);
 
 #endif

@@ -46,7 +46,7 @@ static enum cn_cause new_job(struct sip_msg *msg, struct cn_event *ev,
 	int err;
 
 	if(!cn_job_room()
-			|| !cn_load_admits(cn_ticket_device(&ev->key),
+			|| !cn_admission_admits(cn_reservation_device(&ev->key),
 					cn_stats_gauge_value(CN_GAUGE_queued), cn_now_us()))
 		return CN_CAUSE_busy;
 	cn_event_stamp(ev);
@@ -124,7 +124,7 @@ out:
 
 static bool is_news(struct udomain *table, struct cn_event *ev)
 {
-	cn_detect_classify(table, ev);
+	cn_classify(table, ev);
 	return ev->reason != CN_REASON_NONE || cn_index_joinable(ev);
 }
 
@@ -181,7 +181,7 @@ static int read_rewritten(struct sip_msg *msg, const str *aor,
 		case CN_PARKED:
 			break;
 	}
-	if(cn_detect_read(msg, aor, ev) < 0)
+	if(cn_classify_read(msg, aor, ev) < 0)
 		return fail(msg, *before, CN_CAUSE_memory);
 	ev->auth_user = (*before)->auth_user;
 	ev->realm = (*before)->realm;
@@ -196,7 +196,7 @@ int cn_notify(struct sip_msg *msg, struct udomain *table,
 
 	if(cn_park_absorbs(msg))
 		return CN_ENDS_SCRIPT;
-	if(cn_detect_read(msg, aor, &ev) < 0)
+	if(cn_classify_read(msg, aor, &ev) < 0)
 		return fail(msg, &ev, CN_CAUSE_memory);
 	if(cn_park_rewrites(msg) && is_news(table, &ev))
 		result = read_rewritten(msg, aor, &ev, &before);
@@ -222,8 +222,8 @@ bool cn_notify_is_new(
 {
 	struct cn_event ev;
 
-	if(cn_detect_read(msg, aor, &ev) < 0)
+	if(cn_classify_read(msg, aor, &ev) < 0)
 		return false;
-	cn_detect_classify(table, &ev);
+	cn_classify(table, &ev);
 	return ev.reason != CN_REASON_NONE && !cn_index_joinable(&ev);
 }

@@ -56,7 +56,7 @@ void cn_pv_set_verdict(struct cn_job *job, const struct cn_waiter *waiter)
 		return;
 	now.id = *cn_job_id(job);
 	now.reason = cn_job_reason(job);
-	now.device = cn_ticket_device(cn_job_key(job));
+	now.device = cn_reservation_device(cn_job_key(job));
 	now.elapsed_ms = (unsigned)((cn_now_us() - waiter->parked_us) / 1000);
 }
 
@@ -70,7 +70,7 @@ void cn_pv_set_failure(
 	now.id.s = now.failure_id;
 	now.id.len = strlen(now.failure_id);
 	now.reason = ev->reason;
-	now.device = cn_ticket_device(&ev->key);
+	now.device = cn_reservation_device(&ev->key);
 	now.elapsed_ms = 0;
 	now.retry_after = 0;
 	now.outcome = NULL;
@@ -167,7 +167,7 @@ static unsigned retry_after(const struct cn_outcome *o)
 	if(now.retry_after != 0)
 		return now.retry_after;
 	if(o->verdict == CN_UNAVAILABLE)
-		wait_us = cn_load_reserve(
+		wait_us = cn_admission_reserve(
 				now.device, cn_stats_gauge_value(CN_GAUGE_queued), cn_now_us());
 	now.retry_after = cn_policy_retry_after(
 			wait_us, o->retry_after, (unsigned)kam_rand());

@@ -90,8 +90,8 @@ static void rpc_status(rpc_t *rpc, void *ctx)
 		return;
 	}
 	rpc->struct_add(reply, "ssduu", "version", CN_VERSION, "node", cn_conf.node,
-			"capacity", cn_conf_capacity(), "rate", whole(cn_load_rate()),
-			"line_s", whole(cn_load_line_us(cn_now_us()) / 1e6));
+			"capacity", cn_conf_capacity(), "rate", whole(cn_admission_rate()),
+			"line_s", whole(cn_admission_line_us(cn_now_us()) / 1e6));
 	add_counters(rpc, reply);
 	add_latencies(rpc, reply);
 	if(cn_outbox_exists()
@@ -318,7 +318,7 @@ static void rpc_resync(rpc_t *rpc, void *ctx)
 
 	if(!has_outbox(rpc, ctx))
 		return;
-	if(!cn_binding_in_memory()) {
+	if(!cn_usrloc_in_memory()) {
 		rpc->fault(ctx, 400, "usrloc has no bindings in memory (db_mode 3)");
 		return;
 	}

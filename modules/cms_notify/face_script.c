@@ -81,7 +81,7 @@ static int find_callback(const str *callback, struct cn_goal *goal)
 static int ki_notify(
 		sip_msg_t *msg, str *table_name, str *callback, str *options, str *aor)
 {
-	struct udomain *table = cn_detect_table(table_name->s);
+	struct udomain *table = cn_classify_table(table_name->s);
 	struct cn_goal goal = {.route = -1};
 
 	if(!is_register(msg))
@@ -98,7 +98,7 @@ static int ki_notify(
 
 static int ki_is_new(sip_msg_t *msg, str *table_name, str *aor)
 {
-	struct udomain *table = cn_detect_table(table_name->s);
+	struct udomain *table = cn_classify_table(table_name->s);
 
 	return table && is_register(msg) && cn_notify_is_new(msg, table, given(aor))
 				   ? 1
@@ -117,7 +117,7 @@ struct route_param
 
 static int fix_table(void **param)
 {
-	struct udomain *table = cn_detect_add_table((char *)*param);
+	struct udomain *table = cn_classify_add_table((char *)*param);
 
 	if(table == NULL) {
 		LM_ERR("cannot use the table \"%s\"\n", (char *)*param);

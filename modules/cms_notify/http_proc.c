@@ -173,7 +173,7 @@ void cn_http_proc_give(struct cn_job *job)
 	void *item = job;
 
 	/* the HTTP processes may have gone already */
-	if(cn_drain_asked()) {
+	if(cn_stop_asked()) {
 		fail(job, CN_CAUSE_shutdown);
 		return;
 	}
@@ -269,7 +269,7 @@ static void on_done(void *user, const struct cn_http_result *result)
 			&& attempt(post, post->endpoint + 1) == CN_CAUSE_none)
 		return;
 	works = cn_policy_says(result->cause, result->status) == CN_SAYS_WORKS;
-	cn_load_ended(
+	cn_admission_ended(
 			works ? now - post->began_us : -1, cn_ring_count(ring) > 0, now);
 	end_post(post, result);
 	free_post(post);
@@ -296,7 +296,7 @@ static void begin(struct cn_job *job)
 		cn_job_release(job);
 		return;
 	}
-	if(!cn_load_has_time(cn_job_deadline_us(job) - now)) {
+	if(!cn_admission_has_time(cn_job_deadline_us(job) - now)) {
 		fail(job, CN_CAUSE_timeout);
 		return;
 	}
@@ -313,7 +313,7 @@ static void begin(struct cn_job *job)
 	}
 	free_posts = post->next;
 	spare_posts += post->spare;
-	cn_load_began(now);
+	cn_admission_began(now);
 	cn_stats_gauge(CN_GAUGE_in_flight, 1);
 }
 
@@ -394,7 +394,7 @@ static void drain(void)
 
 	for(;;) {
 		bool busy = false;
-		int64_t left = cn_drain_left_us();
+		int64_t left = cn_stop_left_us();
 
 		fail_waiting(CN_CAUSE_shutdown);
 		for(i = 0; i < most && !busy; i++)
@@ -413,7 +413,7 @@ static void drain(void)
 
 static void run(void)
 {
-	while(!cn_drain_asked()) {
+	while(!cn_stop_asked()) {
 		cfg_update(); /* the log level, for one */
 		take_jobs();
 		take_spare();
@@ -429,11 +429,11 @@ static int set_up(void)
 {
 	int most = cn_conf_posts_per_process(), i;
 
-	if(cfg_child_init() || cn_drain_init() < 0)
+	if(cfg_child_init() || cn_stop_init() < 0)
 		return -1;
 	http = cn_http_new(most, on_done);
 	posts = calloc(most, sizeof(*posts));
-	if(http == NULL || posts == NULL || cn_http_watch(http, cn_drain_fd()) < 0
+	if(http == NULL || posts == NULL || cn_http_watch(http, cn_stop_fd()) < 0
 			|| cn_http_watch(http, cn_ring_fd(ring, number)) < 0
 			|| (spare && cn_http_watch(http, cn_ring_fd(spare, number)) < 0))
 		return -1;

@@ -105,9 +105,9 @@ static int64_t *newest;
 static bool is_needless(const struct cn_row *row)
 {
 	if(row->kind != CN_KIND_REGISTER)
-		return cn_binding_is_live(cn_row_aor(row), row->contacts);
+		return cn_usrloc_is_live(cn_row_aor(row), row->contacts);
 	return row->taken
-		   && cn_binding_came_here(
+		   && cn_usrloc_came_here(
 				   cn_row_aor(row), row->contacts, row->created_us / 1000000);
 }
 

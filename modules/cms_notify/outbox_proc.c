@@ -149,7 +149,7 @@ static bool do_leave(struct cn_command *command)
 	struct cn_row row;
 	str body;
 
-	if(cn_binding_is_live(command->aor, command->contacts))
+	if(cn_usrloc_is_live(command->aor, command->contacts))
 		return true;
 	ev->seq = cn_index_number_event(&ev->key, ev->hash, command->contacts);
 	if(ev->seq == 0)
@@ -288,7 +288,7 @@ static void keep_lease(void)
 {
 	int64_t last = cn_number_last();
 
-	if(cn_drain_asked() || last == 0 || last < lease - CN_LEASE_US / 2)
+	if(cn_stop_asked() || last == 0 || last < lease - CN_LEASE_US / 2)
 		return;
 	lease = last + CN_LEASE_US;
 	cn_batch_set_lease(lease);
@@ -400,7 +400,7 @@ static void drain(void)
 {
 	open_us = 0;
 	cn_db_set_limit(CN_DRAIN_STATEMENT_MS);
-	while(cn_drain_left_us() > -CN_DRAIN_AFTER_HTTP_US) {
+	while(cn_stop_left_us() > -CN_DRAIN_AFTER_HTTP_US) {
 		bool last = cn_job_count() == 0 && !cn_delivery_any();
 
 		(void)cn_delivery_take_ended();
@@ -418,7 +418,7 @@ static void drain(void)
 
 static void run(void)
 {
-	while(!cn_drain_asked()) {
+	while(!cn_stop_asked()) {
 		cfg_update();
 		work();
 		sleep_until(next_us());
@@ -440,10 +440,10 @@ int cn_outbox_proc_count(void)
 
 static int set_up(void)
 {
-	if(cfg_child_init() || cn_drain_init() < 0)
+	if(cfg_child_init() || cn_stop_init() < 0)
 		return -1;
 	wait_set = cn_wait_new();
-	if(wait_set < 0 || cn_wait_add(wait_set, cn_drain_fd()) < 0
+	if(wait_set < 0 || cn_wait_add(wait_set, cn_stop_fd()) < 0
 			|| cn_wait_add(wait_set, cn_ring_fd(cn_outbox_ring(), 0)) < 0
 			|| cn_wait_add(wait_set, cn_ring_fd(cn_http_proc_ended(), 0)) < 0)
 		return -1;

@@ -138,14 +138,14 @@ static void look_further(void)
 	struct cn_resync_progress *p = &shared->progress;
 
 	if(p->aor[0] != '\0') {
-		cn_binding_each_of(p->aor, add);
-		work.part = CN_BINDING_PARTS;
+		cn_usrloc_each_of(p->aor, add);
+		work.part = CN_USRLOC_PARTS;
 	} else {
-		if(cn_binding_each(work.part, add) < 0)
+		if(cn_usrloc_each(work.part, add) < 0)
 			p->failed++;
 		work.part++;
 	}
-	p->percent = 100 * work.part / CN_BINDING_PARTS;
+	p->percent = 100 * work.part / CN_USRLOC_PARTS;
 }
 
 static void finish(void)
@@ -187,7 +187,7 @@ struct cn_task *cn_resync_next(
 	*due_us = now_us + CN_IDLE_US;
 	if(!is_running())
 		return NULL;
-	while(work.first == NULL && work.part < CN_BINDING_PARTS)
+	while(work.first == NULL && work.part < CN_USRLOC_PARTS)
 		look_further();
 	if(work.first == NULL) {
 		if(work.under_way == 0)
@@ -201,7 +201,7 @@ struct cn_task *cn_resync_next(
 		return NULL;
 	*due_us = now_us;
 	task = take();
-	*ev = cn_binding_snapshot(task->hash, task->ruid);
+	*ev = cn_usrloc_snapshot(task->hash, task->ruid);
 	if(*ev == NULL) { /* it has gone meanwhile */
 		shared->progress.waiting--;
 		free(task);

@@ -38,7 +38,7 @@ static void on_binding(ucontact_t *binding, int type, void *unused)
 		cn_expired_note(binding->aor, &binding->c);
 }
 
-int cn_detect_init(void)
+int cn_classify_init(void)
 {
 	bind_usrloc_t bind_usrloc;
 
@@ -56,14 +56,14 @@ int cn_detect_init(void)
 	return cn_registrar_init();
 }
 
-struct udomain *cn_detect_table(const char *name)
+struct udomain *cn_classify_table(const char *name)
 {
 	struct udomain *table;
 
 	return usrloc.get_udomain(name, &table) == 0 ? table : NULL;
 }
 
-struct udomain *cn_detect_add_table(const char *name)
+struct udomain *cn_classify_add_table(const char *name)
 {
 	struct udomain *table;
 	int i;
@@ -77,12 +77,12 @@ struct udomain *cn_detect_add_table(const char *name)
 	return table;
 }
 
-int cn_detect_tables(struct udomain **tables, int max)
+int cn_classify_tables(struct udomain **tables, int max)
 {
 	int i;
 
 	if(added.count == 0) {
-		tables[0] = cn_detect_table("location");
+		tables[0] = cn_classify_table("location");
 		return tables[0] ? 1 : 0;
 	}
 	for(i = 0; i < added.count && i < max; i++)
@@ -90,7 +90,7 @@ int cn_detect_tables(struct udomain **tables, int max)
 	return i;
 }
 
-int cn_detect_read(struct sip_msg *msg, const str *aor, struct cn_event *ev)
+int cn_classify_read(struct sip_msg *msg, const str *aor, struct cn_event *ev)
 {
 	if(cn_request_read(msg, aor, usrloc.use_domain, ev) < 0)
 		return -1;
@@ -260,7 +260,7 @@ static bool classify(urecord_t *record, struct cn_event *ev)
 	}
 	return max <= 0 || count <= max;
 }
-void cn_detect_classify(struct udomain *table, struct cn_event *ev)
+void cn_classify(struct udomain *table, struct cn_event *ev)
 {
 	urecord_t *record = NULL;
 	int err;

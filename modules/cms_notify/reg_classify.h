@@ -15,21 +15,21 @@
 struct udomain;
 
 /* Process: main, in mod_init. Needs usrloc and registrar loaded. */
-int cn_detect_init(void) CN_MUST;
+int cn_classify_init(void) CN_MUST;
 
 /* Make sure that usrloc has the table, as registrar does for what its script
  * names. Process: main, while the script is read. @return NULL: it cannot */
-struct udomain *cn_detect_add_table(const char *name);
+struct udomain *cn_classify_add_table(const char *name);
 
 /* The usrloc table of this name. @return NULL: there is none */
-struct udomain *cn_detect_table(const char *name);
+struct udomain *cn_classify_table(const char *name);
 
-/* The tables of cn_detect_add_table(); where there are none, "location". @return how many, at most max */
-int cn_detect_tables(struct udomain **tables, int max);
+/* The tables of cn_classify_add_table(); where there are none, "location". @return how many, at most max */
+int cn_classify_tables(struct udomain **tables, int max);
 #define CN_TABLES_MAX 8
 
 /* Read a REGISTER: cn_request_read() in usrloc's terms. */
-int cn_detect_read(
+int cn_classify_read(
 		struct sip_msg *msg, const str *aor, struct cn_event *ev) CN_MUST;
 
 /**
@@ -41,6 +41,6 @@ int cn_detect_read(
  * @param ev ev->reason is NONE afterwards where the CMS need not know: for
  *           refreshes, and for what save() is going to refuse.
  */
-void cn_detect_classify(struct udomain *table, struct cn_event *ev);
+void cn_classify(struct udomain *table, struct cn_event *ev);
 
 #endif

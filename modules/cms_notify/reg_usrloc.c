@@ -223,7 +223,7 @@ static int listen_to_usrloc(int types)
 	return 0;
 }
 
-int cn_binding_init(void)
+int cn_usrloc_init(void)
 {
 	bind_usrloc_t bind_usrloc;
 	int types = 0;
@@ -243,7 +243,7 @@ int cn_binding_init(void)
 
 /* -------- being there -------- */
 
-bool cn_binding_in_memory(void)
+bool cn_usrloc_in_memory(void)
 {
 	return usrloc.db_mode != DB_ONLY;
 }
@@ -281,9 +281,9 @@ static bool is_live(const char *key, const char *about, int64_t since_s)
 	bool live = false;
 	int i, n;
 
-	if(!cn_binding_in_memory())
+	if(!cn_usrloc_in_memory())
 		return false;
-	n = cn_detect_tables(tables, CN_TABLES_MAX);
+	n = cn_classify_tables(tables, CN_TABLES_MAX);
 	for(i = 0; i < n && !live; i++) {
 		usrloc.lock_udomain(tables[i], &aor);
 		if(usrloc.get_urecord(tables[i], &aor, &record) == 0) {
@@ -295,12 +295,12 @@ static bool is_live(const char *key, const char *about, int64_t since_s)
 	return live;
 }
 
-bool cn_binding_is_live(const char *key, const char *about)
+bool cn_usrloc_is_live(const char *key, const char *about)
 {
 	return is_live(key, about, 0);
 }
 
-bool cn_binding_came_here(const char *key, const char *about, int64_t since_s)
+bool cn_usrloc_came_here(const char *key, const char *about, int64_t since_s)
 {
 	return is_live(key, about, since_s);
 }
@@ -316,7 +316,7 @@ static const char *read_str(const char *p, str *s)
 	return s->s + s->len;
 }
 
-static void read_list(const char *p, cn_binding_f each)
+static void read_list(const char *p, cn_usrloc_f each)
 {
 	str contact, received, path, ruid;
 	unsigned hash;
@@ -335,7 +335,7 @@ static void read_list(const char *p, cn_binding_f each)
 	}
 }
 
-int cn_binding_each(int part, cn_binding_f each)
+int cn_usrloc_each(int part, cn_usrloc_f each)
 {
 	static char *list;
 	static int size;
@@ -354,7 +354,7 @@ int cn_binding_each(int part, cn_binding_f each)
 			size += more + more / 4;
 		}
 		more = usrloc.get_all_ucontacts(
-				list, size, 0, part, CN_BINDING_PARTS, 0);
+				list, size, 0, part, CN_USRLOC_PARTS, 0);
 		if(more < 0)
 			return -1;
 	} while(more > 0);
@@ -385,13 +385,13 @@ static str key_of(const char *aor)
 	return key;
 }
 
-void cn_binding_each_of(const char *aor, cn_binding_f each)
+void cn_usrloc_each_of(const char *aor, cn_usrloc_f each)
 {
 	struct udomain *tables[CN_TABLES_MAX];
 	str key = key_of(aor);
 	urecord_t *record;
 	ucontact_t *b;
-	int i, n = cn_detect_tables(tables, CN_TABLES_MAX);
+	int i, n = cn_classify_tables(tables, CN_TABLES_MAX);
 
 	for(i = 0; i < n; i++) {
 		usrloc.lock_udomain(tables[i], &key);
@@ -417,7 +417,7 @@ static struct cn_event *copy_event(const struct cn_event *ev)
 	return cn_event_copy(ev, place);
 }
 
-struct cn_event *cn_binding_snapshot(unsigned hash, const char *ruid)
+struct cn_event *cn_usrloc_snapshot(unsigned hash, const char *ruid)
 {
 	struct udomain *tables[CN_TABLES_MAX];
 	str id = {(char *)ruid, strlen(ruid)};
@@ -426,7 +426,7 @@ struct cn_event *cn_binding_snapshot(unsigned hash, const char *ruid)
 	urecord_t *record;
 	ucontact_t *b;
 	struct view view;
-	int i, n = cn_detect_tables(tables, CN_TABLES_MAX);
+	int i, n = cn_classify_tables(tables, CN_TABLES_MAX);
 
 	for(i = 0; i < n && ev == NULL; i++) {
 		/* leaves its slot locked when it has found something */

@@ -13,11 +13,11 @@
 
 /* Process: main, in mod_init, after cn_detect. Listens to usrloc where the
  * operator wants the CMS to know who leaves. */
-int cn_binding_init(void) CN_MUST;
+int cn_usrloc_init(void) CN_MUST;
 
 /* Has the AOR a live binding that is one of these contacts (see job_contacts.h)? No
  * where usrloc has no bindings in memory (db_mode 3). */
-bool cn_binding_is_live(const char *key, const char *about);
+bool cn_usrloc_is_live(const char *key, const char *about);
 
 /**
  * The same for one that has registered or refreshed here since, not at another
@@ -25,20 +25,20 @@ bool cn_binding_is_live(const char *key, const char *about);
  *
  * @param since_s seconds since 1970
  */
-bool cn_binding_came_here(const char *key, const char *about, int64_t since_s);
+bool cn_usrloc_came_here(const char *key, const char *about, int64_t since_s);
 
 /* -------- one after the other; process: outbox -------- */
 
 /* usrloc's tables are looked at in so many pieces. */
-#define CN_BINDING_PARTS 1024
+#define CN_USRLOC_PARTS 1024
 
-typedef void (*cn_binding_f)(unsigned hash, const str *ruid);
+typedef void (*cn_usrloc_f)(unsigned hash, const str *ruid);
 
 /* Call each() for the bindings in a piece. @return 0, or -1: out of memory */
-int cn_binding_each(int part, cn_binding_f each) CN_MUST;
+int cn_usrloc_each(int part, cn_usrloc_f each) CN_MUST;
 
 /* The same for those of one AOR, as usrloc knows it or as a URI. */
-void cn_binding_each_of(const char *aor, cn_binding_f each);
+void cn_usrloc_each_of(const char *aor, cn_usrloc_f each);
 
 /**
  * A binding, as it is now.
@@ -46,9 +46,9 @@ void cn_binding_each_of(const char *aor, cn_binding_f each);
  * @return in memory of this process that the next call overwrites; NULL: it is
  *         not live any more, or another server's, or out of memory
  */
-struct cn_event *cn_binding_snapshot(unsigned hash, const char *ruid);
+struct cn_event *cn_usrloc_snapshot(unsigned hash, const char *ruid);
 
 /* Has usrloc its bindings in memory, so that they can be looked at? */
-bool cn_binding_in_memory(void);
+bool cn_usrloc_in_memory(void);
 
 #endif

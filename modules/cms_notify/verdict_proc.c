@@ -225,7 +225,7 @@ static void end_unsent(void)
  * and each is answered. */
 static void drain(void)
 {
-	while(cn_job_count() > 0 && cn_drain_left_us() > -CN_DRAIN_AFTER_HTTP_US) {
+	while(cn_job_count() > 0 && cn_stop_left_us() > -CN_DRAIN_AFTER_HTTP_US) {
 		end_unsent();
 		resume_all();
 		wait_for_verdict(CN_DRAIN_LOOK_MS);
@@ -234,7 +234,7 @@ static void drain(void)
 
 static void run(void)
 {
-	while(!cn_drain_asked()) {
+	while(!cn_stop_asked()) {
 		resume_all();
 		wait_for_verdict(-1);
 	}
@@ -243,10 +243,10 @@ static void run(void)
 
 static int set_up(void)
 {
-	if(cfg_child_init() || cn_drain_init() < 0)
+	if(cfg_child_init() || cn_stop_init() < 0)
 		return -1;
 	wait_set = cn_wait_new();
-	if(wait_set < 0 || cn_wait_add(wait_set, cn_drain_fd()) < 0
+	if(wait_set < 0 || cn_wait_add(wait_set, cn_stop_fd()) < 0
 			|| cn_wait_add(wait_set, cn_ring_fd(ring, number)) < 0)
 		return -1;
 	return 0;

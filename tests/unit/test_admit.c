@@ -20,8 +20,8 @@ static int64_t now = 1000 * (int64_t)SECOND;
 
 static void begin_anew(int posts, int capacity)
 {
-	cn_load_destroy();
-	assert_int_equal(cn_load_init(posts, capacity, TIMEOUT_US), 0);
+	cn_admission_destroy();
+	assert_int_equal(cn_admission_init(posts, capacity, TIMEOUT_US), 0);
 }
 
 static int start(void **state)
@@ -32,8 +32,8 @@ static int start(void **state)
 
 static int end(void **state)
 {
-	cn_load_destroy();
-	cn_load_destroy(); /* twice is allowed */
+	cn_admission_destroy();
+	cn_admission_destroy(); /* twice is allowed */
 	return stub_shm_blocks() == 0 ? 0 : -1;
 }
 
@@ -42,7 +42,7 @@ static uint64_t device(int n)
 	char name[32];
 	str s = {name, snprintf(name, sizeof(name), "d%d@sip.example.com", n)};
 
-	return cn_ticket_device(&s);
+	return cn_reservation_device(&s);
 }
 
 /* -------- a storm, played in steps of a millisecond -------- */
@@ -101,7 +101,7 @@ static void comes_at(int d, int64_t at)
 static void is_refused(int d)
 {
 	unsigned dice = stub_random(&play.dice);
-	int64_t wait = cn_load_reserve(device(d), play.queued, now);
+	int64_t wait = cn_admission_reserve(device(d), play.queued, now);
 	unsigned seconds = cn_policy_retry_after(wait, 0, dice);
 
 	if(play.s->hasty && d % play.s->hasty == 0)
@@ -116,7 +116,7 @@ static void comes(int d)
 	int place = (play.queue_head + play.queued) % CAPACITY;
 
 	if(play.queued + play.under_way >= CAPACITY
-			|| !cn_load_admits(device(d), play.queued, now)) {
+			|| !cn_admission_admits(device(d), play.queued, now)) {
 		is_refused(d);
 		return;
 	}
@@ -170,7 +170,7 @@ static void end_posts(void)
 		}
 		play.in_service -= p.done != INT64_MAX;
 		play.posts[i] = play.posts[--play.under_way];
-		cn_load_ended(late ? -1 : now - p.began, play.queued > 0, now);
+		cn_admission_ended(late ? -1 : now - p.began, play.queued > 0, now);
 		if(late) {
 			play.s->in_vain++;
 			play.s->wasted++;
@@ -186,7 +186,7 @@ static void begin_posts(void)
 	while(play.queued > 0) {
 		int at = play.queue_head;
 		int64_t left = play.queued_since[at] + TIMEOUT_US - now;
-		bool late = !cn_load_has_time(left);
+		bool late = !cn_admission_has_time(left);
 
 		if(play.under_way == POSTS && !late)
 			break;
@@ -200,7 +200,7 @@ static void begin_posts(void)
 		/* its deadline counts from when it came */
 		play.posts[play.under_way++] = (struct post){
 				play.queue[at], play.queued_since[at], now, INT64_MAX};
-		cn_load_began(now);
+		cn_admission_began(now);
 	}
 }
 
@@ -400,7 +400,7 @@ static void who_ignores_retry_after_does_not_push_in(void **state)
 static void take(int posts)
 {
 	while(posts-- > 0)
-		cn_load_began(now);
+		cn_admission_began(now);
 }
 
 /* Others wait, and the CMS answers so many, so far apart, each after us. */
@@ -408,33 +408,33 @@ static void answer(int n, int64_t apart_us, int64_t us)
 {
 	while(n-- > 0) {
 		now += apart_us;
-		cn_load_ended(us, true, now);
-		cn_load_began(now);
+		cn_admission_ended(us, true, now);
+		cn_admission_began(now);
 	}
 }
 
 static void nobody_waits(void)
 {
 	now += 1000;
-	cn_load_ended(50000, false, now);
-	cn_load_began(now);
+	cn_admission_ended(50000, false, now);
+	cn_admission_began(now);
 }
 
 static int most_admitted(uint64_t d)
 {
 	int queued = 0;
 
-	while(queued < CAPACITY && cn_load_admits(d, queued, now))
+	while(queued < CAPACITY && cn_admission_admits(d, queued, now))
 		queued++;
 	return queued;
 }
 
 static void without_an_answer_nobody_is_turned_away(void **state)
 {
-	assert_true(cn_load_admits(1, 0, now));
-	assert_true(cn_load_admits(1, CAPACITY, now));
+	assert_true(cn_admission_admits(1, 0, now));
+	assert_true(cn_admission_admits(1, CAPACITY, now));
 	take(POSTS);
-	assert_true(cn_load_admits(1, CAPACITY, now));
+	assert_true(cn_admission_admits(1, CAPACITY, now));
 }
 
 static void but_not_for_long(void **state)
@@ -459,10 +459,10 @@ static void a_free_connection_is_used_however_slow_the_cms_is(void **state)
 {
 	take(POSTS);
 	answer(100, SECOND, 3 * SECOND);
-	assert_false(cn_load_admits(1, 0, now));
-	cn_load_ended(3 * SECOND, true, now + SECOND);
-	assert_true(cn_load_admits(1, 0, now + SECOND));
-	assert_false(cn_load_admits(1, 1, now + SECOND));
+	assert_false(cn_admission_admits(1, 0, now));
+	cn_admission_ended(3 * SECOND, true, now + SECOND);
+	assert_true(cn_admission_admits(1, 0, now + SECOND));
+	assert_false(cn_admission_admits(1, 1, now + SECOND));
 }
 
 static void what_has_been_is_no_reason_to_turn_a_crowd_away(void **state)
@@ -484,9 +484,9 @@ static void a_first_answer_that_is_late_is_no_reason(void **state)
 		take(POSTS);
 		answer(200, 500, 30000); /* some 2,000 a second */
 		nobody_waits();
-		cn_load_ended(30000, true, now);
+		cn_admission_ended(30000, true, now);
 		now += pause;
-		cn_load_ended(30000, true, now);
+		cn_admission_ended(30000, true, now);
 		assert_in_range(most_admitted(1), 300, 10000);
 	}
 }
@@ -500,7 +500,7 @@ static void the_end_of_the_queue_is_for_those_that_were_sent_away(void **state)
 	take(POSTS);
 	answer(5000, 1000, 50000);
 	for(i = 0; i < 4000; i++)
-		wait = cn_load_reserve(device(i), 2900, now);
+		wait = cn_admission_reserve(device(i), 2900, now);
 	assert_in_range(wait / 1000, 5500, 6500);
 	assert_in_range(most_admitted(device(5000)), 900, 1001);
 	assert_in_range(most_admitted(device(0)), 900, 1001);
@@ -517,13 +517,13 @@ static void who_comes_late_queues_up_anew(void **state)
 	int i;
 
 	take(POSTS);
-	cn_load_reserve(device(1), 2000, now);
+	cn_admission_reserve(device(1), 2000, now);
 	answer(60000, 1000, 50000);
-	cn_load_reserve(device(2), 3000, now);
+	cn_admission_reserve(device(2), 3000, now);
 	assert_in_range(most_admitted(device(1)), 2800, 3000);
 	answer(3000, 1000, 50000);
 	for(i = 3; i < 10; i++)
-		cn_load_reserve(device(i), 3000, now);
+		cn_admission_reserve(device(i), 3000, now);
 	assert_in_range(most_admitted(device(1)), 900, 1001);
 }
 
@@ -534,15 +534,15 @@ static void who_comes_early_keeps_its_moment(void **state)
 
 	take(POSTS);
 	answer(5000, 1000, 50000);
-	cn_load_reserve(device(1), 4000, now);
-	due = now + cn_load_reserve(device(2), 4000, now);
+	cn_admission_reserve(device(1), 4000, now);
+	due = now + cn_admission_reserve(device(2), 4000, now);
 	for(i = 0; i < 1000; i++) {
 		answer(1, 1000, 50000);
-		after = now + cn_load_reserve(device(2), 4000, now);
+		after = now + cn_admission_reserve(device(2), 4000, now);
 		assert_in_range(due - after + SECOND / 4, 0, SECOND / 2);
 	}
 	/* and took nobody's */
-	after = now + cn_load_reserve(device(3), 0, now);
+	after = now + cn_admission_reserve(device(3), 0, now);
 	assert_in_range(after - due, 0, SECOND / 100);
 }
 
@@ -555,14 +555,14 @@ static void moments_are_as_far_apart_as_the_cms_needs(void **state)
 	take(POSTS);
 	answer(20000, 10000, 640000);
 	for(i = 0; i < 1000; i++) {
-		wait = cn_load_reserve(device(i), 0, now);
+		wait = cn_admission_reserve(device(i), 0, now);
 		assert_true(wait > before);
 		before = wait;
 	}
 	assert_in_range(wait / 1000, 9500, 10500);
-	assert_in_range(cn_load_rate(), 95, 105);
-	assert_in_range(cn_load_line_us(now) - wait, 9000, 11000);
-	assert_int_equal(cn_load_line_us(now + 20 * SECOND), 0);
+	assert_in_range(cn_admission_rate(), 95, 105);
+	assert_in_range(cn_admission_line_us(now) - wait, 9000, 11000);
+	assert_int_equal(cn_admission_line_us(now + 20 * SECOND), 0);
 }
 
 static void an_absent_cms_does_not_make_the_line_longer(void **state)
@@ -574,11 +574,11 @@ static void an_absent_cms_does_not_make_the_line_longer(void **state)
 	answer(5000, 1000, 50000);
 	for(i = 0; i < 200; i++) { /* none answers */
 		now += SECOND;
-		cn_load_ended(-1, true, now);
-		cn_load_began(now);
+		cn_admission_ended(-1, true, now);
+		cn_admission_began(now);
 	}
 	for(i = 0; i < 1000; i++)
-		wait = cn_load_reserve(device(i), 0, now);
+		wait = cn_admission_reserve(device(i), 0, now);
 	assert_in_range(wait / 1000, 900, 1100);
 }
 
@@ -587,35 +587,35 @@ static void the_shortest_and_the_longest(void **state)
 	int64_t wait = 0;
 	int i;
 
-	assert_int_equal(cn_load_reserve(device(1), 0, now), 0);
+	assert_int_equal(cn_admission_reserve(device(1), 0, now), 0);
 	take(POSTS);
 	answer(200, 60 * (int64_t)SECOND, 60 * (int64_t)SECOND);
 	for(i = 0; i < 5000; i++)
-		wait = cn_load_reserve(device(i), INT32_MAX, now);
+		wait = cn_admission_reserve(device(i), INT32_MAX, now);
 	assert_int_equal(cn_policy_retry_after(wait, 0, 0), CN_RETRY_AFTER_MAX_S);
-	assert_false(cn_load_admits(device(1), INT32_MAX, now));
+	assert_false(cn_admission_admits(device(1), INT32_MAX, now));
 }
 
 /* -------- what has no time left -------- */
 
 static void a_post_needs_the_time_that_posts_need(void **state)
 {
-	assert_true(cn_load_has_time(1));
-	assert_false(cn_load_has_time(0));
-	assert_false(cn_load_has_time(-1));
+	assert_true(cn_admission_has_time(1));
+	assert_false(cn_admission_has_time(0));
+	assert_false(cn_admission_has_time(-1));
 	take(POSTS);
 	answer(1000, 1000, 300000);
-	assert_false(cn_load_has_time(200000));
-	assert_true(cn_load_has_time(400000));
+	assert_false(cn_admission_has_time(200000));
+	assert_true(cn_admission_has_time(400000));
 	answer(1000, 1000, 3000);
-	assert_true(cn_load_has_time(200000));
+	assert_true(cn_admission_has_time(200000));
 }
 
 static void two_processes_may_be_a_moment_apart(void **state)
 {
 	take(2);
-	cn_load_ended(1000, true, now);
-	cn_load_ended(1000, true, now - 500);
+	cn_admission_ended(1000, true, now);
+	cn_admission_ended(1000, true, now - 500);
 	take(POSTS);
 	answer(5000, 1000, 50000);
 	assert_in_range(most_admitted(1), 2700, 3000);
@@ -623,14 +623,14 @@ static void two_processes_may_be_a_moment_apart(void **state)
 
 static void scenario(void)
 {
-	if(cn_load_init(POSTS, CAPACITY, TIMEOUT_US) == 0)
-		cn_load_admits(1, 0, now);
-	cn_load_destroy();
+	if(cn_admission_init(POSTS, CAPACITY, TIMEOUT_US) == 0)
+		cn_admission_admits(1, 0, now);
+	cn_admission_destroy();
 }
 
 static void without_memory_it_does_not_start(void **state)
 {
-	cn_load_destroy();
+	cn_admission_destroy();
 	assert_int_equal(stub_each_allocation(scenario), 2);
 }
 

@@ -12,13 +12,13 @@
 
 static int start(void **state)
 {
-	return cn_ticket_init();
+	return cn_reservation_init();
 }
 
 static int end(void **state)
 {
-	cn_ticket_destroy();
-	cn_ticket_destroy(); /* twice is allowed */
+	cn_reservation_destroy();
+	cn_reservation_destroy(); /* twice is allowed */
 	return stub_shm_blocks() == 0 ? 0 : -1;
 }
 
@@ -27,12 +27,12 @@ static uint64_t device(const char *format, int n)
 	char name[64];
 	str s = {name, snprintf(name, sizeof(name), format, n)};
 
-	return cn_ticket_device(&s);
+	return cn_reservation_device(&s);
 }
 
 static bool has(uint64_t d, int64_t due)
 {
-	int64_t at = cn_ticket_due(d);
+	int64_t at = cn_reservation_due(d);
 
 	return at <= due && at > due - PRECISION;
 }
@@ -41,10 +41,10 @@ static void a_ticket_says_when(void **state)
 {
 	uint64_t d = device("d%d", 1);
 
-	assert_int_equal(cn_ticket_due(d), 0);
-	cn_ticket_give(d, NOW + 5 * SECOND, NOW);
+	assert_int_equal(cn_reservation_due(d), 0);
+	cn_reservation_give(d, NOW + 5 * SECOND, NOW);
 	assert_true(has(d, NOW + 5 * SECOND));
-	assert_int_equal(cn_ticket_due(device("d%d", 2)), 0);
+	assert_int_equal(cn_reservation_due(device("d%d", 2)), 0);
 }
 
 static void the_latest_one_counts(void **state)
@@ -53,7 +53,7 @@ static void the_latest_one_counts(void **state)
 	int i;
 
 	for(i = 1; i < 100; i++) {
-		cn_ticket_give(d, NOW + i * (int64_t)SECOND, NOW);
+		cn_reservation_give(d, NOW + i * (int64_t)SECOND, NOW);
 		assert_true(has(d, NOW + i * (int64_t)SECOND));
 	}
 }
@@ -62,7 +62,7 @@ static void years_are_no_limit(void **state)
 {
 	int64_t due = 15 * 365 * 86400 * (int64_t)SECOND;
 
-	cn_ticket_give(1, due, due - SECOND);
+	cn_reservation_give(1, due, due - SECOND);
 	assert_true(has(1, due));
 }
 
@@ -77,29 +77,29 @@ static void a_fleet_has_its_tickets(void **state)
 	int i, found;
 
 	for(f = 0; f < sizeof(names) / sizeof(names[0]); f++) {
-		cn_ticket_destroy();
-		assert_int_equal(cn_ticket_init(), 0);
+		cn_reservation_destroy();
+		assert_int_equal(cn_reservation_init(), 0);
 		for(i = 0; i < count; i++)
-			cn_ticket_give(device(names[f], i), NOW + i * 2000, NOW);
+			cn_reservation_give(device(names[f], i), NOW + i * 2000, NOW);
 		for(i = found = 0; i < count; i++)
 			found += has(device(names[f], i), NOW + i * 2000);
 		assert_in_range(found, count * 95 / 100, count);
 		for(i = found = 0; i < count; i++)
-			found += cn_ticket_due(device(names[f], count + i)) != 0;
+			found += cn_reservation_due(device(names[f], count + i)) != 0;
 		assert_in_range(found, 0, count / 1000);
 	}
 }
 
 static void with_no_room_the_first_keep_theirs(void **state)
 {
-	const int more = 4 * CN_TICKETS;
+	const int more = 4 * CN_RESERVATIONS;
 	int i, found;
 
 	for(i = 0; i < more; i++)
-		cn_ticket_give(device("d%d", i), NOW + 100 * SECOND, NOW);
-	for(i = found = 0; i < CN_TICKETS / 4; i++)
+		cn_reservation_give(device("d%d", i), NOW + 100 * SECOND, NOW);
+	for(i = found = 0; i < CN_RESERVATIONS / 4; i++)
 		found += has(device("d%d", i), NOW + 100 * SECOND);
-	assert_in_range(found, CN_TICKETS / 4 * 99 / 100, CN_TICKETS / 4);
+	assert_in_range(found, CN_RESERVATIONS / 4 * 99 / 100, CN_RESERVATIONS / 4);
 }
 
 static void old_ones_make_room(void **state)
@@ -107,10 +107,10 @@ static void old_ones_make_room(void **state)
 	const int64_t later = NOW + 200 * SECOND;
 	int i, found;
 
-	for(i = 0; i < 4 * CN_TICKETS; i++)
-		cn_ticket_give(device("d%d", i), NOW + 100 * SECOND, NOW);
+	for(i = 0; i < 4 * CN_RESERVATIONS; i++)
+		cn_reservation_give(device("d%d", i), NOW + 100 * SECOND, NOW);
 	for(i = 0; i < 1000; i++)
-		cn_ticket_give(device("new%d", i), later, NOW + 101 * SECOND);
+		cn_reservation_give(device("new%d", i), later, NOW + 101 * SECOND);
 	for(i = found = 0; i < 1000; i++)
 		found += has(device("new%d", i), later);
 	assert_in_range(found, 990, 1000);
@@ -125,10 +125,10 @@ static void any_bytes_of_any_length(void **state)
 		bytes[i] = (char)i;
 	for(i = 0; i < 256; i++) {
 		str s = stub_exact(bytes, i);
-		uint64_t d = cn_ticket_device(&s);
+		uint64_t d = cn_reservation_device(&s);
 
-		assert_int_equal(cn_ticket_due(d), 0);
-		cn_ticket_give(d, NOW, 0);
+		assert_int_equal(cn_reservation_due(d), 0);
+		cn_reservation_give(d, NOW, 0);
 		assert_true(has(d, NOW));
 		free(s.s);
 	}
@@ -136,14 +136,14 @@ static void any_bytes_of_any_length(void **state)
 
 static void scenario(void)
 {
-	if(cn_ticket_init() == 0)
-		cn_ticket_give(1, NOW, 0);
-	cn_ticket_destroy();
+	if(cn_reservation_init() == 0)
+		cn_reservation_give(1, NOW, 0);
+	cn_reservation_destroy();
 }
 
 static void without_memory_it_does_not_start(void **state)
 {
-	cn_ticket_destroy();
+	cn_reservation_destroy();
 	assert_int_equal(stub_each_allocation(scenario), 1);
 }
 

@@ -14,7 +14,7 @@ struct cn_conf cn_conf = {.drain_timeout_ms = 3000};
 
 static bool readable(int timeout_ms)
 {
-	struct pollfd fd = {.fd = cn_drain_fd(), .events = POLLIN};
+	struct pollfd fd = {.fd = cn_stop_fd(), .events = POLLIN};
 
 	return poll(&fd, 1, timeout_ms) == 1;
 }
@@ -24,19 +24,19 @@ static void be_asked(void *arg)
 {
 	int *signal = arg;
 
-	check(cn_drain_init() == 0);
-	check(cn_drain_fd() >= 0);
+	check(cn_stop_init() == 0);
+	check(cn_stop_fd() >= 0);
 	check(!readable(0));
-	check(!cn_drain_asked());
+	check(!cn_stop_asked());
 	check(kill(getpid(), *signal) == 0);
 	check(readable(1000));
-	check(cn_drain_asked());
-	check(cn_drain_left_us() > 2000000 && cn_drain_left_us() <= 3000000);
+	check(cn_stop_asked());
+	check(cn_stop_left_us() > 2000000 && cn_stop_left_us() <= 3000000);
 	/* once asked it stays asked, and the time does not begin again */
 	poll(NULL, 0, 20);
 	check(kill(getpid(), SIGTERM) == 0);
-	check(cn_drain_asked());
-	check(cn_drain_left_us() <= 2980000);
+	check(cn_stop_asked());
+	check(cn_stop_left_us() <= 2980000);
 }
 
 static void a_signal_asks_and_does_not_end_the_process(void **state)
@@ -51,10 +51,10 @@ static void a_signal_asks_and_does_not_end_the_process(void **state)
 static void have_no_time(void *unused)
 {
 	cn_conf.drain_timeout_ms = 0;
-	check(cn_drain_init() == 0);
+	check(cn_stop_init() == 0);
 	check(kill(getpid(), SIGTERM) == 0);
-	check(cn_drain_asked());
-	check(cn_drain_left_us() <= 0);
+	check(cn_stop_asked());
+	check(cn_stop_left_us() <= 0);
 }
 
 static void the_time_may_be_none(void **state)
@@ -65,11 +65,11 @@ static void the_time_may_be_none(void **state)
 static void run_out_of_time(void *unused)
 {
 	cn_conf.drain_timeout_ms = 10;
-	check(cn_drain_init() == 0);
+	check(cn_stop_init() == 0);
 	check(kill(getpid(), SIGTERM) == 0);
-	check(cn_drain_asked());
+	check(cn_stop_asked());
 	poll(NULL, 0, 15);
-	check(cn_drain_left_us() < 0);
+	check(cn_stop_left_us() < 0);
 }
 
 static void the_time_runs_out(void **state)

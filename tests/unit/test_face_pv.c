@@ -51,7 +51,7 @@ static int start_engine(void **state)
 						   || register_pvars_mod("cms_notify", cn_pv_exports)
 									  < 0
 				   ? -1
-				   : cn_job_init(10) < 0 || cn_load_init(32, 1000, 4000000) < 0 ? -1
+				   : cn_job_init(10) < 0 || cn_admission_init(32, 1000, 4000000) < 0 ? -1
 																 : 0;
 }
 
@@ -244,8 +244,8 @@ static void retry_after_follows_load_and_cms(void **state)
 	long idle = 0, full = 0;
 	int i;
 
-	cn_load_began(0); /* 32 at once, a second each */
-	cn_load_ended(1000000, true, 1000000);
+	cn_admission_began(0); /* 32 at once, a second each */
+	cn_admission_ended(1000000, true, 1000000);
 	cn_pv_set_verdict(job, cn_job_waiter(job));
 	idle = number("retry_after");
 	assert_in_range(idle, 1, 3600);
@@ -275,14 +275,14 @@ static void what_the_cms_has_decided_takes_no_moment(void **state)
 {
 	struct cn_outcome o = {.verdict = CN_ACCEPTED, .status = 200};
 	struct cn_job *job = decided_job(&o);
-	int64_t line = cn_load_line_us(cn_now_us());
+	int64_t line = cn_admission_line_us(cn_now_us());
 	int i;
 
 	for(i = 0; i < 1000; i++) {
 		cn_pv_set_verdict(job, cn_job_waiter(job));
 		assert_in_range(number("retry_after"), 1, 2);
 	}
-	assert_true(cn_load_line_us(cn_now_us()) <= line);
+	assert_true(cn_admission_line_us(cn_now_us()) <= line);
 	cn_pv_set_verdict(NULL, NULL);
 	cn_job_free(job);
 }

@@ -465,7 +465,7 @@ int cn_park_resume(const struct cn_waiter *waiter)
 	return 0;
 }
 
-bool cn_binding_is_live(const char *key, const char *about)
+bool cn_usrloc_is_live(const char *key, const char *about)
 {
 	int contacts = contacts_of(about), aor = aor_of(key), i;
 
@@ -476,7 +476,7 @@ bool cn_binding_is_live(const char *key, const char *about)
 	return false;
 }
 
-bool cn_binding_came_here(const char *key, const char *about, int64_t since_s)
+bool cn_usrloc_came_here(const char *key, const char *about, int64_t since_s)
 {
 	return false;
 }
@@ -1064,35 +1064,35 @@ enum cn_cause cn_breaker_cause(int endpoint)
 	return CN_CAUSE_busy;
 }
 
-void cn_load_began(int64_t now_us)
+void cn_admission_began(int64_t now_us)
 {
 }
 
-void cn_load_ended(int64_t answered_us, bool waiting, int64_t now_us)
+void cn_admission_ended(int64_t answered_us, bool waiting, int64_t now_us)
 {
 }
 
-bool cn_load_has_time(int64_t left_us)
+bool cn_admission_has_time(int64_t left_us)
 {
 	return left_us > 0;
 }
 
-int cn_drain_init(void)
+int cn_stop_init(void)
 {
 	return 0;
 }
 
-int cn_drain_fd(void)
+int cn_stop_fd(void)
 {
 	return 0;
 }
 
-bool cn_drain_asked(void)
+bool cn_stop_asked(void)
 {
 	return false;
 }
 
-int64_t cn_drain_left_us(void)
+int64_t cn_stop_left_us(void)
 {
 	return 0;
 }
