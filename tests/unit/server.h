@@ -24,6 +24,7 @@ struct server
 	int most_open;
 	int requests;
 	int marks; /* that a test's server has made */
+	int seen;  /* answers that the test has seen, by its own count */
 	struct
 	{
 		int connection; /* from 1 */

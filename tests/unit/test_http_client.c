@@ -1050,7 +1050,7 @@ static void run_ms(int ms)
 /* What comes too much on the first connection, behind its first answer, with it
  * or a moment later. */
 static const char *next_extra, *next_answer;
-static int extra_ms; /* later; 0: in one piece with it */
+static int extra_ms; /* > 0: later; 0: in one piece with it */
 static bool extra_ends;
 
 static void answer_and_more(struct connection *c)
@@ -1069,7 +1069,9 @@ static void answer_and_more(struct connection *c)
 			extra_ms == 0 ? next_extra : "");
 	server_say(c, both);
 	if(extra_ms > 0) {
-		server_pause_ms(extra_ms);
+		/* not to be read in one piece with the answer */
+		while(__atomic_load_n(&c->server->seen, __ATOMIC_SEQ_CST) == 0)
+			server_pause_ms(1);
 		server_say(c, next_extra);
 	}
 	if(extra_ends)
@@ -1092,6 +1094,7 @@ static void post_behind(const char *answer, const char *extra, int ms, bool ends
 	extra_ends = ends;
 	set_up(answer_and_more, 1);
 	assert_int_equal(post()->cause, CN_CAUSE_none);
+	__atomic_store_n(&server->seen, 1, __ATOMIC_SEQ_CST);
 	while(__atomic_load_n(&server->marks, __ATOMIC_SEQ_CST) == 0)
 		idle(1);
 	idle(10); /* for the way */
