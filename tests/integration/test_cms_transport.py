@@ -437,13 +437,14 @@ def test_http_2_a_connection_that_is_never_idle_ends_all_the_same(
                                CMS_CONNECTION_LIFETIME=1)
         cms.rule(delay=0.3)
         seen, waiting = set(), []
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
+        began = time.monotonic()
+        while len(seen) < 4 and time.monotonic() < began + 30:
             waiting.append(server.device().start_register())
             time.sleep(0.1)
             seen |= ports_to(url)
+        # two at a time, and each has its second
+        assert len(seen) >= 4 and time.monotonic() > began + 1
         assert {r.wait().status for r in waiting} == {200}
-        assert 4 <= len(seen) <= 12
 
 
 # -- names -------------------------------------------------------------------------
