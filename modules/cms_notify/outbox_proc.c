@@ -131,8 +131,7 @@ static void take_over(int64_t now)
 	if(n > 0) {
 		LM_NOTICE(
 				"%d rows of a server that has stopped are this one's now\n", n);
-		cn_db_close();
-		open_us = 0;
+		n = cn_sync_read();
 	} else if(n == 0) {
 		n = cn_sync_look_elsewhere();
 	}

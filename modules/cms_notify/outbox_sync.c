@@ -81,8 +81,6 @@ static void let_wait(struct cn_row *row, void *unused)
 	row->going = false;
 }
 
-/* What is new here waits, also what was held for a job that is no more, and
- * replaces what is older. */
 int cn_sync_load(int statement_ms)
 {
 	int64_t highest;
@@ -90,6 +88,13 @@ int cn_sync_load(int statement_ms)
 	if(cn_table_open(statement_ms, true, &highest) < 0)
 		return -1;
 	cn_number_above(highest);
+	return cn_sync_read();
+}
+
+/* What is new here waits, also what was held for a job that is no more, and
+ * replaces what is older. */
+int cn_sync_read(void)
+{
 	cn_batch_reset();
 	if(cn_table_load(load_row) < 0) {
 		cn_db_close();

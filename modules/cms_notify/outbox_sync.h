@@ -19,6 +19,10 @@
  */
 int cn_sync_load(int statement_ms) CN_MUST;
 
+/* The same, on the connection that there is: more rows are this server's now.
+ * @return 0; -1: the connection is closed */
+int cn_sync_read(void) CN_MUST;
+
 /* Look at what waits at the other servers. @return 0, or -1: the database
  * failed */
 int cn_sync_look_elsewhere(void) CN_MUST;
