@@ -145,6 +145,25 @@ def test_one_dies(cms, kamailio, database):
     assert b.stats()["delivered"] == len(ids)
 
 
+def test_one_dies_with_its_clock_ahead(cms, kamailio, database):
+    """What is new after a take-over comes after what was taken over, even if
+    the clock of the server that has died was ahead."""
+    a = kamailio(cms, config=on(database, "a"))
+    b = kamailio(cms, config=on(database, "b"))
+    cms.stop()
+    first = defer(a, a.device("roaming"),
+                  contacts=["<sip:roaming@127.0.0.1:7001>"])
+    database.sql("UPDATE cms_outbox SET seq = seq + 3600000000"
+                 f" WHERE event_id = '{first}'")
+    a.kill()
+    b.wait_log("rows of a server that has stopped")
+    second = defer(b, b.device("roaming"),
+                   contacts=["<sip:roaming@127.0.0.1:7002>"])
+    cms.start()
+    drained(b)
+    assert [r.json["id"] for r in cms.requests] == [first, second]
+
+
 def test_a_hundred_names(kamailio, database):
     """However many servers there have been, what they left is delivered."""
     with ReferenceCms(validate=False) as cms:
