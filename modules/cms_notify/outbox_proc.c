@@ -121,21 +121,18 @@ static void open_table(int64_t now)
 
 static void take_over(int64_t now)
 {
-	int n;
+	int n, err;
 
 	if(!cn_db_is_shared() || !cn_db_is_open() || now < take_over_us)
 		return;
 	take_over_us = now + CN_TAKE_OVER_US;
 	cn_outbox_db_begins();
 	n = cn_table_take_over();
-	if(n > 0) {
+	err = n < 0 ? -1 : n > 0 ? cn_sync_read() : cn_sync_look_elsewhere();
+	cn_outbox_db_answered(err == 0);
+	if(n > 0 && err == 0)
 		LM_NOTICE(
 				"%d rows of a server that has stopped are this one's now\n", n);
-		n = cn_sync_read();
-	} else if(n == 0) {
-		n = cn_sync_look_elsewhere();
-	}
-	cn_outbox_db_answered(n >= 0);
 }
 
 /* -------- commands -------- */

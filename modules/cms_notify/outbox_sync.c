@@ -114,6 +114,7 @@ static int load_elsewhere(const char *aor, const struct cn_row *read)
 	unsigned hash = hash_of(aor);
 	struct cn_row *row = cn_rows_find(aor, hash, read->seq), copy = *read;
 
+	cn_number_above(read->seq);
 	if(row == NULL) {
 		copy.state = CN_ROW_ELSEWHERE;
 		row = cn_rows_add(aor, hash, &copy);

@@ -19,6 +19,8 @@ class Mysql:
         self.port = self._port.number
         self.folder = tempfile.mkdtemp(prefix="mysql-")
         self._socket = os.path.join(self.folder, "socket")
+        # A server that starts removes temporary tables of others, too.
+        self._env = {**os.environ, "TMPDIR": self.folder}
         self._user = []
         self._server = None
         if os.geteuid() == 0:
@@ -30,8 +32,8 @@ class Mysql:
         subprocess.run(
             ["mariadb-install-db", "--no-defaults", f"--datadir={data}",
              "--auth-root-authentication-method=normal", "--skip-test-db",
-             *self._user], check=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, timeout=120)
+             *self._user], check=True, env=self._env,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120)
         self._start()
         self.sql(f"CREATE USER kamailio@'%' IDENTIFIED BY '{self._password}';"
                  "GRANT ALL ON kamailio.* TO kamailio@'%'")
@@ -46,7 +48,7 @@ class Mysql:
                  "--no-defaults", f"--datadir={data}", f"--port={self.port}",
                  f"--bind-address={HOST}", f"--socket={self._socket}",
                  f"--pid-file={self.folder}/pid", *self._user],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(self._answers, 30)
 
     def __exit__(self, *_exc):

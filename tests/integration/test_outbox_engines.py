@@ -145,16 +145,28 @@ def test_one_dies(cms, kamailio, database):
     assert b.stats()["delivered"] == len(ids)
 
 
+AHEAD_US = 3600 * 1000000
+
+
+def start_ahead(cms, kamailio, database):
+    """A server whose clock is an hour ahead of those that run: no server numbers
+    below what is in the table when it starts."""
+    database.sql("INSERT INTO cms_outbox (event_id, seq, owner, node, state)"
+                 " VALUES ('server:ahead',"
+                 f" {int(time.time() * 1e6) + AHEAD_US}, 1, 'ahead', 3)")
+    server = kamailio(cms, config=on(database, "a"))
+    drained(server)  # it has read the table
+    return server
+
+
 def test_one_dies_with_its_clock_ahead(cms, kamailio, database):
     """What is new after a take-over comes after what was taken over, even if
     the clock of the server that has died was ahead."""
-    a = kamailio(cms, config=on(database, "a"))
     b = kamailio(cms, config=on(database, "b"))
+    a = start_ahead(cms, kamailio, database)
     cms.stop()
     first = defer(a, a.device("roaming"),
                   contacts=["<sip:roaming@127.0.0.1:7001>"])
-    database.sql("UPDATE cms_outbox SET seq = seq + 3600000000"
-                 f" WHERE event_id = '{first}'")
     a.kill()
     b.wait_log("rows of a server that has stopped")
     second = defer(b, b.device("roaming"),
@@ -162,6 +174,22 @@ def test_one_dies_with_its_clock_ahead(cms, kamailio, database):
     cms.start()
     drained(b)
     assert [r.json["id"] for r in cms.requests] == [first, second]
+    assert cms.requests[0].json["seq"] > time.time() * 1e6 + AHEAD_US / 2
+
+
+def test_one_runs_with_its_clock_ahead(cms, kamailio, database):
+    """What is new at one server comes after what waits at another, whose clock
+    is ahead."""
+    b = kamailio(cms, config=on(database, "b"))
+    a = start_ahead(cms, kamailio, database)
+    cms.stop()
+    at_a = defer(a, a.device("roaming"))
+
+    def comes_after():
+        at_b = defer(b, b.device("roaming"))
+        seqs = dict(database.sql("SELECT event_id, seq FROM cms_outbox"))
+        return int(seqs[at_b]) > int(seqs[at_a])
+    until(comes_after)
 
 
 def test_a_hundred_names(kamailio, database):
