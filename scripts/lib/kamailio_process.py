@@ -1,6 +1,8 @@
 """A Kamailio in the foreground: started, its log read, stopped without rest."""
 
+import codecs
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -37,18 +39,21 @@ class KamailioProcess:
         self._on_end = on_end
         self._process = None
         self._reader = None
+        self._reading = threading.Lock()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._partial = ""
+        self._log = None
         self.log_path = os.path.join(data_dir, "kamailio.log")
         self.last_lines = deque(maxlen=200)
 
     def start(self):
-        log = open(self.log_path, "w", encoding="utf-8", buffering=1)
+        self._log = open(self.log_path, "w", encoding="utf-8", buffering=1)
         # A session of its own: Ctrl-C in the terminal is ours to handle.
         self._process = subprocess.Popen(
             self._command, cwd=self._data_dir, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
-        self._reader = threading.Thread(
-            target=self._read, args=(log,), daemon=True)
+            stderr=subprocess.STDOUT, bufsize=0)
+        self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -83,12 +88,35 @@ class KamailioProcess:
         except ProcessLookupError:
             pass
 
-    def _read(self, log):
-        with log:
-            for line in self._process.stdout:
-                log.write(line)
-                self.last_lines.append(line.rstrip("\n"))
-                self._on_line(line.rstrip("\n"))
+    def read_log(self):
+        """What has been written by now has been given to on_line()."""
+        with self._reading:
+            while self._log and self._is_readable(0):
+                self._read_some()
+
+    def _is_readable(self, timeout_ms):
+        poll = select.poll()
+        poll.register(self._process.stdout, select.POLLIN)
+        return bool(poll.poll(timeout_ms))
+
+    def _read(self):
+        while self._log:
+            self._is_readable(None)
+            self.read_log()
+
+    def _read_some(self):
+        data = self._process.stdout.read(1 << 16)
+        text = self._partial + self._decoder.decode(data, final=not data)
+        *lines, self._partial = text.split("\n")
+        if not data and self._partial:
+            lines.append(self._partial)
+        for line in lines:
+            self._log.write(line + "\n")
+            self.last_lines.append(line)
+            self._on_line(line)
+        if not data:
+            self._log.close()
+            self._log = None
 
     def _watch(self):
         status = self._process.wait()

@@ -502,6 +502,14 @@ class Kamailio:
 
     def log(self, pattern, since=0):
         """The lines that match, from line number `since` on."""
+        self._read_log()
+        return self._matching(pattern, since)
+
+    def _read_log(self):
+        if self._process is not None:
+            self._process.read_log()
+
+    def _matching(self, pattern, since):
         return [line for line in self.lines[since:]
                 if re.search(pattern, line)]
 
@@ -509,20 +517,22 @@ class Kamailio:
         """The first line that matches, as soon as it is there."""
         with self._log_changed:
             if not self._log_changed.wait_for(
-                    lambda: self.log(pattern, since), timeout):
+                    lambda: self._matching(pattern, since), timeout):
                 raise TimeoutError(f"no log line {pattern!r} in {timeout} s")
-        return self.log(pattern, since)[0]
+        return self._matching(pattern, since)[0]
 
     def allow_errors(self, *patterns):
         """Error lines that the current test provokes."""
         self._allowed += patterns
 
     def begin_test(self):
+        self._read_log()
         self.checked = len(self.lines)
         self._allowed = []
 
     def unexpected_errors(self):
         """Error lines of the current test that nobody allowed."""
+        self._read_log()
         return [line for line in self.lines[self.checked:]
                 if BAD_LINE.match(line)
                 and not any(re.search(p, line) for p in (*NOT_BAD, *self._allowed))]

@@ -148,22 +148,23 @@ def test_one_dies(cms, kamailio, database):
 AHEAD_US = 3600 * 1000000
 
 
-def start_ahead(cms, kamailio, database):
-    """A server whose clock is an hour ahead of those that run: no server numbers
-    below what is in the table when it starts."""
+def start_two(cms, kamailio, database):
+    """a, whose clock is an hour ahead, and b: no server numbers below what is in
+    the table when it reads that first."""
+    b = kamailio(cms, config=on(database, "b"))
+    drained(b)
     database.sql("INSERT INTO cms_outbox (event_id, seq, owner, node, state)"
                  " VALUES ('server:ahead',"
                  f" {int(time.time() * 1e6) + AHEAD_US}, 1, 'ahead', 3)")
-    server = kamailio(cms, config=on(database, "a"))
-    drained(server)  # it has read the table
-    return server
+    a = kamailio(cms, config=on(database, "a"))
+    drained(a)
+    return a, b
 
 
 def test_one_dies_with_its_clock_ahead(cms, kamailio, database):
     """What is new after a take-over comes after what was taken over, even if
     the clock of the server that has died was ahead."""
-    b = kamailio(cms, config=on(database, "b"))
-    a = start_ahead(cms, kamailio, database)
+    a, b = start_two(cms, kamailio, database)
     cms.stop()
     first = defer(a, a.device("roaming"),
                   contacts=["<sip:roaming@127.0.0.1:7001>"])
@@ -180,13 +181,12 @@ def test_one_dies_with_its_clock_ahead(cms, kamailio, database):
 def test_one_runs_with_its_clock_ahead(cms, kamailio, database):
     """What is new at one server comes after what waits at another, whose clock
     is ahead."""
-    b = kamailio(cms, config=on(database, "b"))
-    a = start_ahead(cms, kamailio, database)
+    a, b = start_two(cms, kamailio, database)
     cms.stop()
-    at_a = defer(a, a.device("roaming"))
+    at_a = defer(a, a.device())
 
     def comes_after():
-        at_b = defer(b, b.device("roaming"))
+        at_b = defer(b, b.device())
         seqs = dict(database.sql("SELECT event_id, seq FROM cms_outbox"))
         return int(seqs[at_b]) > int(seqs[at_a])
     until(comes_after)
