@@ -86,13 +86,15 @@ db1_res_t *cn_db_ask(const char *format, ...)
 	va_start(args, format);
 	sql.len = vsnprintf(buffer, sizeof(buffer), format, args);
 	va_end(args);
-	if(sql.len >= (int)sizeof(buffer)) {
+	if(con == NULL)
+		return NULL;
+	if(sql.len >= (int)sizeof(buffer))
 		LM_BUG("statement of %d bytes\n", sql.len);
-		return NULL;
-	}
 	/* always for a result: SQLite runs it only then */
-	if(con == NULL || ended(dbf.raw_query(con, &sql, &result)) < 0)
-		return NULL;
+	else if(dbf.raw_query(con, &sql, &result) < 0)
+		result = NULL;
+	if(result == NULL)
+		cn_db_close();
 	return result;
 }
 
@@ -135,11 +137,13 @@ int cn_db_take_number(int64_t *n, db1_res_t *result)
 /* Rows that the last statement changed. */
 int cn_db_affected(void)
 {
-	int64_t n;
+	int64_t n = -1;
 
-	if(dbf.affected_rows)
-		return dbf.affected_rows(con);
-	return CN_DB_ASK_NUMBER(&n, "SELECT changes()") < 0 ? -1 : (int)n;
+	if(con && dbf.affected_rows)
+		n = dbf.affected_rows(con);
+	else if(CN_DB_ASK_NUMBER(&n, "SELECT changes()") < 0)
+		n = -1;
+	return ended((int)n) < 0 ? -1 : (int)n;
 }
 
 void cn_db_text(const db_val_t *v, char *to, int size)
@@ -248,12 +252,13 @@ int cn_db_insert(const db_key_t *keys, const db_val_t *values, int count)
 /* -------- transactions -------- */
 
 /* Kamailio's database modules connect again by themselves, without our lock and
- * in the middle of a transaction: then begin from the beginning. */
-int cn_db_begin(void)
+ * in the middle of a transaction: what was done in it before is undone, and what
+ * came after it stands alone. */
+static int check_session(void)
 {
 	int64_t now;
 
-	if(CN_DB_RUN("BEGIN") < 0 || ask_session(&now) < 0)
+	if(ask_session(&now) < 0)
 		return -1;
 	if(now == session)
 		return 0;
@@ -262,7 +267,13 @@ int cn_db_begin(void)
 	return -1;
 }
 
+int cn_db_begin(void)
+{
+	return CN_DB_RUN("BEGIN") < 0 ? -1 : check_session();
+}
+
+/* When it was all in one session, the transaction was one. */
 int cn_db_commit(void)
 {
-	return CN_DB_RUN("COMMIT");
+	return CN_DB_RUN("COMMIT") < 0 ? -1 : check_session();
 }
