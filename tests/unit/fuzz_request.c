@@ -5,11 +5,8 @@
 /* A REGISTER from anywhere, read by Kamailio's own parser and by us: nothing is
  * read that is not there, and what comes of it can be made an event of. */
 
-#include "../../core/parser/msg_parser.h"
-#include "../../core/parser/parse_hname2.h"
-
 #include "fuzz.h"
-#include "stubs.h"
+#include "sip.h"
 
 #include "base_conf.h"
 #include "job.h"
@@ -17,38 +14,6 @@
 #include "reg_request.h"
 
 struct cn_conf cn_conf;
-
-/* -------- what else the parser would need -------- */
-
-int ser_error;
-int phone2tel =
-		1; /* as in Kamailio: the user part of a tel URI is its number */
-
-unsigned int cryptorand(void)
-{
-	return 1;
-}
-
-char *get_valid_proto_name(unsigned short proto)
-{
-	return proto == PROTO_UDP ? "udp" : "none";
-}
-
-int shm_address_in(void *p)
-{
-	return 0;
-}
-
-void free_lump_rpl(void *lump)
-{
-	abort(); /* nobody has added one */
-}
-
-void free_lump_list(struct lump *list)
-{
-	if(list)
-		abort();
-}
 
 #define HEAD                                                  \
 	"REGISTER sip:telecom.com SIP/2.0\r\n"                    \
@@ -195,7 +160,8 @@ static void start(void)
 			.reason = CN_REASON_NEW};
 	str body = STR("{}"), none = NO_STR;
 
-	if(ksr_hname_init_index() < 0 || cn_job_init(2) < 0
+	sip_start();
+	if(cn_job_init(2) < 0
 			|| cn_job_new(&ev, &body, &none, false, &under_way) != CN_CAUSE_none)
 		abort();
 }
@@ -224,12 +190,6 @@ static void claim_job(struct cn_event *ev)
 	cn_job_free(job);
 }
 
-static bool is_register(const struct sip_msg *msg)
-{
-	return msg->first_line.type == SIP_REQUEST
-		   && msg->REQ_METHOD == METHOD_REGISTER;
-}
-
 static long with_contacts;
 
 bool fuzz_was_worth_it(long runs)
@@ -250,21 +210,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	choose(data[0]);
 	memcpy(buffer, data + 1, n - 1);
 	buffer[n - 1] = '\0'; /* as Kamailio ends what it receives */
-	memset(&msg, 0, sizeof(msg));
-	msg.buf = buffer;
-	msg.len = n - 1;
-	msg.rcv.src_ip.af = AF_INET;
-	msg.rcv.src_ip.len = 4;
-	msg.rcv.proto = PROTO_UDP;
-	if(msg.len > 0 && parse_msg(buffer, msg.len, &msg) == 0
-			&& is_register(&msg)) {
+	if(sip_read(&msg, buffer, (int)n - 1) && msg.REQ_METHOD == METHOD_REGISTER) {
 		if(cn_request_read(&msg, NULL, data[0] >> 4 & 1, &ev) < 0)
 			abort();
 		with_contacts += ev.contact_count > 0;
 		claim_event(&ev);
 		claim_job(&ev);
 	}
-	free_sip_msg(&msg);
+	sip_free(&msg);
 	stub_clear_log();
 	return 0;
 }
