@@ -16,6 +16,7 @@
 #include "http_breaker.h"
 #include "base_conf.h"
 #include "job_index.h"
+#include "job_order.h"
 #include "outbox.h"
 #include "base_stop.h"
 #include "http_client.h"
@@ -153,10 +154,12 @@ static void pass_on(struct cn_job *job, const struct cn_outcome *outcome)
 	}
 	/* lost: the watchdog has ended it */
 	if(!stored && cn_job_decide(job, &end)) {
-		if(cn_job_is_delivery(job))
+		if(cn_job_is_delivery(job)) {
 			cn_http_proc_give_back(job);
-		else
+			cn_order_left(job);
+		} else {
 			cn_verdict_proc_give(job);
+		}
 	}
 	cn_job_release(job);
 }

@@ -146,14 +146,22 @@ bool cn_index_joinable(const struct cn_event *ev)
 	return found;
 }
 
-/* Of an AOR, with a contact in common, older; but for deliveries that are not
- * going to be sent. */
+/* The outbox process, which takes it out of the index, may be waiting for its
+ * database. */
+static bool is_delivery_over(const struct cn_job *job)
+{
+	return cn_job_is_delivery(job)
+		   && (cn_job_cancelled(job) || cn_job_decided(job));
+}
+
+/* Of an AOR, with a contact in common, older; but for deliveries that are over
+ * or not going to be sent. */
 static bool comes_before(const struct cn_job *job, const str *key,
 		const char *contacts, int64_t seq)
 {
 	return cn_job_seq(job) < seq && cn_job_same_aor(job, key)
 		   && cn_contacts_overlap(cn_job_contacts(job), contacts)
-		   && !cn_job_cancelled(job);
+		   && !is_delivery_over(job);
 }
 
 static bool has_older(

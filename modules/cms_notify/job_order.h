@@ -25,8 +25,8 @@ void cn_order_give_back(struct cn_job *delivery);
  * process first. Process: SIP worker; whoever has released it. */
 void cn_order_go(struct cn_job *job);
 
-/* A job has left the index: those that waited for it go. To be called before it
- * is released. Process: verdict, outbox. */
+/* A job has left the index, or is a delivery that has ended: those that waited
+ * for it go. To be called before it is released. Process: HTTP, verdict, outbox. */
 void cn_order_left(const struct cn_job *job);
 
 /* -------- the answers of the outbox process -------- */

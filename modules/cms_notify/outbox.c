@@ -222,13 +222,16 @@ int cn_outbox_ask(struct cn_job *job)
 }
 
 /* What would come too late is not stored at all: it would keep others waiting,
- * to be deleted again. One transaction is under way, and one takes so many. */
+ * to be deleted again. One transaction is under way, and one takes so many. Where
+ * nobody waits, it shows how long a transaction takes by now. */
 static bool comes_in_time(const struct cn_job *job)
 {
 	int64_t left_us = cn_job_deadline_us(job) + CN_STORE_US - cn_now_us();
-	int transactions = 2 + atomic_get(&shared->storing) / CN_BATCH_MAX;
+	int storing = atomic_get(&shared->storing);
+	int transactions = 2 + storing / CN_BATCH_MAX;
 
-	return (int64_t)transactions * shared->transaction_us < left_us;
+	return storing == 0
+		   || (int64_t)transactions * shared->transaction_us < left_us;
 }
 
 int cn_outbox_store(struct cn_job *job, const struct cn_outcome *failure)

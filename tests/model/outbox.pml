@@ -38,6 +38,7 @@ chan ring = [8] of { mtype:command, byte };
 
 byte sent_row = NOBODY; /* whose row is being delivered */
 mtype:delivery delivery = FREE;
+bool lets_go;                /* it has ended, and who is HELD for it goes next */
 
 /* -------- what a crash destroys: the outbox process -------- */
 
@@ -112,9 +113,12 @@ inline push(what, job)
 #endif
 #define may_wait any(waits)
 
-/* has_older() of job_index.c: what the job y has to wait for */
+/* has_older() of job_index.c: what the job y has to wait for. A delivery that has
+ * ended is nothing to wait for, though the outbox process is still to take it. */
 #define older(x, y) (x != y && in_index(x) && seq[x] < seq[y] && overlap(x, y))
-#define older_delivery(y) (delivery != FREE && delivery != CANCELLED \
+#define is_over_delivery (delivery == FREE || delivery == CANCELLED \
+		|| delivery == DONE || delivery == FAILED)
+#define older_delivery(y) (!is_over_delivery \
 		&& seq[sent_row] < seq[y] && overlap(sent_row, y))
 #define has_older(y) (any_of(older, y) || older_delivery(y))
 
@@ -353,10 +357,13 @@ end:
 		delivery = TAKEN }
 	:: d_step { delivery == TAKEN ->
 		delivery = DONE;
+		lets_go = true;
 		printf("row %d: accepted\n", sent_row) }
 	:: d_step { (delivery == ON_WIRE || delivery == TAKEN) && fault();
 		delivery = FAILED;
+		lets_go = true;
 		printf("row %d: no answer\n", sent_row) }
+	:: d_step { lets_go -> release(); lets_go = false } /* cn_order_left() */
 	od
 }
 
@@ -470,7 +477,7 @@ inline take_commands()
 	what = ASK
 }
 
-/* The end of a delivery: it leaves the index at once. */
+/* The end of a delivery: it leaves the index. */
 inline take_ended()
 {
 	if
@@ -692,7 +699,7 @@ inline crash()
 	:: ring?_,_
 	:: empty(ring) -> break
 	od;
-	delivery = FREE; sent_row = NOBODY;
+	delivery = FREE; sent_row = NOBODY; lets_go = false;
 	phase = IDLE; picked = NOBODY; changed = false; newest = 0;
 	forget_settled();
 #ifdef CLOCK_BACK

@@ -760,6 +760,25 @@ static void nobody_joins_a_delivery(void **state)
 	assert_int_equal(resume_all(job), 1);
 }
 
+static void a_delivery_that_has_ended_is_not_waited_for(void **state)
+{
+	struct cn_outcome accepted = {.verdict = CN_ACCEPTED};
+	struct test_event t;
+	struct cn_event *ev = make_event(&t);
+	struct cn_job *row = new_delivery(1, ev), *job, *jobs[1];
+
+	assert_true(enters(row));
+	assert_true(cn_job_claim_sending(row));
+	job = wait_behind(ev);
+	assert_int_equal(release(jobs, 1), 0);
+	assert_true(cn_job_decide(row, &accepted));
+	assert_int_equal(release(jobs, 1), 1);
+	assert_ptr_equal(jobs[0], job);
+	assert_int_equal(resume_all(job), 1);
+	assert_int_equal(resume_all(enter(make_event(&t))), 1);
+	end_delivery(row);
+}
+
 static void who_comes_cancels_a_delivery_that_is_not_sent_yet(void **state)
 {
 	struct test_event t, t2;
@@ -1128,6 +1147,7 @@ int main(void)
 			TEST(what_has_come_or_gone_since_keeps_a_delivery_out),
 			TEST(who_is_held_and_newer_does_not_keep_a_delivery_out),
 			TEST(nobody_joins_a_delivery),
+			TEST(a_delivery_that_has_ended_is_not_waited_for),
 			TEST(who_comes_cancels_a_delivery_that_is_not_sent_yet),
 			TEST(a_delivery_that_is_under_way_is_waited_for),
 			TEST(deliveries_of_one_contact_come_one_after_the_other),
