@@ -107,8 +107,10 @@ void fake_param(
 void fake_param_remove(const char *module, const char *name)
 {
 	struct module *m = find(module);
+	struct item *item = find_item(m, name);
 
-	*find_item(m, name) = m->items[--m->count];
+	assert_non_null(item);
+	*item = m->items[--m->count];
 }
 
 void fake_export(const char *module, const char *name, void (*function)(void))
