@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run deb test-deb test test-unit coverage test-integration \
 	test-faults-short test-rooms test-image test-kamailio versions test-faults storm soak \
-	fuzz bench bench-refresh bench-outbox bench-scaling lint format docs clean
+	fuzz bench bench-refresh bench-outbox bench-scaling bench-signing lint format docs clean
 
 all: module
 
@@ -51,6 +51,7 @@ help:
 	@echo "make bench-refresh     instructions of a refresh, with and without"
 	@echo "make bench-outbox      deferrals a second, delivery; a database that hangs"
 	@echo "make bench-scaling     cost of a POST by what is in flight, known"
+	@echo "make bench-signing     the signature of a POST"
 	@echo "make lint              layers, documentation, style, shipped configuration"
 	@echo "make format            indent the module's sources as Kamailio's are"
 	@echo "make docs              the module's README, from its doc/"
@@ -154,6 +155,7 @@ soak: module
 bench: module
 	@scripts/deps kamailio bench
 	@tests/bench/http-async-client >/dev/null
+	@tests/bench/signing
 	@tests/bench/bench
 
 bench-refresh: module
@@ -168,6 +170,10 @@ bench-outbox: module
 bench-scaling: module
 	@scripts/deps kamailio bench
 	@tests/bench/scaling
+
+bench-signing:
+	@scripts/deps build kamailio
+	@tests/bench/signing
 
 lint: module
 	@scripts/deps kamailio run lint docs

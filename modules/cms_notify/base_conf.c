@@ -17,6 +17,7 @@
 #include "../../core/sr_module.h"
 
 #include "base_conf.h"
+#include "base_header.h"
 
 /* A SIP client gives up after 32 s (64*T1, RFC 3261 17.1.2.2). */
 #define CN_TIMEOUT_MAX_MS 30000
@@ -50,28 +51,43 @@ struct cn_conf cn_conf = {
 
 static char host_name[HOST_NAME_MAX + 1];
 
+/* One more of a parameter that may be given several times. */
+static int add(char **list, int *count, int most, const char *name, void *value)
+{
+	if(*count == most) {
+		LM_ERR("%s: at most %d, remove some\n", name, most);
+		return -1;
+	}
+	list[(*count)++] = value;
+	return 0;
+}
+
 int cn_conf_add_url(unsigned int type, void *value)
 {
 	(void)type;
-	if(cn_conf.endpoints == CN_ENDPOINTS_MAX) {
-		LM_ERR("cms_url: at most %d endpoints, remove some\n",
-				CN_ENDPOINTS_MAX);
-		return -1;
-	}
-	cn_conf.cms_url[cn_conf.endpoints++] = value;
-	return 0;
+	return add(cn_conf.cms_url, &cn_conf.endpoints, CN_ENDPOINTS_MAX, "cms_url",
+			value);
 }
 
 int cn_conf_add_header(unsigned int type, void *value)
 {
 	(void)type;
-	if(cn_conf.http_headers == CN_HEADERS_MAX) {
-		LM_ERR("http_header: at most %d headers, remove some\n",
-				CN_HEADERS_MAX);
-		return -1;
-	}
-	cn_conf.http_header[cn_conf.http_headers++] = value;
-	return 0;
+	return add(cn_conf.http_header, &cn_conf.http_headers, CN_HEADERS_MAX,
+			"http_header", value);
+}
+
+int cn_conf_add_header_file(unsigned int type, void *value)
+{
+	(void)type;
+	return add(cn_conf.http_header_file, &cn_conf.http_header_files,
+			CN_HEADER_FILES_MAX, "http_header_file", value);
+}
+
+int cn_conf_add_sign_key_file(unsigned int type, void *value)
+{
+	(void)type;
+	return add(cn_conf.sign_key_file, &cn_conf.sign_key_files,
+			CN_SIGN_KEY_FILES_MAX, "sign_key_file", value);
 }
 
 static int check_ranges(void)
@@ -146,46 +162,81 @@ static int check_names(void)
 	return 0;
 }
 
-/* RFC 9110 5.6.2: the name is a token; the value holds no control characters.
- * The values may be secrets: a fault is told by the header's number. */
+/* The values may be secrets: a fault is told by the header's number.
+ * @return the length of its name; 0: with a line in the log */
+static size_t check_name(
+		const char *header, const char *parameter, const char *form, int number)
+{
+	size_t len = cn_header_name(header);
+	const char *ours;
+
+	if(len == 0) {
+		LM_ERR("%s number %d is not of the form \"%s\"\n", parameter, number,
+				form);
+		return 0;
+	}
+	ours = cn_header_ours(header, len);
+	if(ours) {
+		LM_ERR("%s %s is set by the module itself, remove it\n", parameter,
+				ours);
+		return 0;
+	}
+	return len;
+}
+
 static int check_header(const char *header, int number)
 {
-	static const char token[] = "!#$%&'*+-.^_`|~0123456789"
-								"abcdefghijklmnopqrstuvwxyz"
-								"ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-	static const char *const ours[] = {"Content-Type", "Content-Length",
-			"Idempotency-Key", "Host", "Transfer-Encoding", "User-Agent",
-			"Connection"};
-	size_t name = strspn(header, token);
-	const unsigned char *p;
-	size_t i;
+	size_t name = check_name(header, "http_header", "Name: value", number);
 
-	if(name == 0 || header[name] != ':') {
-		LM_ERR("http_header number %d is not of the form \"Name: value\"\n",
-				number);
+	if(name == 0)
+		return -1;
+	if(cn_header_breaks(header, strlen(header))) {
+		LM_ERR("http_header number %d (%.*s) has a line break or another "
+			   "control character, remove it\n",
+				number, (int)name, header);
 		return -1;
 	}
-	for(p = (const unsigned char *)header + name + 1; *p; p++) {
-		if((*p < 0x20 && *p != '\t') || *p == 0x7f) {
-			LM_ERR("http_header number %d (%.*s) has a line break or another "
-				   "control character, remove it\n",
-					number, (int)name, header);
-			return -1;
-		}
-	}
-	for(i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
-		if(strlen(ours[i]) == name && strncasecmp(header, ours[i], name) == 0) {
-			LM_ERR("http_header %s is set by the module itself, remove it\n",
-					ours[i]);
-			return -1;
-		}
-	}
-	if(header[name + 1 + strspn(header + name + 1, " \t")] == '\0') {
+	if(cn_header_value(header, name)[0] == '\0') {
 		LM_ERR("http_header %.*s has no value, give it one\n", (int)name,
 				header);
 		return -1;
 	}
 	return 0;
+}
+
+static int check_headers(void)
+{
+	int i, err = 0;
+
+	for(i = 0; i < cn_conf.http_headers; i++)
+		err |= check_header(cn_conf.http_header[i], i + 1);
+	return err;
+}
+
+/* Whoever has written a secret where its file belongs does not find it in the log. */
+static int check_paths(void)
+{
+	static const char form[] = "Name: /path/of/file";
+	int i, err = 0;
+
+	for(i = 0; i < cn_conf.http_header_files; i++) {
+		const char *header = cn_conf.http_header_file[i];
+		size_t name = check_name(header, "http_header_file", form, i + 1);
+
+		if(name > 0 && cn_header_value(header, name)[0] != '/')
+			LM_ERR("http_header_file %.*s: no path that begins with /\n",
+					(int)name, header);
+		if(name == 0 || cn_header_value(header, name)[0] != '/')
+			err = -1;
+	}
+	for(i = 0; i < cn_conf.sign_key_files; i++) {
+		if(cn_conf.sign_key_file[i][0] == '/')
+			continue;
+		LM_ERR("sign_key_file number %d is no path that begins with /\n",
+				i + 1);
+		err = -1;
+	}
+	return err;
 }
 
 /* Does it hold a PEM block of this kind (RFC 7468)? */
@@ -328,7 +379,7 @@ static int check_events(void)
 
 int cn_conf_check(void)
 {
-	int err = 0, i;
+	int err = 0;
 
 	if(cn_conf.endpoints == 0) {
 		LM_ERR("cms_url is not set, add modparam(\"cms_notify\", "
@@ -341,8 +392,8 @@ int cn_conf_check(void)
 	err |= find_node();
 	err |= check_outbox();
 	err |= check_events();
-	for(i = 0; i < cn_conf.http_headers; i++)
-		err |= check_header(cn_conf.http_header[i], i + 1);
+	err |= check_headers();
+	err |= check_paths();
 	return err ? -1 : 0;
 }
 

@@ -12,6 +12,8 @@
 
 #define CN_ENDPOINTS_MAX 8
 #define CN_HEADERS_MAX 32
+#define CN_HEADER_FILES_MAX 8
+#define CN_SIGN_KEY_FILES_MAX 2
 #define CN_NODE_MAX 64 /* with an outbox: a column's size */
 
 enum cn_identity
@@ -48,6 +50,10 @@ struct cn_conf
 	char *body;
 	char *http_header[CN_HEADERS_MAX];
 	int http_headers;
+	char *http_header_file[CN_HEADER_FILES_MAX]; /* "Name: /path" */
+	int http_header_files;
+	char *sign_key_file[CN_SIGN_KEY_FILES_MAX];
+	int sign_key_files;
 	char *http_version_name;
 	enum cn_http_version http_version;
 	char *tls_ca;
@@ -73,6 +79,8 @@ extern struct cn_conf cn_conf;
 /* modparam() functions for the parameters that may be given several times. */
 int cn_conf_add_url(unsigned int type, void *value);
 int cn_conf_add_header(unsigned int type, void *value);
+int cn_conf_add_header_file(unsigned int type, void *value);
+int cn_conf_add_sign_key_file(unsigned int type, void *value);
 
 /**
  * Check every parameter; fill in what depends on the machine.

@@ -21,6 +21,7 @@
 #include "base_conf.h"
 #include "http_client.h"
 #include "http_end.h"
+#include "http_head.h"
 #include "http_pools.h"
 #include "http_setup.h"
 
@@ -53,8 +54,8 @@ struct transfer
 	void *user;
 	bool active;  /* a request is under way */
 	int endpoint; /* that the handle is set up for, -1: none yet */
-	struct curl_slist id_header; /* the head of the common list */
-	char id[80];
+	struct cn_http_head head;
+	str body;
 	int socket;				/* that the request is written to; -1: none yet */
 	struct options options; /* that the handle has */
 	char *answer;
@@ -252,10 +253,10 @@ static int set_up_easy(struct transfer *t)
 			.process = t->http};
 
 	memset(&t->options, 0, sizeof(t->options));
-	t->id_header.data = t->id;
-	t->id_header.next = t->http->common.headers;
+	cn_head_init(
+			&t->head, t->http->common.signer != NULL, t->http->common.headers);
 	t->easy = cn_http_setup_easy(
-			&t->http->common, &calls, &t->id_header, t->error);
+			&t->http->common, &calls, t->head.list, t->error);
 	return t->easy ? 0 : -1;
 }
 
@@ -300,6 +301,9 @@ static int start(struct transfer *t, enum cn_http_again again)
 	t->error[0] = '\0';
 	t->multi = cn_pools_choose(&t->http->pools, (int)(t - t->http->transfers));
 	if(set_options(t, &want) < 0
+			|| (t->http->common.signer
+					&& cn_head_sign(&t->head, t->http->common.signer, &t->body)
+							   < 0)
 			|| curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, left_ms)
 			|| curl_multi_add_handle(t->multi, t->easy) != CURLM_OK)
 		return -1;
@@ -312,8 +316,8 @@ static int set_up_request(
 	CURL *e = t->easy;
 
 	t->until_us = cn_now_us() + (int64_t)request->timeout_ms * 1000;
-	snprintf(t->id, sizeof(t->id), "Idempotency-Key: \"%.*s\"", request->id.len,
-			request->id.s);
+	t->body = request->body;
+	cn_head_set_id(&t->head, &request->id);
 	if(t->endpoint != request->endpoint
 			&& (curl_easy_setopt(
 						e, CURLOPT_URL, cn_conf.cms_url[request->endpoint])
@@ -480,17 +484,40 @@ static void set_up_transfers(struct cn_http *h)
 	}
 }
 
+static struct cn_http *new_client(
+		int most, cn_http_done_f done, const struct cn_files *files)
+{
+	struct cn_http *h = calloc(1, sizeof(*h) + most * sizeof(struct transfer));
+
+	if(h == NULL) {
+		LM_ERR("out of memory\n");
+		return NULL;
+	}
+	h->done = done;
+	h->most = most;
+	h->moved = calloc(cn_conf.endpoints, sizeof(*h->moved));
+	if(h->moved == NULL || cn_http_setup_common(&h->common, files) < 0
+			|| cn_pools_set_up(&h->pools, most, on_ended) < 0) {
+		LM_ERR("cannot set up libcurl\n");
+		/* the process is about to end, and everything with it */
+		return NULL;
+	}
+	set_up_transfers(h);
+	return h;
+}
+
 struct cn_http *cn_http_new(int most, cn_http_done_f done)
 {
+	struct cn_files_fault fault;
+	struct cn_files files;
 	struct cn_http *h;
 
 	if(curl_global_init(CURL_GLOBAL_ALL) != 0) {
 		LM_ERR("cannot start libcurl\n");
 		return NULL;
 	}
-	h = calloc(1, sizeof(*h) + most * sizeof(struct transfer));
-	if(h == NULL) {
-		LM_ERR("out of memory\n");
+	if(cn_files_read(&files, &fault) < 0) {
+		LM_ERR("%s\n", fault.text);
 		return NULL;
 	}
 	if(cn_http_reuse_is_broken())
@@ -498,16 +525,8 @@ struct cn_http *cn_http_new(int most, cn_http_done_f done)
 				"http_version 2-prior-knowledge: use 1.1, 2 over TLS, or "
 				"libcurl 8\n",
 				curl_version_info(CURLVERSION_NOW)->version);
-	h->done = done;
-	h->most = most;
-	h->moved = calloc(cn_conf.endpoints, sizeof(*h->moved));
-	if(h->moved == NULL || cn_http_setup_common(&h->common) < 0
-			|| cn_pools_set_up(&h->pools, most, on_ended) < 0) {
-		LM_ERR("cannot set up libcurl\n");
-		/* the process is about to end, and everything with it */
-		return NULL;
-	}
-	set_up_transfers(h);
+	h = new_client(most, done, &files);
+	cn_files_forget(&files);
 	return h;
 }
 

@@ -20,6 +20,7 @@
 #include "outbox.h"
 #include "base_stop.h"
 #include "http_client.h"
+#include "http_files.h"
 #include "http_proc.h"
 #include "admit.h"
 #include "job_ring.h"
@@ -53,7 +54,7 @@ static int spare_posts; /* under way for the outbox */
 
 int cn_http_proc_init(void)
 {
-	if(cn_http_check() < 0)
+	if(cn_http_check() < 0 || cn_files_check() < 0)
 		return -1;
 	ring = cn_ring_new(cn_conf_capacity(), cn_conf.http_processes);
 	if(ring == NULL)

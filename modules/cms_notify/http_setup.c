@@ -116,7 +116,8 @@ static int add_header(struct curl_slist **headers, const char *header)
 
 /* The user agent is one of them, as libcurl prints what CURLOPT_USERAGENT says
  * twice for each request, a character at a time. */
-static int set_up_headers(struct curl_slist **headers)
+static int set_up_headers(
+		struct curl_slist **headers, const struct cn_files *files)
 {
 	int i, err;
 
@@ -126,6 +127,8 @@ static int set_up_headers(struct curl_slist **headers)
 				headers, "User-Agent: kamailio-cms_notify/" CN_VERSION);
 	for(i = 0; i < cn_conf.http_headers && err == 0; i++)
 		err = add_header(headers, cn_conf.http_header[i]);
+	for(i = 0; i < files->header_count && err == 0; i++)
+		err = add_header(headers, files->headers[i]);
 	return err;
 }
 
@@ -191,14 +194,18 @@ static CURLSH *new_share(void)
 	return share;
 }
 
-int cn_http_setup_common(struct cn_http_common *common)
+int cn_http_setup_common(
+		struct cn_http_common *common, const struct cn_files *files)
 {
 	common->heads_first = cn_http_unfolds_badly();
 	common->share = new_share();
-	if(common->share == NULL || set_up_headers(&common->headers) < 0
+	if(common->share == NULL || set_up_headers(&common->headers, files) < 0
 			|| set_up_endpoints(common) < 0)
 		return -1;
-	return 0;
+	if(files->key_count == 0)
+		return 0;
+	common->signer = cn_signer_new(files->keys, files->key_count);
+	return common->signer ? 0 : -1;
 }
 
 /* -------- handles -------- */

@@ -10,7 +10,7 @@
 
 #include <curl/curl.h>
 
-#include "base.h"
+#include "http_files.h"
 
 struct cn_http_endpoint
 {
@@ -24,6 +24,7 @@ struct cn_http_common
 {
 	CURLSH *share; /* name look-ups, TLS sessions */
 	struct curl_slist *headers;
+	struct cn_signer *signer; /* NULL: POSTs are not signed */
 	struct cn_http_endpoint *endpoints;
 	bool heads_first; /* heads come to body(), too, and before libcurl's use */
 };
@@ -52,7 +53,8 @@ int cn_http_setup_check(void) CN_MUST;
 bool cn_http_url_ok(const char *url, const char **error);
 
 /* @return -1: no memory */
-int cn_http_setup_common(struct cn_http_common *common) CN_MUST;
+int cn_http_setup_common(
+		struct cn_http_common *common, const struct cn_files *files) CN_MUST;
 
 /* The handle of a request; headers: all that it sends. NULL: no memory */
 CURL *cn_http_setup_easy(const struct cn_http_common *common,

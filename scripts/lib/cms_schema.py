@@ -73,6 +73,8 @@ class Checker:
         for parameter, validator in self._headers:
             name = parameter["name"]
             got = values.get(name.lower(), [])
+            if not got and not parameter["required"]:
+                continue
             if len(got) != 1:
                 found.append(f"header {name}: {len(got)} times")
                 continue

@@ -24,6 +24,7 @@ from datetime import datetime, timezone
 from typing import Any, Optional
 
 import cms_schema
+import webhook
 
 MAX_HEAD = 64 << 10
 MAX_BODY = 16 << 20
@@ -245,6 +246,8 @@ class ReferenceCms:
     port       0: a free one, kept over stop() and start()
     tls_cert, tls_key   files: serve https; tls_client_ca: ask for a client
                certificate of that CA
+    sign_keys  answer 401 to what is signed by none of these (bytes), whatever
+               the rules say; [] or None: signatures are not looked at
     validate   answer 400 to what breaks the published interface. Without it
                Request.errors and invalid() still check, when asked.
     log        called with one line per request
@@ -253,11 +256,13 @@ class ReferenceCms:
 
     def __init__(self, host="127.0.0.1", port=0, tls_cert=None, tls_key=None,
                  tls_client_ca=None, validate=True, log=None,
-                 on_request=None, on_outcome=None, path="/register"):
+                 on_request=None, on_outcome=None, path="/register",
+                 sign_keys=None):
         self.host = host
         self.port = port
         self.path = path
         self.validate = validate
+        self.sign_keys = sign_keys or []
         self._log = log
         self._on_request = on_request
         self._on_outcome = on_outcome
@@ -550,6 +555,9 @@ class ReferenceCms:
         return request
 
     def decide(self, request):
+        fault = self.sign_keys and webhook.fault(request, self.sign_keys)
+        if fault:
+            return Rule(status=401, text=fault)
         rule = self.take_rule(None, request)
         if rule is not None:
             return rule

@@ -110,7 +110,7 @@ def test_settings_exist():
     assert "SIP_REALM" in named
     assert not [n for n in named
                 if n not in ("CMS_VERDICT", "WITH_AUTH")  # of the stock's
-                and not re.search(rf"\b{n.removesuffix('_FILE')}\b", known)]
+                and not re.search(rf"\b{n}\b|\b{n.removesuffix('_FILE')}\b", known)]
 
 
 def block(start):

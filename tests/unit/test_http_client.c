@@ -14,6 +14,7 @@
 #include "base_conf.h"
 #include "http_client.h"
 #include "http_setup.h"
+#include "http_sign.h"
 
 struct cn_conf cn_conf;
 
@@ -260,6 +261,86 @@ static void the_request_is_as_documented(void **state)
 	assert_int_equal(count(text, "\r\nX-Site: 7\r\n"), 1);
 	assert_int_equal(count(text, "Expect"), 0);
 	assert_string_equal(strstr(text, "\r\n\r\n") + 4, "{\"a\":1}");
+}
+
+/* -------- signed -------- */
+
+#define KEY_FILE_TEXT "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n"
+
+static char key_file[] = "/tmp/cms_notify-XXXXXX";
+
+static int make_key_file(void **state)
+{
+	FILE *file = fdopen(mkstemp(key_file), "w");
+
+	if(file == NULL || fputs(KEY_FILE_TEXT, file) < 0 || fclose(file) != 0)
+		return -1;
+	start(state);
+	cn_conf.sign_key_file[0] = key_file;
+	cn_conf.sign_key_files = 1;
+	return 0;
+}
+
+static int remove_key_file(void **state)
+{
+	unlink(key_file);
+	strcpy(key_file + strlen(key_file) - 6, "XXXXXX");
+	return end(state);
+}
+
+/* Is what the server got signed, as of now? */
+static void assert_signed(const char *text, int64_t since)
+{
+	char fault[64], time[32], line[CN_SIGN_SIZE + 32] = "webhook-signature: ";
+	const char *sent = strstr(text, "\r\nwebhook-timestamp: ");
+	const char *body = strstr(text, "\r\n\r\n") + 4;
+	str signed_body = {(char *)body, (int)strlen(body)};
+	struct cn_sign_key key;
+	struct cn_signer *signer;
+
+	assert_non_null(sent);
+	assert_int_equal(sscanf(sent + 21, "%31[0-9]", time), 1);
+	assert_in_range(atoll(time), since, since + 10);
+	assert_int_equal(count(text, "\r\nwebhook-id: " ID "\r\n"), 1);
+	assert_int_equal(cn_sign_read_key(&key,
+							 "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", fault,
+							 sizeof(fault)),
+			0);
+	signer = cn_signer_new(&key, 1);
+	assert_int_equal(
+			cn_sign(signer, ID, time, &signed_body, line + strlen(line)), 0);
+	cn_signer_free(signer);
+	assert_int_equal(count(text, line), 1);
+}
+
+static void hang_up_on_the_second(struct connection *c)
+{
+	while(server_read(c)) {
+		if(c->number == 1 && c->requests == 2)
+			return;
+		server_answer(c, 200, "", "{}");
+	}
+}
+
+/* The one that is made again as well. */
+static void each_attempt_is_signed(void **state)
+{
+	int64_t since = time(NULL);
+	int i;
+
+	set_up(hang_up_on_the_second, 1);
+	assert_result(post(), CN_CAUSE_none, 200);
+	assert_result(post(), CN_CAUSE_none, 200);
+	assert_int_equal(server->requests, 3);
+	for(i = 0; i < 3; i++)
+		assert_signed(server->log[i].text, since);
+}
+
+static void without_its_key_there_is_no_client(void **state)
+{
+	unlink(key_file);
+	assert_null(cn_http_new(1, on_done));
+	assert_logged("ERROR", "sign_key_file: cannot read");
 }
 
 static void the_environment_names_no_proxy(void **state)
@@ -1550,6 +1631,10 @@ int main(void)
 			TEST(credentials_do_not_belong_into_a_url),
 			TEST(any_allocation_may_fail),
 			TEST(the_request_is_as_documented),
+			cmocka_unit_test_setup_teardown(
+					each_attempt_is_signed, make_key_file, remove_key_file),
+			cmocka_unit_test_setup_teardown(without_its_key_there_is_no_client,
+					make_key_file, remove_key_file),
 			TEST(the_environment_names_no_proxy),
 			TEST(a_libcurl_that_is_too_old_is_refused),
 			TEST(each_status_has_its_cause),

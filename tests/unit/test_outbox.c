@@ -501,6 +501,11 @@ int cn_http_check(void)
 	return 0;
 }
 
+int cn_files_check(void)
+{
+	return 0;
+}
+
 struct cn_http *cn_http_new(int most, cn_http_done_f done)
 {
 	return (struct cn_http *)flights;

@@ -1,0 +1,42 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* What only files say: keys that sign, values of headers. Read and checked here,
+ * kept by the HTTP processes alone. */
+
+#ifndef CN_HTTP_FILES_H
+#define CN_HTTP_FILES_H
+
+#include "base_conf.h"
+#include "http_sign.h"
+
+struct cn_files
+{
+	struct cn_sign_key keys[CN_SIGN_KEYS_MAX];
+	int key_count;
+	char *headers[CN_HEADER_FILES_MAX]; /* "Name: value" */
+	int header_count;
+};
+
+/* What is wrong, in one line that names parameter and file, without their content. */
+struct cn_files_fault
+{
+	char text[512];
+};
+
+/**
+ * Read the files that the parameters name. Process: any; it leaves nothing of
+ * OpenSSL's behind that children would inherit.
+ *
+ * @param files filled in if 0 is returned; the caller forgets it
+ */
+int cn_files_read(struct cn_files *files, struct cn_files_fault *fault) CN_MUST;
+
+/* Leave nothing of it in memory. */
+void cn_files_forget(struct cn_files *files);
+
+/* Process: main, in mod_init. -1: with a line in the log */
+int cn_files_check(void) CN_MUST;
+
+#endif

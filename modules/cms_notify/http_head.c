@@ -1,0 +1,52 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* Writes the headers of a request into its own memory, where libcurl's list points
+ * to. In the HTTP processes. */
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "http_head.h"
+
+#define CN_WEBHOOK_ID "webhook-id: "
+#define CN_WEBHOOK_TIME "webhook-timestamp: "
+#define CN_WEBHOOK_SIGNATURE "webhook-signature: "
+
+void cn_head_init(
+		struct cn_http_head *head, bool signs, struct curl_slist *common)
+{
+	char *const texts[] = {head->key, head->id, head->time, head->signature};
+	int last = signs ? 3 : 0, i;
+
+	memset(head, 0, sizeof(*head));
+	for(i = 0; i <= last; i++) {
+		head->list[i].data = texts[i];
+		head->list[i].next = i < last ? &head->list[i + 1] : common;
+	}
+	memcpy(head->id, CN_WEBHOOK_ID, sizeof(CN_WEBHOOK_ID));
+	memcpy(head->time, CN_WEBHOOK_TIME, sizeof(CN_WEBHOOK_TIME));
+	memcpy(head->signature, CN_WEBHOOK_SIGNATURE, sizeof(CN_WEBHOOK_SIGNATURE));
+}
+
+void cn_head_set_id(struct cn_http_head *head, const str *id)
+{
+	int len = id->len < CN_HEAD_ID_MAX ? id->len : CN_HEAD_ID_MAX;
+
+	snprintf(head->key, sizeof(head->key), "Idempotency-Key: \"%.*s\"", len,
+			id->s);
+	snprintf(head->id, sizeof(head->id), CN_WEBHOOK_ID "%.*s", len, id->s);
+}
+
+int cn_head_sign(
+		struct cn_http_head *head, struct cn_signer *signer, const str *body)
+{
+	char *now = head->time + strlen(CN_WEBHOOK_TIME);
+
+	snprintf(now, sizeof(head->time) - strlen(CN_WEBHOOK_TIME), "%lld",
+			(long long)time(NULL));
+	return cn_sign(signer, head->id + strlen(CN_WEBHOOK_ID), now, body,
+			head->signature + strlen(CN_WEBHOOK_SIGNATURE));
+}

@@ -1,0 +1,42 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* The headers that each request has of its own, in front of what all have in
+ * common: Idempotency-Key, and what Standard Webhooks wants. Process: HTTP. */
+
+#ifndef CN_HTTP_HEAD_H
+#define CN_HTTP_HEAD_H
+
+#include <curl/curl.h>
+
+#include "http_sign.h"
+
+#define CN_HEAD_ID_MAX 64
+
+struct cn_http_head
+{
+	struct curl_slist list[4]; /* the first one is what libcurl gets */
+	char key[CN_HEAD_ID_MAX + 24];
+	char id[CN_HEAD_ID_MAX + 16];
+	char time[48];
+	char signature[CN_SIGN_SIZE + 24];
+};
+
+/**
+ * Write the texts that stay, and the list.
+ *
+ * @param signs  shall there be a signature?
+ * @param common what follows
+ */
+void cn_head_init(
+		struct cn_http_head *head, bool signs, struct curl_slist *common);
+
+/* A request begins. */
+void cn_head_set_id(struct cn_http_head *head, const str *id);
+
+/* An attempt begins: sign it, as of now. @return -1: no memory */
+int cn_head_sign(struct cn_http_head *head, struct cn_signer *signer,
+		const str *body) CN_MUST;
+
+#endif

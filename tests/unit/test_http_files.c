@@ -1,0 +1,222 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <sys/stat.h>
+
+#include "stubs.h"
+
+#include "http_files.h"
+
+#define KEY "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+struct cn_conf cn_conf;
+
+static char folder[] = "/tmp/cms_notify-XXXXXX";
+static char path[64], other[64], header[80];
+static struct cn_files files;
+static struct cn_files_fault fault;
+
+static void write_file(const char *name, const char *text, size_t size)
+{
+	FILE *file = fopen(name, "w");
+
+	assert_non_null(file);
+	assert_int_equal(fwrite(text, 1, size, file), size);
+	fclose(file);
+	assert_int_equal(chmod(name, 0640), 0);
+}
+
+static int start(void **state)
+{
+	memset(&cn_conf, 0, sizeof(cn_conf));
+	stub_clear_log();
+	unlink(path);
+	unlink(other);
+	return 0;
+}
+
+static int make_folder(void **state)
+{
+	if(mkdtemp(folder) == NULL)
+		return -1;
+	snprintf(path, sizeof(path), "%s/file", folder);
+	snprintf(other, sizeof(other), "%s/other", folder);
+	snprintf(header, sizeof(header), "Authorization:  %s", path);
+	return 0;
+}
+
+static int remove_folder(void **state)
+{
+	unlink(path);
+	unlink(other);
+	return rmdir(folder);
+}
+
+static void with_key(const char *text)
+{
+	write_file(path, text, strlen(text));
+	cn_conf.sign_key_file[0] = path;
+	cn_conf.sign_key_files = 1;
+}
+
+static void with_header(const char *text, size_t size)
+{
+	write_file(path, text, size);
+	cn_conf.http_header_file[0] = header;
+	cn_conf.http_header_files = 1;
+}
+
+/* At the start, too; what is wrong is said without what is in the file. */
+static void assert_fault(const char *what)
+{
+	assert_int_equal(cn_files_read(&files, &fault), -1);
+	if(strstr(fault.text, what) == NULL)
+		fail_msg("not \"%s\": %s", what, fault.text);
+	assert_non_null(strstr(fault.text, path));
+	assert_null(strstr(fault.text, "secret"));
+	stub_clear_log();
+	assert_int_equal(cn_files_check(), -1);
+	assert_logged("ERROR", what);
+}
+
+static void nothing_is_read_that_is_not_named(void **state)
+{
+	assert_int_equal(cn_files_read(&files, &fault), 0);
+	assert_int_equal(files.key_count, 0);
+	assert_int_equal(files.header_count, 0);
+	cn_files_forget(&files);
+	assert_int_equal(cn_files_check(), 0);
+	assert_nothing_logged();
+}
+
+static void a_key_with_a_line_break_or_without(void **state)
+{
+	static const char *const texts[] = {KEY, KEY "\n", KEY "\r\n", KEY " \n\n"};
+	size_t i;
+
+	for(i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		start(NULL);
+		with_key(texts[i]);
+		assert_int_equal(cn_files_read(&files, &fault), 0);
+		assert_int_equal(files.key_count, 1);
+		assert_int_equal(files.keys[0].size, 24);
+		assert_int_equal(files.keys[0].bytes[23], 0xb0);
+		cn_files_forget(&files);
+		assert_int_equal(files.keys[0].bytes[23], 0);
+		assert_int_equal(cn_files_check(), 0);
+		assert_nothing_logged();
+	}
+}
+
+static void wrong_keys(void **state)
+{
+	cn_conf.sign_key_file[0] = path;
+	cn_conf.sign_key_files = 1;
+	assert_fault("sign_key_file: cannot read");
+	with_key("");
+	assert_fault("is empty");
+	with_key(" \n");
+	assert_fault("is empty");
+	with_key("secret\n");
+	assert_fault("must be one line, whsec_ and the key in base64");
+	with_key(KEY "\n" KEY "\n");
+	assert_fault("must be one line");
+	with_key("whsec_secret==");
+	assert_fault("has a key of 4 bytes, must be from 24 to 64");
+	write_file(path, "whsec_\0AAAA", 11);
+	assert_fault("is no text");
+	cn_conf.sign_key_file[0] = folder;
+	assert_int_equal(cn_files_read(&files, &fault), -1);
+	assert_non_null(strstr(fault.text, "cannot read"));
+}
+
+static void the_second_of_two_keys_can_be_wrong(void **state)
+{
+	with_key(KEY);
+	write_file(other, "secret", 6);
+	cn_conf.sign_key_file[1] = other;
+	cn_conf.sign_key_files = 2;
+	assert_int_equal(cn_files_read(&files, &fault), -1);
+	assert_non_null(strstr(fault.text, other));
+	write_file(other, KEY, strlen(KEY));
+	assert_int_equal(cn_files_read(&files, &fault), 0);
+	assert_int_equal(files.key_count, 2);
+	cn_files_forget(&files);
+}
+
+static void a_key_that_all_can_read_is_told(void **state)
+{
+	with_key(KEY);
+	assert_int_equal(chmod(path, 0644), 0);
+	assert_int_equal(cn_files_check(), 0);
+	assert_logged("WARNING", "can be read by everybody");
+}
+
+static void read_one_header(const char *text)
+{
+	with_header(text, strlen(text));
+	assert_int_equal(cn_files_read(&files, &fault), 0);
+	assert_int_equal(files.header_count, 1);
+	assert_string_equal(files.headers[0], "Authorization: Bearer abc");
+	cn_files_forget(&files);
+}
+
+static void the_first_line_is_the_value(void **state)
+{
+	read_one_header("Bearer abc");
+	read_one_header("Bearer abc\n");
+	read_one_header("Bearer abc\r\nsecond line\n");
+}
+
+static void wrong_headers(void **state)
+{
+	char longer[9000];
+
+	cn_conf.http_header_file[0] = header;
+	cn_conf.http_header_files = 1;
+	assert_fault("http_header_file: cannot read");
+	with_header("", 0);
+	assert_fault("is empty");
+	with_header("\nsecret", 7);
+	assert_fault("the first line");
+	with_header("secret\x01", 7);
+	assert_fault("control character");
+	with_header("sec\0ret", 7);
+	assert_fault("is no text");
+	memset(longer, 'x', sizeof(longer));
+	with_header(longer, sizeof(longer));
+	assert_fault("too long");
+}
+
+static void without_memory(void)
+{
+	if(cn_files_read(&files, &fault) == 0)
+		cn_files_forget(&files);
+	else
+		assert_string_equal(fault.text, "out of memory");
+}
+
+static void it_takes_memory_for_each_header(void **state)
+{
+	with_header("Bearer abc", 10);
+	cn_conf.http_header_file[1] = header;
+	cn_conf.http_header_files = 2;
+	assert_int_equal(stub_each_allocation(without_memory), 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+			cmocka_unit_test_setup(nothing_is_read_that_is_not_named, start),
+			cmocka_unit_test_setup(a_key_with_a_line_break_or_without, start),
+			cmocka_unit_test_setup(wrong_keys, start),
+			cmocka_unit_test_setup(the_second_of_two_keys_can_be_wrong, start),
+			cmocka_unit_test_setup(a_key_that_all_can_read_is_told, start),
+			cmocka_unit_test_setup(the_first_line_is_the_value, start),
+			cmocka_unit_test_setup(wrong_headers, start),
+			cmocka_unit_test_setup(it_takes_memory_for_each_header, start),
+	};
+
+	return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
