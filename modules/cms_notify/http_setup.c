@@ -71,12 +71,23 @@ bool cn_http_url_ok(const char *url, const char **error)
 	return *error == NULL;
 }
 
+/* libcurl would write the keys of each TLS session into a file that whoever
+ * started Kamailio has named. Before the fork: for all its processes. */
+static void keep_keys_secret(void)
+{
+	if(getenv("SSLKEYLOGFILE") == NULL)
+		return;
+	unsetenv("SSLKEYLOGFILE");
+	LM_WARN("SSLKEYLOGFILE is ignored, the keys of TLS stay secret\n");
+}
+
 int cn_http_setup_check(void)
 {
 	const curl_version_info_data *libcurl = curl_version_info(CURLVERSION_NOW);
 	const char *error;
 	int i;
 
+	keep_keys_secret();
 	if(libcurl->version_num < CN_LIBCURL) {
 		LM_ERR("libcurl is %s, %d.%d or newer is needed\n", libcurl->version,
 				CN_LIBCURL_MAJOR, CN_LIBCURL_MINOR);
