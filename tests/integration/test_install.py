@@ -3,6 +3,7 @@
 import configparser
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import sqlite3
@@ -56,6 +57,34 @@ def test_the_service_starts_as_the_package_says_with_another_allocator(
     packaged, _ = start_line(UNIT)
     ours, _ = start_line(installed / DROP_IN)
     assert ours == packaged + ["-x", "tlsf"]
+
+
+def exposure(folder):
+    """0 is best, 10 worst: what systemd thinks of the service, if that is its /."""
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", f"--root={folder}",
+         "--no-pager", "kamailio.service"], capture_output=True, text=True, timeout=60)
+    found = re.search(r"Overall exposure level for kamailio.service: ([\d.]+)",
+                      done.stdout)
+    assert found, done.stdout + done.stderr
+    return float(found[1])
+
+
+def test_the_service_is_locked_up(installed, tmp_path):
+    """As README says, in figures. tests/rooms/packages-life runs it like that."""
+    if not os.path.exists(UNIT) or not shutil.which("systemd-analyze"):
+        pytest.skip("no kamailio.service or no systemd here")
+    folder = tmp_path / "usr/lib/systemd/system"
+    folder.mkdir(parents=True)
+    shutil.copy(UNIT, folder)
+    before = exposure(tmp_path)
+    (folder / "kamailio.service.d").mkdir()
+    shutil.copy(installed / DROP_IN, folder / "kamailio.service.d")
+    after = exposure(tmp_path)
+    assert after <= 2 < 9 <= before
+    text = (TOP / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"systemd-analyze security kamailio`: ([\d.]+) of 10", text)
+    assert abs(float(shown[1]) - after) <= 0.2
 
 
 def test_kamailio_takes_the_command_and_the_configuration(installed):
