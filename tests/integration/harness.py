@@ -213,6 +213,17 @@ def local_settings(server, cms_url, settings=None):
         f"listen=tcp:{HOST}:{server.port}", ""])
 
 
+def shipped_with(lines, settings=None):
+    """The shipped kamailio.cfg, with more lines in kamailio-local.cfg; a `config`
+    of Kamailio."""
+    def config(server, cms_url):
+        server.write("kamailio-local.cfg",
+                     local_settings(server, cms_url, settings) + lines)
+        return (TOP / "kamailio.cfg").read_text(encoding="utf-8")
+
+    return config
+
+
 CMS_VALUES = ("verdict", "status", "cause", "text", "id", "reason",
               "retry_after", "elapsed_ms")
 SHOW = "\n".join(
