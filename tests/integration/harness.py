@@ -202,11 +202,8 @@ def local_settings(server, cms_url, settings=None):
         "CMS_BREAKER_FAILURES": 1000000, **(settings or {})}
     lines = [f"#!define {name} {quoted(value)}"
              for name, value in defines.items()
-             if value is not None and name != "AUTH_BLOCK_SECONDS"]
+             if value is not None]
     lines.append(f'#!substdef "|RUN_DIR|{server.folder}|g"')
-    if "AUTH_BLOCK_SECONDS" in defines:
-        lines.append('#!substdef "|AUTH_BLOCK_SECONDS|'
-                     f'{defines["AUTH_BLOCK_SECONDS"]}|g"')
     return "\n".join(lines + [
         f'mpath="{server.mpath}"',
         f"listen=udp:{HOST}:{server.port}",
@@ -619,14 +616,18 @@ class Kamailio:
         from one socket: it is empty, and each waits for more."""
         ua.options()
         if ua.transport.name == "udp":
-            workers = self.pids("udp receiver")
-            until(lambda: self._idle(workers))
+            self.wait_idle(self.pids("udp receiver"))
+
+    def wait_idle(self, workers):
+        """Until these processes have done all that came over UDP."""
+        until(lambda: self._idle(workers))
 
     def _idle(self, workers):
         with open(f"/proc/{self.pid}/net/udp", encoding="ascii") as file:
-            fields = next(line.split() for line in file
-                          if f":{self.port:04X} 00000000:" in line)
-        if int(fields[4].partition(":")[2], 16):
+            # who opens or closes a socket meanwhile may hide others
+            fields = next((line.split() for line in file
+                           if f":{self.port:04X} 00000000:" in line), None)
+        if fields is None or int(fields[4].partition(":")[2], 16):
             return False
         return all(self._sleeps_on(pid, f"socket:[{fields[9]}]")
                    for pid in workers)

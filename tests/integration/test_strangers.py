@@ -476,6 +476,15 @@ def test_a_mark_does_not_work_from_elsewhere(server, call, method, transport):
     assert call.bob.transport.requests == []
 
 
+def test_a_stranger_is_challenged_once(server, call):
+    """Without a transaction, which would repeat the answer until somebody
+    acknowledges it: his address may be another's."""
+    stranger = elsewhere(server, call)
+    before = server.rpc("tm.stats")["total"]
+    assert stranger.send(call.build(stranger, "INVITE")).wait().status == 407
+    assert server.rpc("tm.stats")["total"] == before
+
+
 @pytest.mark.parametrize("from_", ["<sip:chief@telecom.com>",
                                    "<sip:other@example.com>"])
 def test_a_mark_does_not_work_under_another_name(server, call, from_):
