@@ -4,7 +4,7 @@ import contextlib
 import subprocess
 import sys
 
-from harness import TOP, Kamailio, Ua
+from harness import TOP, Kamailio, Ua, shipped_with
 
 sys.path.insert(0, str(TOP / "tests" / "faults"))
 
@@ -24,12 +24,11 @@ def addresses(*hosts):
 @contextlib.contextmanager
 def server(**settings):
     """With the shipped configuration and no CMS."""
-    kamailio = Kamailio("http://127.0.0.1:9/", settings=settings)
-    with contextlib.closing(kamailio):
-        with open(kamailio.folder + "/kamailio-local.cfg", "a",
-                  encoding="utf-8") as file:
-            file.write(f"listen=udp:[::1]:{kamailio.port}\n")
-        kamailio.start()
+    def config(kamailio, cms_url):
+        line = f"listen=udp:[::1]:{kamailio.port}\n"
+        return shipped_with(line, settings)(kamailio, cms_url)
+
+    with Kamailio("http://127.0.0.1:9/", config=config) as kamailio:
         yield kamailio
         assert kamailio.unexpected_errors() == []
 

@@ -1,4 +1,5 @@
-"""A stranger's request is answered with little more than it says."""
+"""What is meant for another server is none of ours, credentials say what was
+offered, and a stranger's request is answered with little more than it says."""
 
 import contextlib
 import socket
@@ -6,10 +7,136 @@ import socket
 import pytest
 
 import ipv6
-from harness import HOST, Ua
+from harness import DOMAIN, HOST, Ua, shipped_with
 
 pytestmark = pytest.mark.contract
 
+
+@pytest.fixture(scope="module")
+def server(module_kamailio, module_cms):
+    """Of one other name, which is in no Request-URI by itself."""
+    return module_kamailio(
+        module_cms, config=shipped_with("alias=outer.example.org\n"))
+
+
+def fill_in(server, uri):
+    return uri.format(host=HOST, port=server.port)
+
+
+# -- whose request, whose credentials ----------------------------------------
+
+OURS = ["sip:telecom.com", "sip:TELECOM.com", "sip:telecom.com:7000",
+        "sip:telecom.com;transport=udp", "sip:3402@telecom.com",
+        "sip:{host}", "sip:{host}:{port}", "sip:3402@{host}:5070;lr",
+        "sip:kedacom.com", "sip:outer.example.org"]
+OTHERS = ["sip:example.com", "sip:telecom.com@example.com", "sip:127.0.0.99",
+          "sip:telecom.com.example.com", "sip:xtelecom.com", "sip:com"]
+
+
+@pytest.mark.parametrize("uri", OURS)
+def test_a_name_of_this_server(server, uri):
+    """Domain, realm, address, alias: in the Request-URI as in the Digest uri."""
+    uri = fill_in(server, uri)
+    ua = server.device(uri=uri)
+    assert ua.register(ruri=uri).status == 200
+    assert ua.register(ruri="sip:telecom.com").status == 200
+
+
+@pytest.mark.parametrize("uri", OTHERS)
+def test_a_request_for_another_server(server, uri):
+    """The registrar is not responsible for it (RFC 3261, 10.3)."""
+    ua = server.device()
+    ua.challenge = ua.send(ua.build_register()).wait().challenge()
+    begun = ua.start_register(preemptive=True, ruri=uri)
+    assert begun.wait().status == 404
+    assert server.contacts(ua) == []
+
+
+def improper(server, ua, auth):
+    answer = ua.send(ua.build_register(authorization=auth)).wait()
+    assert server.contacts(ua) == []
+    return (answer.status, answer.reason) == (400, "Improper credentials")
+
+
+@pytest.mark.parametrize("uri", OTHERS + [
+    "x", "/", "*", "http://example.com", "tel:telecom.com;x", "sip:", "sips:",
+    "sip::5", ":sip:", "@", "sip:a@b@telecom.com", "sip:[telecom.com]"])
+def test_credentials_for_another_server(server, uri):
+    """Right ones, which somebody may have got out of a device that believes to
+    talk to another server."""
+    ua = server.device()
+    challenge = ua.send(ua.build_register()).wait().challenge()
+    auth = ua.authorization(challenge, uri=uri)
+    assert improper(server, ua, auth)
+
+
+def test_credentials_without_a_uri(server):
+    ua = server.device()
+    challenge = ua.send(ua.build_register()).wait().challenge()
+    auth = ua.authorization(challenge).replace('uri="sip:telecom.com", ', "")
+    assert improper(server, ua, auth)
+
+
+@pytest.mark.parametrize("uri, status", [
+    ("sip:example.com", 400), ("sip:telecom.com", 480), ("sip:kedacom.com", 480),
+    ("sip:nobody@telecom.com", 480)])
+def test_credentials_of_another_method(server, uri, status):
+    """The same for a 407: 480 says that they were taken."""
+    ua = server.device()
+    target = f"sip:nobody@{DOMAIN}"
+    challenge = ua.send(ua.build("MESSAGE", target)).wait().challenge()
+    auth = ua.authorization(challenge, "MESSAGE", uri)
+    assert ua.send(ua.build("MESSAGE", target, [("Proxy-Authorization", auth)])
+                   ).wait().status == status
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "md5", '"MD5"'])
+def test_the_algorithm_that_is_offered(server, algorithm):
+    ua = server.device()
+    challenge = ua.send(ua.build_register()).wait().challenge()
+    auth = ua.authorization({**challenge, "algorithm": algorithm})
+    assert ua.send(ua.build_register(authorization=auth)).wait().status == 200
+
+
+@pytest.mark.parametrize("algorithm", [
+    "MD5-sess", "SHA-256", "SHA-256-sess", "AKAv1-MD5", "MD", "x"])
+def test_another_algorithm(server, algorithm):
+    """Refused (RFC 7616, 3.4), and not taken for MD5."""
+    ua = server.device()
+    challenge = ua.send(ua.build_register()).wait().challenge()
+    auth = ua.authorization({**challenge, "algorithm": algorithm})
+    assert improper(server, ua, auth)
+
+
+@pytest.mark.parametrize("qop", ["auth-conf", "auth,auth-int", "x", " "])
+def test_another_qop(server, qop):
+    """The same, also where the response is right for it."""
+    ua = server.device()
+    challenge = ua.send(ua.build_register()).wait().challenge()
+    auth = ua.authorization({**challenge, "qop": "other"}, qop="other")
+    assert improper(server, ua, auth.replace("qop=other", f'qop="{qop}"'))
+
+
+@pytest.mark.parametrize("size", [1, 31, 33, 64])
+def test_a_response_that_is_none(server, size):
+    ua = server.device()
+    challenge = ua.send(ua.build_register()).wait().challenge()
+    assert improper(server, ua,
+                    ua.authorization(challenge, response="0" * size))
+
+
+def test_a_form_without_credentials(server):
+    """As some devices send it at first: they are challenged."""
+    ua = server.device()
+    auth = ua.authorization({"realm": "kedacom.com", "nonce": ""}, qop=None,
+                            response="-").replace('response="-"', 'response=""')
+    answer = ua.send(ua.build_register(authorization=auth)).wait()
+    assert answer.status == 401
+    assert "stale" not in answer.challenge()
+    assert ua.register().status == 200
+
+
+# -- how much comes back -----------------------------------------------------
 
 TIMES = 2.5
 
@@ -92,9 +219,9 @@ def test_the_same_over_ipv6():
         no_answer_is_much_longer(server, local=local, to="::1")
 
 
-def test_a_short_request_over_tcp_is_answered(kamailio, cms):
+def test_a_short_request_over_tcp_is_answered(server):
     """There nobody asks in another's name."""
-    with socket.create_connection(kamailio(cms).address) as sock:
+    with socket.create_connection(server.address) as sock:
         sock.settimeout(5)
         sock.sendall(smallest("OPTIONS", 120).replace(
             b"/UDP", b"/TCP").replace(b"\r\n\r\n", b"\r\nl:0\r\n\r\n"))

@@ -1,0 +1,227 @@
+"""Who guesses passwords or names learns little, and cannot use the limits on it
+against the user whose password he guesses."""
+
+import statistics
+
+import pytest
+
+import ipv6
+from harness import HOST, repeated
+
+pytestmark = pytest.mark.contract
+
+LIMIT = 10  # AUTH_MAX_FAILURES
+
+
+@pytest.fixture
+def server(kamailio, cms):
+    return kamailio(cms)
+
+
+def challenge_for(ua, method="REGISTER"):
+    data = ua.build_register() if method == "REGISTER" else ua.build(method)
+    return ua.send(data).wait().challenge()
+
+
+def guess(ua, challenge=None, method="REGISTER", **kw):
+    """One wrong password, by default for a challenge of its own: the answer."""
+    challenge = challenge or challenge_for(ua, method)
+    auth = ua.authorization(challenge, method, password="wrong", **kw)
+    if method == "REGISTER":
+        return ua.send(ua.build_register(authorization=auth)).wait()
+    return ua.send(ua.build(
+        method, headers=[("Proxy-Authorization", auth)])).wait()
+
+
+def at(server, user, host, **kw):
+    """That user's name, at that address."""
+    ua = server.device(local=(host, 0), **kw)
+    ua.user = ua.auth_user = user
+    ua.contact = f"<sip:{user}@{ua.transport.host_port}>"
+    return ua
+
+
+def statuses(answers):
+    return [answer.status for answer in answers]
+
+
+# -- the user ----------------------------------------------------------------
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_guesses_keep_nobody_out(server, transport):
+    """Guesses from many addresses; so many a minute are told that they are
+    wrong. Then the right password, from anywhere: it is at once."""
+    victim = server.device()
+    crowd = [at(server, victim.user, f"127.9.0.{n}", transport=transport)
+             for n in range(1, 21)]
+    answers = [guess(ua) for _ in range(3) for ua in crowd]
+    assert statuses(answers) == [401] * LIMIT + [503] * (60 - LIMIT)
+    assert {a.get("Retry-After") for a in answers[LIMIT:]} == {"60"}
+    for ua in (victim, crowd[0], at(server, victim.user, "127.9.1.1")):
+        assert ua.register().status == 200
+        assert statuses([guess(crowd[1])]) == [503]
+
+
+def test_a_name_is_one_in_any_case(server):
+    """A database may find it by each of them."""
+    ua = server.device("gzj")
+    names = ["gzj", "GZJ", "Gzj"] * LIMIT
+    assert statuses(guess(ua, username=name) for name in names) \
+        == [401] * LIMIT + [503] * (len(names) - LIMIT)
+
+
+def test_no_limit_concerns_the_right_password(kamailio, cms):
+    server = kamailio(cms, settings={"AUTH_MAX_FAILURES": 0})
+    ua = server.device()
+    assert guess(ua).status == 503
+    assert ua.register().status == 200
+    assert server.device().register(auth={"qop": "auth-int"}).status == 200
+
+
+# A challenge of another address, as if the datagram were forged; and devices
+# that do not return "opaque", of which nobody knows.
+@pytest.mark.parametrize("opaque", [True, False], ids=["forged", "no opaque"])
+def test_forged_guesses_change_nothing(server, opaque):
+    """They are counted apart: to a wrong password the user still gets the
+    answer that says so, and so do devices that forget a part of it."""
+    victim = server.device()
+    challenge = challenge_for(at(server, victim.user, "127.9.0.1"))
+    assert statuses(guess(victim, challenge, opaque=opaque)
+                    for _ in range(2 * LIMIT)) == [401] * LIMIT + [503] * LIMIT
+    assert guess(victim).status == 401
+    assert victim.register(auth={"opaque": False}).status == 200
+    assert victim.register().status == 200
+
+
+def test_the_opaque_of_another_challenge_is_none(server):
+    """It belongs to its nonce: one that a stranger got does not make a
+    challenge his that somebody else got."""
+    victim = server.device()
+    stranger = at(server, victim.user, "127.9.0.1")
+    mixed = {**challenge_for(stranger), "nonce": challenge_for(victim)["nonce"]}
+    for _ in range(LIMIT + 1):
+        last = guess(stranger, mixed)
+    assert last.status == 503
+    assert guess(stranger).status == 401
+
+
+def test_over_tcp_nobody_forges_an_address(server):
+    """Guesses count with and without "opaque"."""
+    ua = server.device(transport="tcp")
+    answers = [guess(ua, opaque=n % 2 == 0) for n in range(LIMIT + 1)]
+    assert statuses(answers) == [401] * LIMIT + [503]
+
+
+def test_other_users_of_the_address(server):
+    """They are told of their wrong passwords as ever."""
+    victim, other = server.device(), server.device()
+    for _ in range(LIMIT + 1):
+        last = guess(victim)
+    assert last.status == 503
+    assert guess(other).status == 401
+    assert other.register().status == 200
+
+
+def test_guesses_in_the_log(server):
+    """One line for the first, one for the last that is told; nothing that is in
+    a name makes another."""
+    ua = server.device()
+    begin = len(server.lines)
+    for _ in range(LIMIT + 5):
+        guess(ua, username="x\r\n y")
+    assert ua.register().status == 200
+    lines = server.log("within|y from", since=begin)
+    assert len(lines) == 2
+    assert all(f"wrong user or password: x?? y from {HOST}:" in line for line in lines)
+
+
+# -- names -------------------------------------------------------------------
+
+def seen_by_a_stranger(answer):
+    """All of it, but what is new in each answer."""
+    challenge = answer.challenge() or {}
+    return (answer.status, answer.reason, answer.get("Retry-After"),
+            [name for name, _value in answer.headers],
+            {name: len(value) for name, value in challenge.items()})
+
+
+@pytest.mark.parametrize("method", ["REGISTER", "MESSAGE"])
+@pytest.mark.parametrize("auth", [
+    {}, {"qop": "auth-int"}, {"qop": None}, {"opaque": False},
+    {"response": "0" * 31}, {"response": "x" * 32}, {"nc": "00000000"},
+    {"uri": "sip:example.com"}], ids=str)
+def test_a_name_is_told_from_none_by_no_answer(server, auth, method):
+    """From the first failure to those that are not told any more."""
+    known, unknown = server.device("name"), server.device("none")
+    unknown.user = unknown.auth_user = "noname"
+    seen = [[seen_by_a_stranger(guess(ua, method=method, **auth))
+             for _ in range(LIMIT + 3)] for ua in (known, unknown)]
+    assert seen[0] == seen[1]
+
+
+def microseconds(server, worker, ua):
+    """Of CPU for one guess."""
+    def used():
+        server.wait_idle([worker])
+        with open(f"/proc/{worker}/schedstat", encoding="ascii") as file:
+            return int(file.read().split()[0]) / 1000
+
+    challenge = challenge_for(ua)
+    before = used()
+    guess(ua, challenge)
+    return used() - before
+
+
+@pytest.mark.parametrize("limit", [0, 1000000], ids=["not told", "told"])
+def test_a_name_is_told_from_none_by_no_time(kamailio, cms, limit):
+    """What the server computes for a wrong password and for a name that nobody
+    has is about the same."""
+    server = kamailio(cms, settings={"AUTH_MAX_FAILURES": limit, "CHILDREN": 1})
+    worker, = server.pids("udp receiver")
+    known, unknown = server.device(), server.device()
+    unknown.user = unknown.auth_user = "nobody"
+    for _ in range(3):
+        pairs = [[microseconds(server, worker, ua) for ua in (known, unknown)]
+                 for _ in range(200)]
+        # where nothing else on the machine was in the way
+        times = [statistics.quantiles(column, n=4)[0] for column in zip(*pairs)]
+        if max(times) < 1.2 * min(times):
+            return
+        repeated(f"known, unknown: {times[0]:.0f}, {times[1]:.0f} us")
+    pytest.fail(f"known, unknown: {times[0]:.0f}, {times[1]:.0f} us")
+
+
+# -- memory ------------------------------------------------------------------
+
+def test_names_that_are_made_up_fill_no_memory(kamailio, cms):
+    """More names than counts: there is a count for each, and no more of them."""
+    server = kamailio(cms, settings={"FLOOD_DENSITY": 1000000})
+    ua = server.device(transport="tcp")
+    sent = []
+    for n in range(4500):
+        if n % 200 == 0:  # a nonce counts to 255
+            challenge = challenge_for(ua)
+        sent.append(ua.send(ua.build_register(authorization=ua.authorization(
+            challenge, username=f"name{n}", response="0" * 32))))
+        if n % 50 == 0:
+            sent[-1].wait()
+    assert {step.wait().status for step in sent} == {401}
+    counts = int(server.rpc("htable.stats")[0]["all"])
+    assert 2000 < counts < 4096
+
+
+# -- IPv6 --------------------------------------------------------------------
+
+def test_a_network_is_one_address():
+    """Which of its addresses a device uses is nobody's business; another
+    network is another place."""
+    home = [f"2001:db8:1234:1:{n}::1" for n in range(1, LIMIT + 3)]
+    other = "2001:db8:1234:2::1"
+    with ipv6.addresses(*home, other), ipv6.server() as server:
+        asking, *answering = [ipv6.device(server, "cam1", host)
+                              for host in home]
+        answers = [guess(ua, challenge_for(asking)) for ua in answering]
+        assert statuses(answers) == [401] * LIMIT + [503]
+        assert guess(asking).status == 503
+        assert guess(ipv6.device(server, "cam1", other),
+                     challenge_for(asking)).status == 401
