@@ -1,4 +1,4 @@
-"""A SIP user agent for one process that plays many devices, over UDP and TCP.
+"""A SIP user agent for one process that plays many devices, over UDP, TCP and TLS.
 
     Hub           one thread, one epoll: reads all sockets, runs the timers
     Transport     one socket; records every message; sends bytes as they are
@@ -17,6 +17,7 @@ import resource
 import secrets
 import select
 import socket
+import ssl
 import threading
 import time
 
@@ -105,12 +106,13 @@ class Hub:
 class Transport:
     """One socket to one server.
 
+    tls       an ssl.SSLContext, for the transport "tls"
     log       every message sent and received, in order (Message)
     requests  requests received and not yet taken by wait_request()
     """
 
     def __init__(self, server, transport="udp", local=("127.0.0.1", 0),
-                 hub=None):
+                 hub=None, tls=None):
         self.hub = hub or Hub.shared()
         self.name = transport.lower()
         self.server = server
@@ -127,7 +129,7 @@ class Transport:
                 socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             self._socket.bind(local)
             reader = self._read_udp
-        elif self.name == "tcp":
+        elif self.name in ("tcp", "tls"):
             self._socket = socket.socket(family, socket.SOCK_STREAM)
             self._socket.setsockopt(
                 socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -136,7 +138,11 @@ class Transport:
             self._socket.bind(local)
             self._socket.settimeout(5)
             self._socket.connect(server)
-            self._socket.settimeout(None)
+            if self.name == "tls":
+                self._socket = tls.wrap_socket(self._socket,
+                                               server_hostname=server[0])
+            # a part of a record may be there that OpenSSL cannot use yet
+            self._socket.settimeout(0 if self.name == "tls" else None)
             reader = self._read_tcp
         else:
             raise ValueError(f"unknown transport {transport!r}")
@@ -166,8 +172,10 @@ class Transport:
         with self._send_lock:
             if self.name == "udp":
                 self._socket.sendto(data, to)
-            else:
+            elif self.name == "tcp":
                 self._socket.sendall(data)
+            elif self._socket.send(data) != len(data):
+                raise BlockingIOError("more than a TLS connection takes")
 
     def wait_request(self, method=None, timeout=5.0):
         """Take the oldest received request (of that method)."""
@@ -227,8 +235,8 @@ class Transport:
 
     def _read_tcp(self):
         try:
-            data = self._socket.recv(262144, socket.MSG_DONTWAIT)
-        except BlockingIOError:
+            data = self._read()
+        except (BlockingIOError, ssl.SSLWantReadError):
             return
         except OSError:
             data = b""
@@ -241,6 +249,15 @@ class Transport:
             if raw is None:
                 return
             self._received(raw, self.server)
+
+    def _read(self):
+        if self.name == "tcp":
+            return self._socket.recv(262144, socket.MSG_DONTWAIT)
+        with self._send_lock:  # OpenSSL takes one thread at a time
+            data = self._socket.recv(262144)
+            while self._socket.pending():
+                data += self._socket.recv(262144)
+        return data
 
     def _received(self, data, peer):
         message = Message(data, "received", peer)
@@ -385,7 +402,8 @@ class Ua:
         return self.transport.log
 
     def _default_contact(self):
-        suffix = ";transport=tcp" if self.transport.name == "tcp" else ""
+        name = self.transport.name
+        suffix = "" if name == "udp" else f";transport={name}"
         return f"<sip:{self.user}@{self.transport.host_port}{suffix}>"
 
     def build(self, method, ruri=None, headers=(), body=b"", *, to=None,
