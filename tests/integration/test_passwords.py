@@ -68,6 +68,21 @@ def kamctl(server, **settings):
     return run
 
 
+def subscriber(server, **settings):
+    """A function that runs kamailio-subscriber; kamctlrc has no password."""
+    server.write(".kamctlrc", "".join(
+        f"{name}='{value}'\n" for name, value in settings.items()))
+
+    def run(command, name, password=""):
+        done = subprocess.run(
+            [TOP / "scripts" / "subscriber", command, name], capture_output=True,
+            text=True, timeout=30, input=password,
+            env={**os.environ, "HOME": server.folder})
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return run
+
+
 def is_administered(server, run):
     """Added, given another password, removed."""
     device = server.device("gate")
@@ -113,6 +128,8 @@ def test_postgresql(kamailio, cms, service, postgres):
     registers(server, cms)
     is_administered(server, kamctl(server, DBENGINE="PGSQL", DBHOST=HOST,
                                    DBPORT=postgres.port, DBRWPW=PASSWORD))
+    is_administered(server, subscriber(server, DBENGINE="PGSQL", DBHOST=HOST,
+                                       DBPORT=postgres.port))
     # what others can read is no password file
     path.chmod(0o640)
     refused(server, "no password supplied")
@@ -124,7 +141,7 @@ def mysql():
         yield server
 
 
-def test_mysql(kamailio, cms, service, mysql):
+def test_mysql(kamailio, cms, service, mysql, monkeypatch):
     """One file for the script and for Kamailio, with the URL that kamailio.cfg
     has by default."""
     path = service / "my.cnf"
@@ -136,5 +153,7 @@ def test_mysql(kamailio, cms, service, mysql):
     registers(server, cms)
     is_administered(server, kamctl(server, DBENGINE="MYSQL", DBHOST=HOST,
                                    DBPORT=mysql.port, DBRWPW=PASSWORD))
+    monkeypatch.setenv("MYSQL_OPTION_FILE", str(path))
+    is_administered(server, subscriber(server, DBENGINE="MYSQL"))
     path.unlink()
     refused(server, "Can't connect to local")
