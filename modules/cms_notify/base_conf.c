@@ -5,10 +5,7 @@
 /* The parameters: defaults, ranges, and what does not go together. In the main process,
  * before any fork; read by all. */
 
-#include <errno.h>
 #include <limits.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
@@ -239,51 +236,13 @@ static int check_paths(void)
 	return err;
 }
 
-/* Does it hold a PEM block of this kind (RFC 7468)? */
-static bool has_pem(FILE *file, const char *label)
+static int check_pair(void)
 {
-	char line[256];
-
-	while(fgets(line, sizeof(line), file)) {
-		if(strncmp(line, "-----BEGIN ", 11) == 0 && strstr(line, label))
-			return true;
-	}
-	return false;
-}
-
-static int check_file(const char *name, const char *path, const char *label)
-{
-	FILE *file;
-	int err = 0;
-
-	if(path == NULL)
+	if((cn_conf.tls_cert == NULL) == (cn_conf.tls_key == NULL))
 		return 0;
-	file = fopen(path, "r");
-	if(file == NULL) {
-		LM_ERR("%s: cannot read %s: %s\n", name, path, strerror(errno));
-		return -1;
-	}
-	if(!has_pem(file, label)) {
-		LM_ERR("%s: %s is not a PEM file with a %s\n", name, path, label);
-		err = -1;
-	}
-	fclose(file);
-	return err;
-}
-
-static int check_files(void)
-{
-	int err = 0;
-
-	err |= check_file("tls_ca", cn_conf.tls_ca, "CERTIFICATE");
-	err |= check_file("tls_cert", cn_conf.tls_cert, "CERTIFICATE");
-	err |= check_file("tls_key", cn_conf.tls_key, "PRIVATE KEY");
-	if((cn_conf.tls_cert == NULL) != (cn_conf.tls_key == NULL)) {
-		LM_ERR("tls_cert and tls_key go together, %s is missing\n",
-				cn_conf.tls_cert == NULL ? "tls_cert" : "tls_key");
-		err = -1;
-	}
-	return err;
+	LM_ERR("tls_cert and tls_key go together, %s is missing\n",
+			cn_conf.tls_cert == NULL ? "tls_cert" : "tls_key");
+	return -1;
 }
 
 static int find_node(void)
@@ -388,7 +347,7 @@ int cn_conf_check(void)
 	}
 	err |= check_ranges();
 	err |= check_names();
-	err |= check_files();
+	err |= check_pair();
 	err |= find_node();
 	err |= check_outbox();
 	err |= check_events();

@@ -13,6 +13,7 @@
 
 #include "reg_usrloc.h"
 #include "http_breaker.h"
+#include "http_reload.h"
 #include "base_conf.h"
 #include "job_index.h"
 #include "job_number.h"
@@ -333,6 +334,24 @@ static void rpc_resync(rpc_t *rpc, void *ctx)
 		add_progress(rpc, reply, started ? "started" : NULL);
 }
 
+/* -------- files -------- */
+
+static const char *const reload_doc[] = {
+		"Read certificates, keys and headers again from their files", NULL};
+
+static void rpc_reload(rpc_t *rpc, void *ctx)
+{
+	struct cn_files_fault fault;
+	void *reply;
+
+	if(cn_reload_ask(&fault) < 0) {
+		rpc->fault(ctx, 400, "%s", fault.text);
+		return;
+	}
+	if(rpc->add(ctx, "{", &reply) >= 0)
+		rpc->struct_add(reply, "d", "reloads", (int)cn_reload_number());
+}
+
 rpc_export_t cn_rpc_commands[] = {
 		{"cms_notify.status", rpc_status, (const char **)status_doc, 0},
 		{"cms_notify.endpoints", rpc_endpoints, (const char **)endpoints_doc,
@@ -343,4 +362,5 @@ rpc_export_t cn_rpc_commands[] = {
 		{"cms_notify.pause", rpc_pause, (const char **)pause_doc, 0},
 		{"cms_notify.resume", rpc_resume, (const char **)resume_doc, 0},
 		{"cms_notify.resync", rpc_resync, (const char **)resync_doc, 0},
+		{"cms_notify.reload", rpc_reload, (const char **)reload_doc, 0},
 		{0, 0, 0, 0}};

@@ -35,14 +35,6 @@
  * others may be before it on the next one, too. */
 #define CN_AGAIN_MAX 10
 
-/* Options of a handle that seldom change. */
-struct options
-{
-	long connect_ms;
-	long names_s;
-	bool fresh;
-};
-
 /* Lives as long as the process: handle, buffers and the connection's TLS
  * session are used again by the next request. */
 struct transfer
@@ -56,8 +48,8 @@ struct transfer
 	int endpoint; /* that the handle is set up for, -1: none yet */
 	struct cn_http_head head;
 	str body;
-	int socket;				/* that the request is written to; -1: none yet */
-	struct options options; /* that the handle has */
+	int socket; /* that the request is written to; -1: none yet */
+	struct cn_http_options options; /* that the handle has */
 	char *answer;
 	size_t answer_len;
 	size_t answer_size;
@@ -205,7 +197,8 @@ static void look_at_input(struct transfer *t)
 }
 
 /* There is a connection, and nothing of the request was written yet. libcurl
- * takes one with unread bytes for usable; it closes it when this fails. */
+ * takes one with unread bytes for usable; it closes it when this fails. Here as
+ * well for what libcurl makes again by itself, which is signed anew, too. */
 static int before_request(void *transfer, char *remote_ip, char *local_ip,
 		int remote_port, int local_port)
 {
@@ -221,8 +214,10 @@ static int before_request(void *transfer, char *remote_ip, char *local_ip,
 	if(!t->end.kept)
 		t->http->moved[t->endpoint] = false;
 	look_at_input(t);
-	return t->end.unasked || t->end.ended ? CURL_PREREQFUNC_ABORT
-										  : CURL_PREREQFUNC_OK;
+	t->end.no_memory = cn_head_sign(&t->head, &t->body) < 0;
+	return t->end.unasked || t->end.ended || t->end.no_memory
+				   ? CURL_PREREQFUNC_ABORT
+				   : CURL_PREREQFUNC_OK;
 }
 
 static int on_open(void *transfer, curl_socket_t fd, curlsocktype purpose)
@@ -253,33 +248,17 @@ static int set_up_easy(struct transfer *t)
 			.process = t->http};
 
 	memset(&t->options, 0, sizeof(t->options));
-	cn_head_init(
-			&t->head, t->http->common.signer != NULL, t->http->common.headers);
+	cn_head_init(&t->head, t->http->common.signer, t->http->common.headers);
 	t->easy = cn_http_setup_easy(
 			&t->http->common, &calls, t->head.list, t->error);
 	return t->easy ? 0 : -1;
-}
-
-static int set_options(struct transfer *t, const struct options *want)
-{
-	CURL *e = t->easy;
-
-	if(memcmp(want, &t->options, sizeof(*want)) == 0)
-		return 0;
-	if(curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, want->connect_ms)
-			|| curl_easy_setopt(e, CURLOPT_DNS_CACHE_TIMEOUT, want->names_s)
-			|| curl_easy_setopt(
-					e, CURLOPT_FRESH_CONNECT, want->fresh ? 1L : 0L))
-		return -1;
-	t->options = *want;
-	return 0;
 }
 
 static int start(struct transfer *t, enum cn_http_again again)
 {
 	long left_ms = (long)((t->until_us - cn_now_us()) / 1000);
 	bool resolve = again == CN_AGAIN_RESOLVED || t->http->moved[t->endpoint];
-	struct options want;
+	struct cn_http_options want;
 
 	if(left_ms < 1)
 		left_ms = 1;
@@ -300,10 +279,7 @@ static int start(struct transfer *t, enum cn_http_again again)
 	t->socket = -1;
 	t->error[0] = '\0';
 	t->multi = cn_pools_choose(&t->http->pools, (int)(t - t->http->transfers));
-	if(set_options(t, &want) < 0
-			|| (t->http->common.signer
-					&& cn_head_sign(&t->head, t->http->common.signer, &t->body)
-							   < 0)
+	if(cn_http_setup_options(t->easy, &t->options, &want) < 0
 			|| curl_easy_setopt(t->easy, CURLOPT_TIMEOUT_MS, left_ms)
 			|| curl_multi_add_handle(t->multi, t->easy) != CURLM_OK)
 		return -1;
@@ -489,45 +465,55 @@ static struct cn_http *new_client(
 {
 	struct cn_http *h = calloc(1, sizeof(*h) + most * sizeof(struct transfer));
 
-	if(h == NULL) {
-		LM_ERR("out of memory\n");
+	if(h == NULL)
 		return NULL;
-	}
 	h->done = done;
 	h->most = most;
+	h->pools.sockets.epoll = -1;
 	h->moved = calloc(cn_conf.endpoints, sizeof(*h->moved));
-	if(h->moved == NULL || cn_http_setup_common(&h->common, files) < 0
+	if(cn_http_setup_common(&h->common, files) < 0 || h->moved == NULL
 			|| cn_pools_set_up(&h->pools, most, on_ended) < 0) {
-		LM_ERR("cannot set up libcurl\n");
-		/* the process is about to end, and everything with it */
+		cn_http_free(h);
 		return NULL;
 	}
 	set_up_transfers(h);
 	return h;
 }
 
-struct cn_http *cn_http_new(int most, cn_http_done_f done)
+struct cn_http *cn_http_new(
+		int most, cn_http_done_f done, struct cn_files_fault *fault)
 {
-	struct cn_files_fault fault;
+	struct cn_http *h = NULL;
 	struct cn_files files;
-	struct cn_http *h;
 
-	if(curl_global_init(CURL_GLOBAL_ALL) != 0) {
-		LM_ERR("cannot start libcurl\n");
+	if(cn_files_load(&files, fault) < 0)
 		return NULL;
-	}
-	if(cn_files_read(&files, &fault) < 0) {
-		LM_ERR("%s\n", fault.text);
-		return NULL;
-	}
-	if(cn_http_reuse_is_broken())
-		LM_WARN("libcurl %s makes a connection for each POST with "
-				"http_version 2-prior-knowledge: use 1.1, 2 over TLS, or "
-				"libcurl 8\n",
-				curl_version_info(CURLVERSION_NOW)->version);
-	h = new_client(most, done, &files);
+	if(curl_global_init(CURL_GLOBAL_ALL) == 0)
+		h = new_client(most, done, &files);
+	if(h == NULL)
+		snprintf(fault->text, sizeof(fault->text),
+				"cannot set up libcurl, out of memory");
 	cn_files_forget(&files);
 	return h;
+}
+
+bool cn_http_is_idle(const struct cn_http *http)
+{
+	return http->active == 0;
+}
+
+void cn_http_free(struct cn_http *http)
+{
+	int i;
+
+	for(i = 0; i < http->most; i++) {
+		curl_easy_cleanup(http->transfers[i].easy);
+		free(http->transfers[i].answer);
+	}
+	cn_pools_destroy(&http->pools);
+	cn_http_setup_free_common(&http->common);
+	free(http->moved);
+	free(http);
 }
 
 int cn_http_watch(struct cn_http *http, int fd)

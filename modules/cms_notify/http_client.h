@@ -9,6 +9,7 @@
 #define CN_HTTP_CLIENT_H
 
 #include "base_policy.h"
+#include "http_files.h"
 
 struct cn_http; /* one of a process, never shared */
 
@@ -40,12 +41,20 @@ typedef void (*cn_http_done_f)(void *user, const struct cn_http_result *result);
 int cn_http_check(void) CN_MUST;
 
 /**
- * Process: HTTP, after the fork (libcurl and TLS are started here).
+ * Process: HTTP, after the fork (libcurl and TLS are started here). Reads the
+ * files that the parameters name, as they are now.
  *
- * @param most requests that may be under way at once
- * @return NULL: with a line in the log
+ * @param most  requests that may be under way at once
+ * @param fault what is wrong, when NULL is returned
  */
-struct cn_http *cn_http_new(int most, cn_http_done_f done) CN_MUST;
+struct cn_http *cn_http_new(
+		int most, cn_http_done_f done, struct cn_files_fault *fault) CN_MUST;
+
+/* Is nothing under way? */
+bool cn_http_is_idle(const struct cn_http *http) CN_MUST;
+
+/* Close its connections. Nothing is under way. */
+void cn_http_free(struct cn_http *http);
 
 /* Wake cn_http_run() whenever somebody writes to fd, which nobody reads. */
 int cn_http_watch(struct cn_http *http, int fd) CN_MUST;

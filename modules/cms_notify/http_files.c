@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Reads files that hold secrets. In the main process, to check them, and in the HTTP
- * processes. */
+/* Reads files that hold secrets. In the main process and those that serve RPC, to
+ * check them, and in the HTTP processes. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,9 +18,21 @@
 
 #include "base_header.h"
 #include "http_files.h"
+#include "http_pem.h"
 
 /* Of a file whose first line counts. */
 #define CN_LINE_MAX 8192
+/* Of a TLS file: several times what a system's authorities take. */
+#define CN_PEM_MAX (2 << 20)
+
+static const struct
+{
+	const char *name;
+	char *const *path;
+	const char *label; /* RFC 7468 */
+} tls_files[CN_TLS_FILES] = {{"tls_ca", &cn_conf.tls_ca, "CERTIFICATE"},
+		{"tls_cert", &cn_conf.tls_cert, "CERTIFICATE"},
+		{"tls_key", &cn_conf.tls_key, "PRIVATE KEY"}};
 
 static int refuse(struct cn_files_fault *fault, const char *format, ...)
 		__attribute__((format(printf, 2, 3)));
@@ -51,14 +63,13 @@ static ssize_t read_all(int fd, char *to, size_t size)
 	return n < 0 ? -1 : (ssize_t)have;
 }
 
-/* A small text file, without the blanks and line breaks at its end.
- * @param to of CN_LINE_MAX bytes */
-static int read_text(const char *parameter, const char *path, char *to,
-		struct cn_files_fault *fault)
+/* @return how much was read into `to`; -1: with a fault */
+static ssize_t read_file(const char *parameter, const char *path, char *to,
+		size_t size, struct cn_files_fault *fault)
 {
 	/* nobody waits for the other end of a pipe */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	ssize_t len = fd < 0 ? -1 : read_all(fd, to, CN_LINE_MAX);
+	ssize_t len = fd < 0 ? -1 : read_all(fd, to, size);
 	int error = errno;
 
 	if(fd >= 0)
@@ -66,9 +77,21 @@ static int read_text(const char *parameter, const char *path, char *to,
 	if(len < 0)
 		return refuse(fault, "%s: cannot read %s: %s", parameter, path,
 				strerror(error));
-	if(len == CN_LINE_MAX)
-		return refuse(fault, "%s: %s is too long, more than %d bytes",
-				parameter, path, CN_LINE_MAX - 1);
+	if((size_t)len == size)
+		return refuse(fault, "%s: %s is too long, more than %zu bytes",
+				parameter, path, size - 1);
+	return len;
+}
+
+/* A small text file, without the blanks and line breaks at its end.
+ * @param to of CN_LINE_MAX bytes */
+static int read_text(const char *parameter, const char *path, char *to,
+		struct cn_files_fault *fault)
+{
+	ssize_t len = read_file(parameter, path, to, CN_LINE_MAX, fault);
+
+	if(len < 0)
+		return -1;
 	while(len > 0 && strchr(" \t\r\n", to[len - 1]) && to[len - 1] != '\0')
 		len--;
 	to[len] = '\0';
@@ -128,12 +151,57 @@ static int read_header(
 	return err;
 }
 
+/* Does it hold a PEM block of this kind (RFC 7468)? */
+static bool has_pem(const char *text, const char *label)
+{
+	static const char begin[] = "-----BEGIN ";
+	const char *line = text;
+
+	while(line) {
+		if(strncmp(line, begin, sizeof(begin) - 1) == 0) {
+			const char *found = strstr(line, label);
+
+			if(found && found < line + strcspn(line, "\n"))
+				return true;
+		}
+		line = strchr(line, '\n');
+		line += line != NULL;
+	}
+	return false;
+}
+
+static int read_tls(struct cn_files *files, enum cn_tls_file which,
+		struct cn_files_fault *fault)
+{
+	const char *name = tls_files[which].name;
+	const char *path = *tls_files[which].path;
+	ssize_t len;
+	char *text;
+
+	if(path == NULL)
+		return 0;
+	text = files->tls[which] = malloc(CN_PEM_MAX + 1);
+	if(text == NULL)
+		return refuse(fault, "out of memory");
+	len = read_file(name, path, text, CN_PEM_MAX, fault);
+	if(len < 0)
+		return -1;
+	text[len] = '\0';
+	files->tls_len[which] = (size_t)len;
+	if(!has_pem(text, tls_files[which].label))
+		return refuse(fault, "%s: %s is not a PEM file with a %s", name, path,
+				tls_files[which].label);
+	return 0;
+}
+
 int cn_files_read(struct cn_files *files, struct cn_files_fault *fault)
 {
 	int i, err = 0;
 
 	memset(files, 0, sizeof(*files));
 	fault->text[0] = '\0';
+	for(i = 0; i < CN_TLS_FILES && err == 0; i++)
+		err = read_tls(files, i, fault);
 	for(i = 0; i < cn_conf.sign_key_files && err == 0; i++)
 		err = read_key(&files->keys[i], cn_conf.sign_key_file[i], fault);
 	files->key_count = i;
@@ -151,11 +219,100 @@ void cn_files_forget(struct cn_files *files)
 {
 	int i;
 
+	for(i = 0; i < CN_TLS_FILES; i++) {
+		if(files->tls[i])
+			explicit_bzero(files->tls[i], files->tls_len[i]);
+		free(files->tls[i]);
+	}
 	for(i = 0; i < files->header_count; i++) {
 		explicit_bzero(files->headers[i], strlen(files->headers[i]));
 		free(files->headers[i]);
 	}
 	explicit_bzero(files, sizeof(*files));
+}
+
+static int try_tls(const struct cn_files *files, struct cn_files_fault *fault)
+{
+	const char *what;
+
+	if(files->tls[CN_TLS_CA]
+			&& !cn_pem_has_certificates(
+					files->tls[CN_TLS_CA], files->tls_len[CN_TLS_CA]))
+		return refuse(fault, "tls_ca: %s cannot be read, it is broken",
+				cn_conf.tls_ca);
+	if(files->tls[CN_TLS_CERT] == NULL)
+		return 0;
+	what = cn_pem_pair_fault(files->tls[CN_TLS_CERT],
+			files->tls_len[CN_TLS_CERT], files->tls[CN_TLS_KEY],
+			files->tls_len[CN_TLS_KEY]);
+	return what ? refuse(fault, "%s (%s, %s)", what, cn_conf.tls_cert,
+				   cn_conf.tls_key)
+				: 0;
+}
+
+int cn_files_load(struct cn_files *files, struct cn_files_fault *fault)
+{
+	if(cn_files_read(files, fault) < 0)
+		return -1;
+	if(try_tls(files, fault) == 0)
+		return 0;
+	cn_files_forget(files);
+	return -1;
+}
+
+/* -------- changes -------- */
+
+/* FNV-1a */
+static uint64_t add(uint64_t stamp, const void *bytes, size_t size)
+{
+	const unsigned char *p = bytes;
+	size_t i;
+
+	for(i = 0; i < size; i++)
+		stamp = (stamp ^ p[i]) * 0x100000001b3;
+	return stamp;
+}
+
+/* The time of a change of the inode, which nobody sets: a file that is put in
+ * place of another may be older. */
+static uint64_t add_file(uint64_t stamp, const char *path)
+{
+	struct stat st;
+
+	if(path == NULL || stat(path, &st) < 0)
+		return add(stamp, "", 1);
+	stamp = add(stamp, &st.st_dev, sizeof(st.st_dev));
+	stamp = add(stamp, &st.st_ino, sizeof(st.st_ino));
+	stamp = add(stamp, &st.st_size, sizeof(st.st_size));
+	stamp = add(stamp, &st.st_ctim.tv_sec, sizeof(st.st_ctim.tv_sec));
+	return add(stamp, &st.st_ctim.tv_nsec, sizeof(st.st_ctim.tv_nsec));
+}
+
+static const char *header_path(int i)
+{
+	const char *parameter = cn_conf.http_header_file[i];
+
+	return cn_header_value(parameter, cn_header_name(parameter));
+}
+
+uint64_t cn_files_stamp(void)
+{
+	uint64_t stamp = 0xcbf29ce484222325;
+	int i;
+
+	for(i = 0; i < CN_TLS_FILES; i++)
+		stamp = add_file(stamp, *tls_files[i].path);
+	for(i = 0; i < cn_conf.sign_key_files; i++)
+		stamp = add_file(stamp, cn_conf.sign_key_file[i]);
+	for(i = 0; i < cn_conf.http_header_files; i++)
+		stamp = add_file(stamp, header_path(i));
+	return stamp;
+}
+
+bool cn_files_any(void)
+{
+	return cn_conf.tls_ca || cn_conf.tls_cert || cn_conf.sign_key_files > 0
+		   || cn_conf.http_header_files > 0;
 }
 
 /* -------- at the start -------- */

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* What only files say: keys that sign, values of headers. Read and checked here,
- * kept by the HTTP processes alone. */
+/* What only files say: keys that sign, values of headers, certificates. Read and
+ * checked here, kept by the HTTP processes alone. */
 
 #ifndef CN_HTTP_FILES_H
 #define CN_HTTP_FILES_H
@@ -11,8 +11,19 @@
 #include "base_conf.h"
 #include "http_sign.h"
 
+/* The TLS files, by what they are for. */
+enum cn_tls_file
+{
+	CN_TLS_CA,
+	CN_TLS_CERT,
+	CN_TLS_KEY,
+	CN_TLS_FILES
+};
+
 struct cn_files
 {
+	char *tls[CN_TLS_FILES]; /* NULL: not set */
+	size_t tls_len[CN_TLS_FILES];
 	struct cn_sign_key keys[CN_SIGN_KEYS_MAX];
 	int key_count;
 	char *headers[CN_HEADER_FILES_MAX]; /* "Name: value" */
@@ -32,6 +43,16 @@ struct cn_files_fault
  * @param files filled in if 0 is returned; the caller forgets it
  */
 int cn_files_read(struct cn_files *files, struct cn_files_fault *fault) CN_MUST;
+
+/* The same, and can TLS use what was read? Process: any after the fork, see
+ * http_pem. */
+int cn_files_load(struct cn_files *files, struct cn_files_fault *fault) CN_MUST;
+
+/* The same number as long as nothing has been changed, replaced or made readable. */
+uint64_t cn_files_stamp(void);
+
+/* Are there any? */
+bool cn_files_any(void);
 
 /* Leave nothing of it in memory. */
 void cn_files_forget(struct cn_files *files);

@@ -15,13 +15,14 @@
 #define CN_WEBHOOK_TIME "webhook-timestamp: "
 #define CN_WEBHOOK_SIGNATURE "webhook-signature: "
 
-void cn_head_init(
-		struct cn_http_head *head, bool signs, struct curl_slist *common)
+void cn_head_init(struct cn_http_head *head, struct cn_signer *signer,
+		struct curl_slist *common)
 {
 	char *const texts[] = {head->key, head->id, head->time, head->signature};
-	int last = signs ? 3 : 0, i;
+	int last = signer ? 3 : 0, i;
 
 	memset(head, 0, sizeof(*head));
+	head->signer = signer;
 	for(i = 0; i <= last; i++) {
 		head->list[i].data = texts[i];
 		head->list[i].next = i < last ? &head->list[i + 1] : common;
@@ -40,13 +41,14 @@ void cn_head_set_id(struct cn_http_head *head, const str *id)
 	snprintf(head->id, sizeof(head->id), CN_WEBHOOK_ID "%.*s", len, id->s);
 }
 
-int cn_head_sign(
-		struct cn_http_head *head, struct cn_signer *signer, const str *body)
+int cn_head_sign(struct cn_http_head *head, const str *body)
 {
 	char *now = head->time + strlen(CN_WEBHOOK_TIME);
 
+	if(head->signer == NULL)
+		return 0;
 	snprintf(now, sizeof(head->time) - strlen(CN_WEBHOOK_TIME), "%lld",
 			(long long)time(NULL));
-	return cn_sign(signer, head->id + strlen(CN_WEBHOOK_ID), now, body,
+	return cn_sign(head->signer, head->id + strlen(CN_WEBHOOK_ID), now, body,
 			head->signature + strlen(CN_WEBHOOK_SIGNATURE));
 }

@@ -16,6 +16,7 @@
 
 struct cn_http_head
 {
+	struct cn_signer *signer;  /* NULL: it is not signed */
 	struct curl_slist list[4]; /* the first one is what libcurl gets */
 	char key[CN_HEAD_ID_MAX + 24];
 	char id[CN_HEAD_ID_MAX + 16];
@@ -26,17 +27,16 @@ struct cn_http_head
 /**
  * Write the texts that stay, and the list.
  *
- * @param signs  shall there be a signature?
+ * @param signer NULL: there is no signature
  * @param common what follows
  */
-void cn_head_init(
-		struct cn_http_head *head, bool signs, struct curl_slist *common);
+void cn_head_init(struct cn_http_head *head, struct cn_signer *signer,
+		struct curl_slist *common);
 
 /* A request begins. */
 void cn_head_set_id(struct cn_http_head *head, const str *id);
 
 /* An attempt begins: sign it, as of now. @return -1: no memory */
-int cn_head_sign(struct cn_http_head *head, struct cn_signer *signer,
-		const str *body) CN_MUST;
+int cn_head_sign(struct cn_http_head *head, const str *body) CN_MUST;
 
 #endif

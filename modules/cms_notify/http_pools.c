@@ -93,6 +93,16 @@ int cn_pools_set_up(struct cn_pools *pools, int most, cn_pools_ended_f ended)
 	return 0;
 }
 
+void cn_pools_destroy(struct cn_pools *pools)
+{
+	int i;
+
+	for(i = 0; pools->list && i < pools->count; i++)
+		curl_multi_cleanup(pools->list[i].multi);
+	free(pools->list);
+	cn_sockets_destroy(&pools->sockets);
+}
+
 CURLM *cn_pools_choose(const struct cn_pools *pools, int n)
 {
 	int64_t lifetime_us = (int64_t)cn_conf.connection_lifetime_s * 1000000;

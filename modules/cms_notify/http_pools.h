@@ -30,6 +30,9 @@ struct cn_pools
 int cn_pools_set_up(
 		struct cn_pools *pools, int most, cn_pools_ended_f ended) CN_MUST;
 
+/* Close all connections. No handle is in a pool any more. */
+void cn_pools_destroy(struct cn_pools *pools);
+
 /* The one that request number n (from 0, below `most`) belongs into now. */
 CURLM *cn_pools_choose(const struct cn_pools *pools, int n) CN_MUST;
 

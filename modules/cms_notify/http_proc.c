@@ -19,8 +19,9 @@
 #include "job_order.h"
 #include "outbox.h"
 #include "base_stop.h"
-#include "http_client.h"
+#include "http_clients.h"
 #include "http_files.h"
+#include "http_reload.h"
 #include "http_proc.h"
 #include "admit.h"
 #include "job_ring.h"
@@ -47,14 +48,13 @@ static struct cn_ring *ended; /* the same, back */
 
 /* of one HTTP process */
 static int number; /* among them, from 0 on */
-static struct cn_http *http;
 static struct post *posts;
 static struct post *free_posts;
 static int spare_posts; /* under way for the outbox */
 
 int cn_http_proc_init(void)
 {
-	if(cn_http_check() < 0 || cn_files_check() < 0)
+	if(cn_http_check() < 0 || cn_reload_init() < 0 || cn_files_check() < 0)
 		return -1;
 	ring = cn_ring_new(cn_conf_capacity(), cn_conf.http_processes);
 	if(ring == NULL)
@@ -81,6 +81,7 @@ void cn_http_proc_destroy(void)
 	free_jobs(spare);
 	free_jobs(ended);
 	ring = spare = ended = NULL;
+	cn_reload_destroy();
 }
 
 static int spare_most(void)
@@ -239,7 +240,7 @@ static enum cn_cause attempt(struct post *post, int endpoint)
 					cn_conf.attempt_timeout_ms, is_last(endpoint, now));
 	post->endpoint = endpoint;
 	post->began_us = now;
-	if(cn_http_post(http, &request, post) < 0) {
+	if(cn_http_post(cn_clients_now(), &request, post) < 0) {
 		cn_breaker_report(endpoint, CN_CAUSE_memory, 0, now);
 		return CN_CAUSE_memory;
 	}
@@ -362,6 +363,12 @@ static void take_spare(void)
 	}
 }
 
+/* The first one of these processes looks for files that change. */
+static void run_http(int timeout_ms)
+{
+	cn_clients_run(timeout_ms, number == 0 && cn_files_any());
+}
+
 /* With nothing to do but to wait for answers. Who has no connection free does
  * not sleep at the rings: a new job must wake another process. */
 static void sleep_until_woken(void)
@@ -371,7 +378,7 @@ static void sleep_until_woken(void)
 	if(!cn_ring_sleep(ring, number))
 		return;
 	if(!wants_spare || cn_ring_sleep(spare, number)) {
-		cn_http_run(http, -1);
+		run_http(-1);
 		if(wants_spare)
 			cn_ring_wake(spare, number);
 	}
@@ -405,9 +412,8 @@ static void drain(void)
 			busy = posts[i].job != NULL;
 		if(!busy || left <= 0)
 			break;
-		cn_http_run(http, left > CN_RING_LOOK_MS * 1000
-								  ? CN_RING_LOOK_MS
-								  : (int)(left / 1000) + 1);
+		run_http(left > CN_RING_LOOK_MS * 1000 ? CN_RING_LOOK_MS
+											   : (int)(left / 1000) + 1);
 	}
 	for(i = 0; i < most; i++) {
 		if(posts[i].job != NULL)
@@ -422,7 +428,7 @@ static void run(void)
 		take_jobs();
 		take_spare();
 		if(free_posts == NULL)
-			cn_http_run(http, CN_RING_LOOK_MS);
+			run_http(CN_RING_LOOK_MS);
 		else
 			sleep_until_woken();
 	}
@@ -431,15 +437,16 @@ static void run(void)
 
 static int set_up(void)
 {
-	int most = cn_conf_posts_per_process(), i;
+	int most = cn_conf_posts_per_process(), fds[3], count = 0, i;
 
 	if(cfg_child_init() || cn_stop_init() < 0)
 		return -1;
-	http = cn_http_new(most, on_done);
+	fds[count++] = cn_stop_fd();
+	fds[count++] = cn_ring_fd(ring, number);
+	if(spare)
+		fds[count++] = cn_ring_fd(spare, number);
 	posts = calloc(most, sizeof(*posts));
-	if(http == NULL || posts == NULL || cn_http_watch(http, cn_stop_fd()) < 0
-			|| cn_http_watch(http, cn_ring_fd(ring, number)) < 0
-			|| (spare && cn_http_watch(http, cn_ring_fd(spare, number)) < 0))
+	if(posts == NULL || cn_clients_set_up(most, on_done, fds, count) < 0)
 		return -1;
 	for(i = most - 1; i >= 0; i--) {
 		posts[i].next = free_posts;

@@ -5,9 +5,16 @@
 /* Makes libcurl's handles for the HTTP processes; checks libcurl and the URLs in
  * the main process. */
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* memfd_create() */
+#endif
+
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "../../core/dprint.h"
 
@@ -93,6 +100,11 @@ int cn_http_setup_check(void)
 				CN_LIBCURL_MAJOR, CN_LIBCURL_MINOR);
 		return -1;
 	}
+	if(cn_http_reuse_is_broken())
+		LM_WARN("libcurl %s makes a connection for each POST with "
+				"http_version 2-prior-knowledge: use 1.1, 2 over TLS, or "
+				"libcurl 8\n",
+				libcurl->version);
 	for(i = 0; i < cn_conf.endpoints; i++) {
 		if(!cn_http_url_ok(cn_conf.cms_url[i], &error)) {
 			LM_ERR("cms_url number %d: %s\n", i + 1, error);
@@ -205,10 +217,34 @@ static CURLSH *new_share(void)
 	return share;
 }
 
+/* libcurl reads TLS files for each connection. What it gets is what was checked,
+ * whatever becomes of the files themselves, and by path: it keeps authorities by
+ * their path, and compares texts for each request. */
+static int set_up_tls_files(
+		struct cn_http_common *common, const struct cn_files *files)
+{
+	int i;
+
+	for(i = 0; i < CN_TLS_FILES; i++)
+		common->tls[i] = -1;
+	for(i = 0; i < CN_TLS_FILES; i++) {
+		if(files->tls[i] == NULL)
+			continue;
+		common->tls[i] = memfd_create("cms_notify", MFD_CLOEXEC);
+		if(common->tls[i] < 0
+				|| write(common->tls[i], files->tls[i], files->tls_len[i])
+						   != (ssize_t)files->tls_len[i])
+			return -1;
+	}
+	return 0;
+}
+
 int cn_http_setup_common(
 		struct cn_http_common *common, const struct cn_files *files)
 {
 	common->heads_first = cn_http_unfolds_badly();
+	if(set_up_tls_files(common, files) < 0)
+		return -1;
 	common->share = new_share();
 	if(common->share == NULL || set_up_headers(&common->headers, files) < 0
 			|| set_up_endpoints(common) < 0)
@@ -217,6 +253,22 @@ int cn_http_setup_common(
 		return 0;
 	common->signer = cn_signer_new(files->keys, files->key_count);
 	return common->signer ? 0 : -1;
+}
+
+void cn_http_setup_free_common(struct cn_http_common *common)
+{
+	int i;
+
+	curl_share_cleanup(common->share);
+	curl_slist_free_all(common->headers);
+	cn_signer_free(common->signer);
+	for(i = 0; common->endpoints && i < cn_conf.endpoints; i++)
+		curl_url_cleanup(common->endpoints[i].url);
+	free(common->endpoints);
+	for(i = 0; i < CN_TLS_FILES; i++) {
+		if(common->tls[i] >= 0)
+			close(common->tls[i]);
+	}
 }
 
 /* -------- handles -------- */
@@ -251,22 +303,28 @@ static long http_version(void)
 	return CURL_HTTP_VERSION_NONE;
 }
 
-static int set_up_tls(CURL *e)
+/* @param fd -1: the option stays as it is */
+static int set_file(CURL *e, CURLoption option, int fd)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return fd >= 0 && curl_easy_setopt(e, option, path) != CURLE_OK ? -1 : 0;
+}
+
+static int set_up_tls(CURL *e, const struct cn_http_common *common)
 {
 	if(curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L)
 			|| curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, 2L))
 		return -1;
 	/* instead of the system's CAs, not besides them: a folder that libcurl was
 	 * built with would stay in use */
-	if(cn_conf.tls_ca
-			&& (curl_easy_setopt(e, CURLOPT_CAINFO, cn_conf.tls_ca)
-					|| curl_easy_setopt(e, CURLOPT_CAPATH, NULL)))
+	if(common->tls[CN_TLS_CA] >= 0
+			&& curl_easy_setopt(e, CURLOPT_CAPATH, NULL) != CURLE_OK)
 		return -1;
-	if(cn_conf.tls_cert
-			&& (curl_easy_setopt(e, CURLOPT_SSLCERT, cn_conf.tls_cert)
-					|| curl_easy_setopt(e, CURLOPT_SSLKEY, cn_conf.tls_key)))
-		return -1;
-	return 0;
+	return set_file(e, CURLOPT_CAINFO, common->tls[CN_TLS_CA])
+		   | set_file(e, CURLOPT_SSLCERT, common->tls[CN_TLS_CERT])
+		   | set_file(e, CURLOPT_SSLKEY, common->tls[CN_TLS_KEY]);
 }
 
 static int set_up_calls(CURL *e, const struct cn_http_calls *calls)
@@ -329,11 +387,25 @@ CURL *cn_http_setup_easy(const struct cn_http_common *common,
 			|| curl_easy_setopt(
 					e, CURLOPT_HEADER, common->heads_first ? 1L : 0L)
 			|| set_up_calls(e, calls) < 0 || set_up_connections(e) < 0
-			|| set_up_tls(e) < 0) {
+			|| set_up_tls(e, common) < 0) {
 		curl_easy_cleanup(e);
 		return NULL;
 	}
 	return e;
+}
+
+int cn_http_setup_options(CURL *easy, struct cn_http_options *have,
+		const struct cn_http_options *want)
+{
+	if(memcmp(want, have, sizeof(*want)) == 0)
+		return 0;
+	if(curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, want->connect_ms)
+			|| curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, want->names_s)
+			|| curl_easy_setopt(
+					easy, CURLOPT_FRESH_CONNECT, want->fresh ? 1L : 0L))
+		return -1;
+	*have = *want;
+	return 0;
 }
 
 long cn_http_name_lifetime_s(void)

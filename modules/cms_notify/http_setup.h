@@ -25,6 +25,7 @@ struct cn_http_common
 	CURLSH *share; /* name look-ups, TLS sessions */
 	struct curl_slist *headers;
 	struct cn_signer *signer; /* NULL: POSTs are not signed */
+	int tls[CN_TLS_FILES];	  /* files in memory; -1: not set */
 	struct cn_http_endpoint *endpoints;
 	bool heads_first; /* heads come to body(), too, and before libcurl's use */
 };
@@ -56,10 +57,25 @@ bool cn_http_url_ok(const char *url, const char **error);
 int cn_http_setup_common(
 		struct cn_http_common *common, const struct cn_files *files) CN_MUST;
 
+/* No handle uses it any more. */
+void cn_http_setup_free_common(struct cn_http_common *common);
+
 /* The handle of a request; headers: all that it sends. NULL: no memory */
 CURL *cn_http_setup_easy(const struct cn_http_common *common,
 		const struct cn_http_calls *calls, struct curl_slist *headers,
 		char *error) CN_MUST;
+
+/* Options of a handle that seldom change. */
+struct cn_http_options
+{
+	long connect_ms;
+	long names_s;
+	bool fresh;
+};
+
+/* @param have what the handle has, written */
+int cn_http_setup_options(CURL *easy, struct cn_http_options *have,
+		const struct cn_http_options *want) CN_MUST;
 
 /* Connections that requests share. NULL: no memory */
 CURLM *cn_http_setup_multi(long connections, curl_socket_callback on_socket,

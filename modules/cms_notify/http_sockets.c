@@ -54,6 +54,13 @@ static struct cn_socket *find(struct cn_sockets *sockets, int fd)
 	return &more[fd];
 }
 
+void cn_sockets_destroy(struct cn_sockets *sockets)
+{
+	if(sockets->epoll >= 0)
+		close(sockets->epoll);
+	free(sockets->list);
+}
+
 static int *chain_of(struct cn_sockets *sockets, int local_port)
 {
 	return &sockets->chains[local_port % CN_SOCKET_CHAINS];

@@ -24,6 +24,9 @@ struct cn_sockets
 	int chains[CN_SOCKET_CHAINS]; /* by name; descriptor + 1, 0: none */
 };
 
+/* There is no connection any more. */
+void cn_sockets_destroy(struct cn_sockets *sockets);
+
 /**
  * A connection begins: it is told when it is closed, and may thus stay in.
  *

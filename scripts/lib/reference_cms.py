@@ -157,10 +157,12 @@ class Request:
     abandoned  the client closed before that
     outcome    one word or status: what became of it
     duplicate  its Idempotency-Key was seen before
+    peer       the name in the client's certificate
     """
 
     def __init__(self, number, connection, method, path, headers, body,
-                 checker):
+                 checker, peer=None):
+        self.peer = peer
         self.number = number
         self.connection = connection
         self.method = method
@@ -537,7 +539,8 @@ class ReferenceCms:
     def arrived(self, connection, method, path, headers, body):
         with self.changed:
             request = Request(len(self._requests) + 1, connection.number,
-                              method, path, headers, body, self._checker)
+                              method, path, headers, body, self._checker,
+                              connection.peer)
             key = request.get("Idempotency-Key")
             if key is not None:
                 request.duplicate = key in self._keys
@@ -611,10 +614,15 @@ class _Connection(asyncio.Protocol):
         self._timer = None
         self._continued = False
         self.number = 0
+        self.peer = None
 
     def connection_made(self, transport):
         self._transport = transport
         tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            names = (tls.getpeercert() or {}).get("subject", ())
+            self.peer = dict(pair for name in names for pair in name).get(
+                "commonName")
         self.number = self._cms.opened(
             self, bool(tls is not None and tls.session_reused))
         rule = self._cms.take_rule("accept")

@@ -208,14 +208,19 @@ def test_a_client_certificate_that_the_cms_does_not_trust_is_no_use(
     assert cms.count == 0
 
 
-def test_a_key_of_another_certificate_makes_no_connection(
-        start, ca, pairs):
+def test_a_key_of_another_certificate_is_told_at_the_start(ca):
     certificate, _key = ca.issue("client")
     _certificate, key = ca.issue("another")
-    with tls_cms(pairs["nothing"]) as cms:
-        check(start(cms.url, tls_ca=ca.certificate, tls_cert=certificate,
-                    tls_key=key), "unavailable", "tls", 0)
-        assert cms.count == 0
+    server = harness.Kamailio("http://127.0.0.1:9/", config=lambda s, url: registrar(
+        s, url, params=[("cms_notify", "tls_cert", certificate),
+                        ("cms_notify", "tls_key", key)]))
+    try:
+        # by a process of the module, whose end is that of all
+        server.spawn()
+        server.wait_exit()
+        assert server.log("ERROR: cms_notify.*do not belong together")
+    finally:
+        server.close()
 
 
 def test_tls_sessions_are_resumed(kamailio, ca, pairs):

@@ -8,13 +8,16 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 import time
 
 import pytest
 
 import webhook
 from deferring import deferring, drained
-from harness import TOP, ReferenceCms, fails_to_start, registrar
+from harness import (TOP, ReferenceCms, RpcError, fails_to_start, registrar, shown,
+                     until)
+from pki import Authority
 
 KEY = bytes(range(32))
 NEW_KEY = b"another key, of 32 bytes, random"
@@ -139,6 +142,213 @@ def test_a_headers_value_comes_from_a_file(kamailio, cms, secret):
         "CMS_HTTP_HEADER_FROM": f"Authorization: {path}"})
     assert server.device().register().status == 200
     assert server.posts()[0].get("Authorization") == TOKEN
+
+
+# -- read again --------------------------------------------------------------------
+
+def replace(path, text):
+    """As "mv" does it."""
+    with open(path + ".new", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(path + ".new", 0o640)
+    os.replace(path + ".new", path)
+
+
+NOTICED = "NOTICE: cms_notify.*files have changed"
+
+
+def replace_and_wait(server, path, text):
+    since = len(server.lines)
+    replace(path, text)
+    server.wait_log(NOTICED, since=since, timeout=20)
+
+
+@pytest.mark.parametrize("way", ["rpc", "by itself"])
+def test_a_key_is_exchanged_without_a_gap(kamailio, cms, key_file, way):
+    server = kamailio(cms, settings={"CMS_SIGN_KEY_FILE": key_file,
+                                     "CMS_HTTP_PROCESSES": 2})
+    cms.sign_keys = [KEY]
+    assert server.device().register().status == 200
+    if way == "rpc":
+        replace(key_file, text_of(NEW_KEY))
+        assert server.rpc("cms_notify.reload") == {"reloads": 1}
+    else:
+        replace_and_wait(server, key_file, text_of(NEW_KEY))
+    cms.sign_keys = [NEW_KEY]
+    for _ in range(8):
+        assert server.device().register().status == 200
+    assert all(signed_by(r, NEW_KEY) for r in server.posts()[1:])
+
+
+class Load:
+    """Registrations all the time, from several devices at once, until it is
+    stopped; then `statuses` has what became of each."""
+
+    def __init__(self, server, width=16):
+        self._server = server
+        self._width = width
+        self._stopped = threading.Event()
+        self.statuses = []
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        while not self._stopped.is_set():
+            waiting = [d.start_register()
+                       for d in self._server.devices(self._width)]
+            self.statuses += [w.wait(20).status for w in waiting]
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc):
+        self._stopped.set()
+        self._thread.join()
+
+    def more(self, count):
+        """Until so many more have been answered."""
+        wanted = len(self.statuses) + count
+        until(lambda: len(self.statuses) >= wanted, timeout=60)
+
+
+def unauthenticated(*params):
+    """Registrations by the hundred."""
+    return lambda s, url: registrar(s, url, params=[
+        ("cms_notify", "http_processes", 2), ("cms_notify", "timeout", 10000),
+        ("cms_notify", "attempt_timeout", 10000),
+        *(("cms_notify", name, value) for name, value in params)])
+
+
+def test_a_token_changes_under_load(kamailio, cms, secret):
+    """POSTs that are under way end, and none fails."""
+    path = secret("token", "Bearer 0")
+    server = kamailio(cms, config=unauthenticated(
+        ("http_header_file", f"Authorization: {path}")))
+    with Load(server) as load:
+        for number in range(1, 6):
+            load.more(100)
+            replace(path, f"Bearer {number}")
+            server.rpc("cms_notify.reload")
+        load.more(100)
+    assert set(load.statuses) == {200}
+    tokens = [r.get("Authorization") for r in server.posts()]
+    assert set(tokens) == {f"Bearer {n}" for n in range(6)}
+    assert all(r.outcome == 200 for r in cms.requests)
+    # the connections of before are closed
+    assert len({r.connection for r in cms.requests}) > 6
+    until(lambda: cms.open_connections <= 64)
+
+
+def test_what_is_under_way_ends_as_it_began(kamailio, cms, secret):
+    """A POST that the CMS holds keeps its connection; a new one has the new
+    value at once."""
+    path = secret("token", "Bearer old")
+    server = kamailio(cms, config=unauthenticated(
+        ("http_header_file", f"Authorization: {path}")))
+    cms.rule(hold=True, times=1)
+    held = server.device().start_register()
+    cms.wait_until(lambda: cms.held == 1)
+    for number in range(12):
+        replace(path, f"Bearer {number}")
+        server.rpc("cms_notify.reload")
+        assert server.device().register().status == 200
+        assert cms.requests[-1].get("Authorization") == f"Bearer {number}"
+    cms.release()
+    assert held.wait().status == 200
+    # its connection goes with it
+    until(lambda: cms.open_connections <= 2, timeout=20)
+
+
+@pytest.fixture
+def pki(tmp_path):
+    return Authority(tmp_path)
+
+
+def test_a_certificate_changes(kamailio, pki):
+    """The one by which the CMS knows us."""
+    folder = pki.folder
+    pair = pki.issue("cms", "IP:127.0.0.1")
+    for name in ("first", "second"):
+        pki.issue(name)
+    mine = [shutil.copy(f"{folder}/first.{end}", f"{folder}/mine.{end}")
+            for end in ("pem", "key")]
+    seen = []
+    with ReferenceCms(tls_cert=pair[0], tls_key=pair[1],
+                      tls_client_ca=pki.certificate, on_request=lambda r:
+                      seen.append(r.peer)) as cms:
+        server = kamailio(cms, config=unauthenticated(
+            ("tls_ca", pki.certificate), ("tls_cert", mine[0]),
+            ("tls_key", mine[1])))
+        server.allow_errors("stay as they were")
+        with Load(server, 4) as load:
+            load.more(20)
+            # one after the other: in between they do not go together
+            os.replace(f"{folder}/second.key", mine[1])
+            with pytest.raises(RpcError, match="do not belong together"):
+                server.rpc("cms_notify.reload")
+            load.more(20)
+            assert set(seen) == {"first"}
+            os.replace(f"{folder}/second.pem", mine[0])
+            server.wait_log(NOTICED, timeout=20)
+            count = len(seen)
+            load.more(40)
+        assert set(load.statuses) == {200}
+        assert set(seen[count + 4:]) == {"second"}
+        # nor is what is wrong used for a new connection
+        replace(mine[1], "-----BEGIN PRIVATE KEY-----\n")
+        server.wait_log("tls_key cannot be read", timeout=20)
+        cms.stop()
+        cms.start()
+        assert server.device().register().status == 200
+
+
+def test_another_authority(kamailio, pki, tmp_path):
+    """The CMS has a certificate that another authority has signed."""
+    other = Authority(tmp_path, "other")
+    trusted = shutil.copy(pki.certificate, tmp_path / "trusted.pem")
+    pair = pki.issue("cms", "IP:127.0.0.1")
+    with ReferenceCms(tls_cert=pair[0], tls_key=pair[1]) as cms:
+        server = kamailio(cms, config=unauthenticated(("tls_ca", str(trusted))))
+        assert server.device().register().status == 200
+        replace(str(trusted), open(other.certificate, encoding="ascii").read())
+        server.rpc("cms_notify.reload")
+        response = server.device().register()
+        assert response.status == 503 and shown(response)["cause"] == "tls"
+        replace(str(trusted), "".join(
+            open(a.certificate, encoding="ascii").read() for a in (other, pki)))
+        server.rpc("cms_notify.reload")
+        assert server.device().register().status == 200
+
+
+def test_a_wrong_file_changes_nothing(kamailio, cms, key_file, secret, pki):
+    """It is told: by the command, and in the log, once. What is right again is
+    in force."""
+    certificate, key = pki.issue("me")
+    token = secret("token", "Bearer 1")
+    server = kamailio(cms, config=unauthenticated(
+        ("sign_key_file", key_file), ("tls_cert", certificate),
+        ("tls_key", key), ("http_header_file", f"Authorization: {token}")))
+    server.allow_errors("stay as they were")
+    cms.sign_keys = [KEY]
+    for path, text, fault in (
+            (key_file, "hush", "sign_key_file: .* must be one line"),
+            (token, "\n", "http_header_file: .* is empty"),
+            (certificate, "hush", "tls_cert: .* is not a PEM file"),
+            (key, "-----BEGIN PRIVATE KEY-----\nhush\n", "tls_key cannot be read")):
+        good = open(path, encoding="ascii").read()
+        since = len(server.lines)
+        replace(path, text)
+        with pytest.raises(RpcError, match=fault) as refusal:
+            server.rpc("cms_notify.reload")
+        server.wait_log(f"ERROR: cms_notify.*{fault}.* stay as they were",
+                        since=since, timeout=20)
+        assert server.device().register().status == 200
+        assert cms.requests[-1].get("Authorization") == "Bearer 1"
+        since = len(server.lines)
+        replace(path, good)
+        server.wait_log(NOTICED, since=since, timeout=20)
+        assert "hush" not in str(refusal.value) + "".join(server.lines)
+    assert len(server.log("stay as they were")) == 4
 
 
 # -- secrets stay secret -----------------------------------------------------------

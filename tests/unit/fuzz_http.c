@@ -75,6 +75,7 @@ static void on_done(void *user, const struct cn_http_result *result)
 
 static void set_up(void)
 {
+	struct cn_files_fault fault;
 	struct sockaddr_in address = {
 			.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(address);
@@ -93,7 +94,7 @@ static void set_up(void)
 	cn_conf.max_in_flight = 2;
 	cn_conf.max_answer_size = 1024;
 	cn_conf.connection_lifetime_s = 300;
-	http = cn_http_new(2, on_done);
+	http = cn_http_new(2, on_done, &fault);
 	if(http == NULL)
 		abort();
 }

@@ -11,6 +11,7 @@
 #include "base_stats.h"
 #include "face_rpc.h"
 #include "http_breaker.h"
+#include "http_reload.h"
 #include "job_index.h"
 #include "job_number.h"
 #include "outbox.h"
@@ -40,7 +41,24 @@ static struct
 	bool paused;
 	int replays, looks, resyncs;
 	char resync_aor[256];
+	const char *wrong; /* with a file */
+	unsigned reloads;
 } the;
+
+int cn_reload_ask(struct cn_files_fault *fault)
+{
+	if(the.wrong == NULL) {
+		the.reloads++;
+		return 0;
+	}
+	snprintf(fault->text, sizeof(fault->text), "%s", the.wrong);
+	return -1;
+}
+
+unsigned cn_reload_number(void)
+{
+	return the.reloads;
+}
 
 bool cn_outbox_exists(void)
 {
@@ -505,6 +523,22 @@ static void what_cannot_be_told_again_is_a_fault(void **state)
 	assert_int_equal(the.resyncs, 1);
 }
 
+/* -------- files -------- */
+
+static void files_are_read_again(void **state)
+{
+	assert_int_equal(call("cms_notify.reload", NULL), 0);
+	assert_answer("0.reloads", "1");
+}
+
+static void what_is_wrong_with_a_file_is_the_fault(void **state)
+{
+	the.wrong = "tls_ca: 100%s wrong";
+	assert_int_equal(call("cms_notify.reload", NULL), 400);
+	assert_string_equal(fake_rpc_fault(), the.wrong);
+	assert_int_equal(the.reloads, 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, end)
 
 int main(void)
@@ -524,6 +558,8 @@ int main(void)
 			TEST(all_or_one_is_told_again),
 			TEST(one_that_runs_is_shown_and_goes_on),
 			TEST(what_cannot_be_told_again_is_a_fault),
+			TEST(files_are_read_again),
+			TEST(what_is_wrong_with_a_file_is_the_fault),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

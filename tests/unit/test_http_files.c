@@ -189,6 +189,108 @@ static void wrong_headers(void **state)
 	assert_fault("too long");
 }
 
+#define CERTIFICATE \
+	"-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
+#define PEM_KEY "-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----\n"
+
+static void write_pem(const char *text)
+{
+	write_file(path, text, strlen(text));
+}
+
+static void tls_files_must_be_readable(void **state)
+{
+	char **const files_of[] = {
+			&cn_conf.tls_ca, &cn_conf.tls_cert, &cn_conf.tls_key};
+	static const char *const names[] = {"tls_ca", "tls_cert", "tls_key"};
+	char what[64];
+	int i;
+
+	for(i = 0; i < 3; i++) {
+		start(NULL);
+		*files_of[i] = path;
+		snprintf(what, sizeof(what), "%s: cannot read", names[i]);
+		assert_fault(what);
+	}
+}
+
+static void tls_files_must_hold_what_they_should(void **state)
+{
+	static const char *const keys[] = {PEM_KEY,
+			"-----BEGIN RSA PRIVATE KEY-----\nx\n",
+			"-----BEGIN EC PRIVATE KEY-----\nx\n"};
+	size_t i;
+
+	cn_conf.tls_ca = path;
+	write_pem("");
+	assert_fault("tls_ca");
+	write_pem("CERTIFICATE\n----- BEGIN CERTIFICATE -----\n");
+	assert_fault("tls_ca");
+	write_pem("-----BEGIN \nCERTIFICATE");
+	assert_fault("tls_ca");
+	write_pem(PEM_KEY);
+	assert_fault("is not a PEM file with a CERTIFICATE");
+	for(i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		start(NULL);
+		write_pem(CERTIFICATE);
+		cn_conf.tls_cert = cn_conf.tls_key = path;
+		assert_fault("tls_key");
+		write_pem(keys[i]);
+		assert_fault("tls_cert");
+	}
+}
+
+/* At the start nobody looks closer; before it is used, it is loaded. */
+static void what_tls_cannot_use_is_found_when_it_is_loaded(void **state)
+{
+	write_pem(PEM_KEY "a comment\n" CERTIFICATE);
+	cn_conf.tls_ca = path;
+	assert_int_equal(cn_files_check(), 0);
+	assert_int_equal(cn_files_load(&files, &fault), -1);
+	assert_non_null(strstr(fault.text, "tls_ca"));
+	cn_conf.tls_ca = NULL;
+	cn_conf.tls_cert = cn_conf.tls_key = path;
+	assert_int_equal(cn_files_check(), 0);
+	assert_int_equal(cn_files_load(&files, &fault), -1);
+	assert_non_null(strstr(fault.text, "tls_cert"));
+	assert_null(files.tls[CN_TLS_CERT]);
+	start(NULL);
+	assert_int_equal(cn_files_load(&files, &fault), 0);
+}
+
+static void a_change_changes_the_stamp(void **state)
+{
+	uint64_t before = cn_files_stamp();
+
+	assert_false(cn_files_any());
+	with_header("one", 3);
+	assert_true(cn_files_any());
+	before = cn_files_stamp();
+	assert_true(before == cn_files_stamp());
+	assert_int_equal(unlink(path), 0);
+	assert_true(before != cn_files_stamp());
+	write_file(other, "two", 3);
+	before = cn_files_stamp();
+	assert_int_equal(rename(other, path), 0);
+	assert_true(before != cn_files_stamp());
+	before = cn_files_stamp();
+	write_file(path, "three", 5);
+	assert_true(before != cn_files_stamp());
+	cn_conf.http_header_files = 0;
+	cn_conf.sign_key_file[0] = path;
+	cn_conf.sign_key_files = 1;
+	assert_true(cn_files_any());
+	before = cn_files_stamp();
+	write_file(path, "another", 7);
+	assert_true(before != cn_files_stamp());
+	cn_conf.sign_key_files = 0;
+	cn_conf.tls_ca = path;
+	assert_true(cn_files_any());
+	before = cn_files_stamp();
+	write_file(path, "authority", 9);
+	assert_true(before != cn_files_stamp());
+}
+
 static void without_memory(void)
 {
 	if(cn_files_read(&files, &fault) == 0)
@@ -215,6 +317,11 @@ int main(void)
 			cmocka_unit_test_setup(a_key_that_all_can_read_is_told, start),
 			cmocka_unit_test_setup(the_first_line_is_the_value, start),
 			cmocka_unit_test_setup(wrong_headers, start),
+			cmocka_unit_test_setup(tls_files_must_be_readable, start),
+			cmocka_unit_test_setup(tls_files_must_hold_what_they_should, start),
+			cmocka_unit_test_setup(
+					what_tls_cannot_use_is_found_when_it_is_loaded, start),
+			cmocka_unit_test_setup(a_change_changes_the_stamp, start),
 			cmocka_unit_test_setup(it_takes_memory_for_each_header, start),
 	};
 

@@ -506,17 +506,32 @@ int cn_files_check(void)
 	return 0;
 }
 
-struct cn_http *cn_http_new(int most, cn_http_done_f done)
+bool cn_files_any(void)
 {
-	return (struct cn_http *)flights;
+	return false;
 }
 
-int cn_http_watch(struct cn_http *http, int fd)
+int cn_reload_init(void)
 {
 	return 0;
 }
 
-void cn_http_run(struct cn_http *http, int timeout_ms)
+void cn_reload_destroy(void)
+{
+}
+
+int cn_clients_set_up(
+		int most, cn_http_done_f done, const int *fds, int count)
+{
+	return 0;
+}
+
+struct cn_http *cn_clients_now(void)
+{
+	return (struct cn_http *)flights;
+}
+
+void cn_clients_run(int timeout_ms, bool looks)
 {
 }
 

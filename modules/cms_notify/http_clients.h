@@ -1,0 +1,29 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* The client that POSTs go out by; and, when files were read again, those before it
+ * until their POSTs have ended. So nothing that is new goes out with what is old, and
+ * nothing fails. Process: HTTP. */
+
+#ifndef CN_HTTP_CLIENTS_H
+#define CN_HTTP_CLIENTS_H
+
+#include "http_client.h"
+
+/**
+ * @param most POSTs that may be under way at once, with all clients
+ * @param fds  descriptors that end cn_clients_run() when they are written to
+ */
+int cn_clients_set_up(
+		int most, cn_http_done_f done, const int *fds, int count) CN_MUST;
+
+/* For the next POST, with what the files say now. */
+struct cn_http *cn_clients_now(void);
+
+/* Wait for something to happen, at most timeout_ms (-1: no limit), and do it.
+ *
+ * @param looks this process looks for changes of the files */
+void cn_clients_run(int timeout_ms, bool looks);
+
+#endif

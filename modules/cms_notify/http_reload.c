@@ -1,0 +1,114 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* Looks at the files, and raises a number in shared memory. In the first HTTP process
+ * and in those that serve RPC; the number is for all HTTP processes. */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "../../core/dprint.h"
+#include "../../core/mem/shm_mem.h"
+
+#include "http_reload.h"
+
+struct reload
+{
+	unsigned number;
+	uint64_t stamp; /* of the files that are in force */
+};
+
+static struct reload *reload;
+static int wake = -1;
+
+int cn_reload_init(void)
+{
+	reload = shm_malloc(sizeof(*reload));
+	if(reload == NULL) {
+		LM_ERR("no shared memory\n");
+		return -1;
+	}
+	reload->number = 0;
+	reload->stamp = cn_files_stamp();
+	wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if(wake >= 0)
+		return 0;
+	LM_ERR("cannot make an eventfd: %s\n", strerror(errno));
+	return -1;
+}
+
+void cn_reload_destroy(void)
+{
+	if(wake >= 0)
+		close(wake);
+	if(reload)
+		shm_free(reload);
+	reload = NULL;
+	wake = -1;
+}
+
+unsigned cn_reload_number(void)
+{
+	return __atomic_load_n(&reload->number, __ATOMIC_ACQUIRE);
+}
+
+int cn_reload_fd(void)
+{
+	return wake;
+}
+
+static void tell(uint64_t stamp)
+{
+	uint64_t one = 1;
+
+	__atomic_store_n(&reload->stamp, stamp, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&reload->number, 1, __ATOMIC_RELEASE);
+	(void)!write(wake, &one, sizeof(one));
+}
+
+int cn_reload_ask(struct cn_files_fault *fault)
+{
+	/* first: what changes meanwhile is noticed */
+	uint64_t stamp = cn_files_stamp();
+	struct cn_files files;
+
+	if(cn_files_load(&files, fault) < 0)
+		return -1;
+	cn_files_forget(&files);
+	tell(stamp);
+	return 0;
+}
+
+/* Not before two looks have found the same: whoever writes a file, or puts several in
+ * place, takes a moment. */
+void cn_reload_look(int64_t now_us)
+{
+	static uint64_t seen, wrong;
+	static int64_t next_us;
+	struct cn_files_fault fault;
+	uint64_t stamp;
+
+	if(now_us < next_us)
+		return;
+	next_us = now_us + CN_RELOAD_LOOK_MS * 1000;
+	stamp = cn_files_stamp();
+	if(stamp == __atomic_load_n(&reload->stamp, __ATOMIC_RELAXED)
+			|| stamp == wrong)
+		return;
+	if(stamp != seen) {
+		seen = stamp;
+		return;
+	}
+	if(cn_reload_ask(&fault) == 0) {
+		wrong = 0;
+		LM_NOTICE("files have changed: certificates, keys and headers are as "
+				  "they say now\n");
+	} else {
+		wrong = stamp;
+		LM_ERR("%s; certificates, keys and headers stay as they were\n",
+				fault.text);
+	}
+}
