@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Replaces what is no valid UTF-8. In every process. */
+/* Replaces what is no valid UTF-8, or no text. In every process. */
 
 #include <string.h>
 
@@ -35,27 +35,83 @@ static int lead(unsigned char c, unsigned char *low, unsigned char *high)
 	return -1;
 }
 
+/* @return the length of the sequence; -1: less than it has broken bytes */
+static int sequence(
+		const unsigned char *p, const unsigned char *end, int *broken)
+{
+	unsigned char low, high;
+	int rest = lead(*p, &low, &high), n = 1;
+
+	while(n <= rest && p + n < end && p[n] >= low && p[n] <= high) {
+		low = 0x80;
+		high = 0xbf;
+		n++;
+	}
+	*broken = n;
+	return rest >= 0 && n == rest + 1 ? n : -1;
+}
+
 int cn_utf8_repair(const str *from, char *to)
 {
 	const unsigned char *p = (const unsigned char *)from->s;
 	const unsigned char *end = p + from->len;
 	char *start = to;
+	int broken;
 
-	while(p < end) {
-		unsigned char low, high;
-		int rest = lead(*p, &low, &high), n = 1;
+	for(; p < end; p += broken) {
+		int n = sequence(p, end, &broken);
 
-		while(n <= rest && p + n < end && p[n] >= low && p[n] <= high) {
-			low = 0x80;
-			high = 0xbf;
-			n++;
-		}
-		if(rest >= 0 && n == rest + 1) {
+		if(n > 0) {
 			memcpy(to, p, n);
 			to += n;
 		} else {
 			memcpy(to, "\xef\xbf\xbd", 3);
 			to += 3;
+		}
+	}
+	return to - start;
+}
+
+/* Controls (C0, DEL, C1) and the two that end a line in Unicode. */
+static bool is_text(const unsigned char *p, int n)
+{
+	if(n == 1)
+		return *p >= 0x20 && *p != 0x7f;
+	if(n == 2)
+		return p[0] != 0xc2 || p[1] >= 0xa0;
+	return n != 3 || p[0] != 0xe2 || p[1] != 0x80
+		   || (p[2] != 0xa8 && p[2] != 0xa9);
+}
+
+static char *put_bytes(char *to, const unsigned char *p, int n)
+{
+	static const char digits[] = "0123456789abcdef";
+	int i;
+
+	for(i = 0; i < n; i++) {
+		*to++ = '\\';
+		*to++ = 'x';
+		*to++ = digits[p[i] >> 4];
+		*to++ = digits[p[i] & 15];
+	}
+	return to;
+}
+
+int cn_utf8_show(const str *from, char *to)
+{
+	const unsigned char *p = (const unsigned char *)from->s;
+	const unsigned char *end = p + from->len;
+	char *start = to;
+	int n, broken;
+
+	while(p < end) {
+		n = sequence(p, end, &broken);
+		if(n > 0 && is_text(p, n)) {
+			memcpy(to, p, n);
+			to += n;
+		} else {
+			n = broken;
+			to = put_bytes(to, p, n);
 		}
 		p += n;
 	}

@@ -20,4 +20,16 @@
  */
 int cn_utf8_repair(const str *from, char *to);
 
+#define CN_UTF8_SHOWN 4 /* bytes that one becomes: \x1b */
+
+/**
+ * Copy a string as one line of text, for a log or a terminal: each byte of a
+ * control character, of what ends a line, and of what is no UTF-8 as \x and two
+ * digits.
+ *
+ * @param to room for CN_UTF8_SHOWN * from->len bytes
+ * @return length of the copy
+ */
+int cn_utf8_show(const str *from, char *to);
+
 #endif

@@ -31,6 +31,7 @@
 #include "face_rpc.h"
 #include "face_script.h"
 #include "base_key.h"
+#include "base_log.h"
 #include "base_sqlite.h"
 #include "base_stats.h"
 #include "job_order.h"
@@ -82,6 +83,7 @@ static int mod_init(void)
 {
 	int capacity;
 
+	cn_log_init();
 	if(cn_conf_check() < 0 || cn_key_init() < 0
 			|| cn_body_init(cn_conf.body) < 0
 			|| cn_sqlite_init(cn_conf.sqlite_busy_timeout_ms) < 0)
@@ -118,6 +120,8 @@ static int child_init(int rank)
 {
 	if(rank == PROC_INIT)
 		return cn_conf_check_fr_timer(cn_park_fr_timer_ms());
+	if(rank > 0 || rank == PROC_TCP_MAIN)
+		cn_log_limit();
 	if(rank != PROC_MAIN)
 		return 0;
 	if(cn_http_proc_fork() < 0 || cn_verdict_proc_fork() < 0
@@ -142,6 +146,7 @@ static void destroy(void)
 	cn_admission_destroy();
 	cn_breaker_destroy();
 	cn_stats_destroy();
+	cn_log_destroy();
 }
 
 int mod_register(char *path, int *dlflags, void *p1, void *p2)

@@ -192,6 +192,49 @@ static void whatever_comes_becomes_valid(void **state)
 	}
 }
 
+static void show_n(const char *s, int len, const char *wanted)
+{
+	str from = stub_exact(s, len);
+	char *to = malloc(len * CN_UTF8_SHOWN + 1);
+	int n;
+
+	assert_non_null(to);
+	n = cn_utf8_show(&from, to);
+	assert_in_range(n, 0, len * CN_UTF8_SHOWN);
+	to[n] = '\0';
+	assert_string_equal(to, wanted);
+	free(to);
+	free(from.s);
+}
+
+#define shows(in, out) show_n(in, sizeof(in) - 1, out)
+
+static void text_is_shown_as_it_is(void **state)
+{
+	shows("", "");
+	shows("5705@172.16.163.3 <sip:gzj@telecom.com>;x=\"\\\"",
+			"5705@172.16.163.3 <sip:gzj@telecom.com>;x=\"\\\"");
+	shows("\xe6\x91\x84 \xc2\xa0 \xf0\x9f\x93\xb7 " FFFD,
+			"\xe6\x91\x84 \xc2\xa0 \xf0\x9f\x93\xb7 " FFFD);
+}
+
+static void what_ends_a_line_or_moves_the_cursor_is_spelled(void **state)
+{
+	shows("a\r\n\tb", "a\\x0d\\x0a\\x09b");
+	shows("\0\x1b[2J\x7f\x1f", "\\x00\\x1b[2J\\x7f\\x1f");
+	shows("\xc2\x80\xc2\x85\xc2\x9f", "\\xc2\\x80\\xc2\\x85\\xc2\\x9f");
+	shows("\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\xa7",
+			"\\xe2\\x80\\xa8\\xe2\\x80\\xa9\xe2\x80\xa7");
+}
+
+static void what_is_no_utf8_is_spelled(void **state)
+{
+	shows("\x9b" "31m", "\\x9b31m");
+	shows("\xff\xfe", "\\xff\\xfe");
+	shows("\xe4\xb8", "\\xe4\\xb8");
+	shows("\xc0\x8a", "\\xc0\\x8a");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -202,6 +245,9 @@ int main(void)
 			cmocka_unit_test(a_cut_sequence_is_one_replacement),
 			cmocka_unit_test(every_short_sequence),
 			cmocka_unit_test(whatever_comes_becomes_valid),
+			cmocka_unit_test(text_is_shown_as_it_is),
+			cmocka_unit_test(what_ends_a_line_or_moves_the_cursor_is_spelled),
+			cmocka_unit_test(what_is_no_utf8_is_spelled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
