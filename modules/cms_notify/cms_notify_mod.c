@@ -23,6 +23,8 @@
 #include "job.h"
 #include "outbox_leaving.h"
 #include "admit.h"
+#include "admit_share.h"
+#include "reg_answer.h"
 #include "outbox.h"
 #include "outbox_proc.h"
 #include "reg_park.h"
@@ -90,18 +92,18 @@ static int mod_init(void)
 		return -1;
 	cn_body_own_values(cn_pv_exports[0].getf);
 	capacity = cn_conf_capacity();
-	if(cn_park_init() < 0 || cn_expired_init() < 0 || cn_classify_init() < 0
-			|| cn_stats_init(cn_conf.endpoints) < 0
+	if(cn_park_init() < 0 || cn_answer_init() < 0 || cn_expired_init() < 0
+			|| cn_classify_init() < 0 || cn_stats_init(cn_conf.endpoints) < 0
 			|| cn_breaker_init(cn_conf.endpoints) < 0
 			|| cn_admission_init(
 					   cn_conf.http_processes * cn_conf_posts_per_process(),
 					   capacity, (int64_t)cn_conf.timeout_ms * 1000)
 					   < 0
-			|| cn_number_init() < 0 || cn_job_init(capacity) < 0
-			|| cn_index_init(capacity) < 0 || cn_outbox_init() < 0
-			|| cn_resync_init() < 0 || cn_http_proc_init() < 0
-			|| cn_leaving_init(cn_pv_set_event) < 0 || cn_outbox_proc_init() < 0
-			|| cn_usrloc_init() < 0
+			|| cn_share_init(capacity, cn_key()) < 0 || cn_number_init() < 0
+			|| cn_job_init(capacity) < 0 || cn_index_init(capacity) < 0
+			|| cn_outbox_init() < 0 || cn_resync_init() < 0
+			|| cn_http_proc_init() < 0 || cn_leaving_init(cn_pv_set_event) < 0
+			|| cn_outbox_proc_init() < 0 || cn_usrloc_init() < 0
 			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
 		return -1;
 	cn_order_init(cn_http_proc_give, cn_http_proc_give_back);
@@ -143,6 +145,7 @@ static void destroy(void)
 	cn_number_destroy();
 	cn_expired_destroy();
 	cn_job_destroy();
+	cn_share_destroy();
 	cn_admission_destroy();
 	cn_breaker_destroy();
 	cn_stats_destroy();

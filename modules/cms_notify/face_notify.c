@@ -12,6 +12,7 @@
 
 #include "admit.h"
 #include "admit_reservation.h"
+#include "admit_share.h"
 #include "base_body.h"
 #include "base_stats.h"
 #include "face_notify.h"
@@ -19,6 +20,7 @@
 #include "job_index.h"
 #include "job_number.h"
 #include "job_order.h"
+#include "reg_answer.h"
 #include "reg_classify.h"
 #include "reg_park.h"
 
@@ -65,13 +67,16 @@ static enum cn_cause new_job(struct sip_msg *msg, struct cn_event *ev,
 	return cause;
 }
 
-/* A block for the request to wait in: a job of its own, or one that is to join
- * another's. */
+/* A block for the request to wait in, with a place of its address's share: a job
+ * of its own, or one that is to join another's. */
 static enum cn_cause new_waiter(struct sip_msg *msg, struct cn_event *ev,
 		const struct cn_goal *goal, struct cn_waiter **waiter)
 {
 	enum cn_cause cause = CN_CAUSE_none;
 
+	ev->share = cn_share_of(&msg->rcv.src_ip);
+	if(!cn_share_take(ev->share))
+		return CN_CAUSE_busy;
 	if(cn_index_joinable(ev)) {
 		*waiter = cn_waiter_new(ev, &goal->callback);
 		if(*waiter == NULL)
@@ -81,6 +86,8 @@ static enum cn_cause new_waiter(struct sip_msg *msg, struct cn_event *ev,
 	}
 	if(cause == CN_CAUSE_none)
 		(*waiter)->route = goal->route;
+	else
+		cn_share_give_back(ev->share);
 	return cause;
 }
 
@@ -109,12 +116,14 @@ static enum cn_entry park_and_enter(struct sip_msg *msg, struct cn_event *ev,
 			cn_stats_count(CN_COUNTER_joined);
 			return entry;
 		case CN_CROWDED:
+		case CN_SURPLUS:
 		case CN_STALE:
 			break;
 	}
 	cn_stats_gauge(CN_GAUGE_parked, -1);
 	cn_unpark(waiter);
 out:
+	cn_share_give_back(waiter->share);
 	cn_waiter_free(waiter);
 	return entry;
 }
@@ -141,6 +150,10 @@ static int try_notify(struct sip_msg *msg, struct udomain *table,
 		cn_stats_count(CN_COUNTER_refreshes);
 		return CN_NOT_NEW;
 	}
+	if(msg->len > CN_REQUEST_MAX) {
+		cn_answer_too_large(msg);
+		return CN_ENDS_SCRIPT;
+	}
 	cause = new_waiter(msg, ev, goal, &waiter);
 	if(cause != CN_CAUSE_none)
 		return fail(msg, ev, cause);
@@ -151,6 +164,9 @@ static int try_notify(struct sip_msg *msg, struct udomain *table,
 			return CN_ENDS_SCRIPT;
 		case CN_CROWDED:
 			return fail(msg, ev, CN_CAUSE_busy);
+		case CN_SURPLUS:
+			cn_answer_too_many(msg);
+			return CN_ENDS_SCRIPT;
 		case CN_STALE:
 			break;
 	}

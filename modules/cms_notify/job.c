@@ -486,3 +486,23 @@ bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev)
 	}
 	return ev->reason != CN_REASON_NONE;
 }
+
+static bool is_in_event(const struct key *k, const struct cn_event *ev)
+{
+	int i;
+
+	for(i = 0; i < ev->contact_count; i++) {
+		if(is_key(k, &ev->contacts[i]))
+			return true;
+	}
+	return false;
+}
+
+int cn_job_contacts_besides(const struct cn_job *job, const struct cn_event *ev)
+{
+	int i, n = 0;
+
+	for(i = 0; i < job->key_count; i++)
+		n += job->keys[i].is_new && !is_in_event(&job->keys[i], ev);
+	return n;
+}

@@ -160,5 +160,8 @@ void cn_job_set_row(struct cn_job *job);
 /* For the index: does an event wait for the same verdict? */
 bool cn_job_same_aor(const struct cn_job *job, const str *key);
 bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev);
+/* How many contacts is it about that the event is not about? */
+int cn_job_contacts_besides(
+		const struct cn_job *job, const struct cn_event *ev);
 
 #endif

@@ -41,7 +41,9 @@ struct cn_event
 	str source_ip;
 	unsigned source_port;
 	const char *transport; /* udp, tcp, tls, ...; NULL: not known */
-	str user_agent;		   /* empty: none */
+	unsigned share;		   /* of the source address, see admit_share.h */
+	int room;		/* contacts more that registrar's max_contacts allows */
+	str user_agent; /* empty: none */
 	str call_id;
 	unsigned cseq;
 	bool star; /* Contact: * */

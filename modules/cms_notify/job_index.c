@@ -4,6 +4,7 @@
 
 /* The index of jobs. In every process. */
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,11 +16,9 @@
 #include "job_index.h"
 #include "job_number.h"
 
-/* Requests that may wait for one job, and jobs of one AOR that may be under
- * way: a device has a handful of the former and one of the latter. More is a
- * broken device or a stolen password, and must not fill the queue. */
-#define CN_WAITERS_MAX 64
-#define CN_JOBS_PER_AOR_MAX 64
+/* Requests of one AOR that may wait: a device has a handful. More is a broken
+ * device or a stolen password, and must not fill the queue. */
+#define CN_WAITERS_PER_AOR_MAX 64
 
 struct slot
 {
@@ -34,6 +33,8 @@ static struct
 	atomic_t *asked; /* how many are; behind the slots */
 	unsigned mask;
 } index_;
+
+static struct cn_job *resuming; /* in this process */
 
 /* -------- slots -------- */
 
@@ -188,14 +189,50 @@ static void cancel_deliveries(
 	}
 }
 
+static bool is_of_aor(const struct cn_job *job, const struct cn_event *ev)
+{
+	return !cn_job_is_delivery(job) && cn_job_same_aor(job, &ev->key);
+}
+
+/* A job whose last request is being answered counts as one. */
 static bool is_crowded(struct slot *slot, const struct cn_event *ev)
 {
 	struct cn_job *job;
 	int n = 0;
 
-	for(job = slot->first; job; job = next_of(job))
-		n += !cn_job_is_delivery(job) && cn_job_same_aor(job, &ev->key);
-	return n >= CN_JOBS_PER_AOR_MAX;
+	for(job = slot->first; job; job = next_of(job)) {
+		if(is_of_aor(job, ev))
+			n += cn_job_link(job)->waiter_count > 0
+						 ? cn_job_link(job)->waiter_count
+						 : 1;
+	}
+	return n >= CN_WAITERS_PER_AOR_MAX;
+}
+
+/* Would the event's contacts, when all that is under way has been accepted, be
+ * more than save() allows? What a job has saved is a binding: STALE, if that was
+ * not seen, or if nobody knows (save() has only prolonged what had expired). */
+static enum cn_entry check_room(struct slot *slot, const struct cn_event *ev)
+{
+	struct cn_job *job;
+	bool saving = false;
+	int n = 0;
+
+	if(ev->room == INT_MAX)
+		return CN_ENTERED;
+	for(job = slot->first; job; job = next_of(job)) {
+		if(!is_of_aor(job, ev) || is_over(job))
+			continue;
+		if(cn_job_link(job)->saved_seq > ev->seq)
+			return CN_STALE;
+		if(cn_job_link(job)->saved_seq != 0)
+			continue;
+		n += cn_job_contacts_besides(job, ev);
+		saving = saving || cn_job_link(job)->resumed;
+	}
+	if(n <= ev->room)
+		return CN_ENTERED;
+	return saving ? CN_STALE : CN_SURPLUS;
 }
 
 /* One dialog's requests in CSeq order, the others as they came. */
@@ -212,20 +249,14 @@ static void add_waiter(struct cn_job *job, struct cn_waiter *waiter)
 	cn_job_link(job)->waiter_count++;
 }
 
-static enum cn_entry join(struct cn_job *job, struct cn_waiter *waiter)
-{
-	if(cn_job_link(job)->waiter_count >= CN_WAITERS_MAX)
-		return CN_CROWDED;
-	add_waiter(job, waiter);
-	return CN_JOINED;
-}
-
 static enum cn_entry enter(struct slot *slot, const struct cn_event *ev,
 		struct cn_job *job, struct cn_waiter *waiter)
 {
 	const char *contacts = cn_job_contacts(job);
-	enum cn_entry entry = CN_ENTERED;
+	enum cn_entry entry = check_room(slot, ev);
 
+	if(entry != CN_ENTERED)
+		return entry;
 	cancel_deliveries(slot, &ev->key, contacts, ev->seq);
 	if(has_older(slot, &ev->key, contacts, ev->seq)) {
 		cn_job_link(job)->order = CN_HELD;
@@ -246,12 +277,13 @@ enum cn_entry cn_index_enter(
 
 	lock_get(&slot->lock);
 	job = find(slot, ev);
-	if(job)
-		entry = join(job, waiter);
-	else if(waiter->block == NULL || slot->newest >= ev->seq)
+	entry = CN_JOINED;
+	if(job == NULL && (waiter->block == NULL || slot->newest >= ev->seq))
 		entry = CN_STALE;
 	else if(is_crowded(slot, ev))
 		entry = CN_CROWDED;
+	else if(job)
+		add_waiter(job, waiter);
 	else
 		entry = enter(slot, ev, waiter->block, waiter);
 	lock_release(&slot->lock);
@@ -356,9 +388,22 @@ struct cn_waiter *cn_index_next_waiter(struct cn_job *job)
 		unsent = leave(slot, job);
 	}
 	lock_release(&slot->lock);
+	resuming = waiter ? job : NULL;
 	if(unsent)
 		cn_job_release(job);
 	return waiter;
+}
+
+void cn_index_saved(const str *key)
+{
+	struct slot *slot;
+
+	if(resuming == NULL || !cn_job_same_aor(resuming, key))
+		return;
+	slot = slot_of(cn_job_hash(resuming));
+	lock_get(&slot->lock);
+	cn_job_link(resuming)->saved_seq = cn_number_next();
+	lock_release(&slot->lock);
 }
 
 void cn_index_leave(struct cn_job *job)

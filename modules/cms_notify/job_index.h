@@ -18,7 +18,8 @@ enum cn_entry
 	CN_ENTERED, /* the job is in the index, it is the caller's to send */
 	CN_WAITS,	/* it is in the index, HELD */
 	CN_JOINED,	/* the waiter waits for another job */
-	CN_CROWDED, /* too many wait for that job, or too many jobs of the AOR */
+	CN_CROWDED, /* too many requests of the AOR wait */
+	CN_SURPLUS, /* too many contacts of the AOR are under way */
 	CN_STALE	/* something newer was here in between: begin again */
 };
 
@@ -70,6 +71,10 @@ int64_t cn_index_number_event(
  * @return NULL: there is no more; the job has left the index
  */
 struct cn_waiter *cn_index_next_waiter(struct cn_job *job) CN_MUST;
+
+/* save() has made a binding of this AOR, in the route of the last waiter given
+ * out in this process. Called under usrloc's lock. */
+void cn_index_saved(const str *key);
 
 /* A delivery has ended. */
 void cn_index_leave(struct cn_job *job);

@@ -31,6 +31,7 @@ void cn_waiter_init(struct cn_waiter *w, const struct cn_event *ev)
 {
 	w->call_id_hash = cn_waiter_dialog(ev);
 	w->cseq = ev->cseq;
+	w->share = ev->share;
 	w->parked_us = cn_now_us();
 }
 

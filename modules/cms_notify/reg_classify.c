@@ -5,6 +5,7 @@
 /* Compares the Contacts of a REGISTER with usrloc's bindings. In the SIP workers;
  * what usrloc purges is noted in whatever process that is. */
 
+#include <limits.h>
 #include <string.h>
 
 #include "../../core/dprint.h"
@@ -13,6 +14,7 @@
 #include "../usrloc/usrloc.h"
 
 #include "base_conf.h"
+#include "job_index.h"
 #include "reg_classify.h"
 #include "reg_expired.h"
 #include "reg_settings.h"
@@ -32,9 +34,10 @@ static struct
 static void on_binding(ucontact_t *binding, int type, void *unused)
 {
 	(void)unused;
-	if(type & UL_CONTACT_INSERT)
+	if(type & UL_CONTACT_INSERT) {
+		cn_index_saved(binding->aor);
 		cn_expired_forget(binding->aor, &binding->c);
-	else if(binding->expires != UL_EXPIRED_TIME)
+	} else if(binding->expires != UL_EXPIRED_TIME)
 		cn_expired_note(binding->aor, &binding->c);
 }
 
@@ -229,7 +232,8 @@ static int live_bindings(const urecord_t *record, time_t now)
 	return n;
 }
 
-/* Under usrloc's lock. @return false: save() is going to refuse the request */
+/* Under usrloc's lock; sets how many contacts more are allowed, besides those of
+ * the request. @return false: save() is going to refuse the request */
 static bool classify(urecord_t *record, struct cn_event *ev)
 {
 	int max =
@@ -258,8 +262,10 @@ static bool classify(urecord_t *record, struct cn_event *ev)
 		if(ev->reason == CN_REASON_NONE)
 			ev->reason = c->reason;
 	}
-	return max <= 0 || count <= max;
+	ev->room = max > 0 ? max - count : INT_MAX;
+	return ev->room >= 0;
 }
+
 void cn_classify(struct udomain *table, struct cn_event *ev)
 {
 	urecord_t *record = NULL;

@@ -110,6 +110,7 @@ const struct cn_registrar *cn_registrar(void)
 	reg.min_expires = int_setting("min_expires");
 	reg.max_expires = int_setting("max_expires");
 	reg.max_contacts = int_setting("max_contacts");
+	reg.retry_after = int_setting("retry_after");
 	reg.case_sensitive = int_setting("case_sensitive");
 	prefix = setting("realm_pref");
 	if(prefix)

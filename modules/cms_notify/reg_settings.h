@@ -25,6 +25,7 @@ struct cn_registrar
 	unsigned min_expires;
 	unsigned max_expires;
 	int max_contacts;
+	int retry_after;
 	int case_sensitive;
 	str realm_prefix;
 };

@@ -15,6 +15,7 @@
 #include "../../core/timer.h"
 
 #include "base_conf.h"
+#include "admit_share.h"
 #include "job_index.h"
 #include "base_stop.h"
 #include "outbox.h"
@@ -177,6 +178,7 @@ static void resume(struct cn_job *job)
 					cn_job_aor(job)->len, cn_job_aor(job)->s);
 		show_verdict(NULL, NULL);
 		cn_stats_gauge(CN_GAUGE_parked, -1);
+		cn_share_give_back(waiter->share);
 		if(waiter->block != job)
 			cn_waiter_free(waiter);
 	}

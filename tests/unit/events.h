@@ -7,6 +7,8 @@
 #ifndef EVENTS_H
 #define EVENTS_H
 
+#include <limits.h>
+
 #include "stubs.h"
 
 #include "job_event.h"
@@ -53,6 +55,7 @@ static inline struct cn_event *make_event(struct test_event *t)
 	t->contacts[0].received = STR("sip:172.16.163.3:7000");
 	ev->contacts = t->contacts;
 	ev->contact_count = 1;
+	ev->room = INT_MAX;
 	return ev;
 }
 

@@ -325,6 +325,98 @@ static void a_crowd_is_turned_away(void **state)
 	assert_int_equal(resume_all(job), joined + 1);
 }
 
+/* With so much room besides its own contacts. */
+static struct cn_event *event_with_room(
+		struct test_event *t, const char *uri, int room)
+{
+	struct cn_event *ev = make_event(t);
+
+	set_contact(&t->contacts[0], uri, "");
+	ev->room = room;
+	return ev;
+}
+
+static enum cn_entry try_entering(struct cn_event *ev)
+{
+	struct cn_job *job = new_job(ev);
+	enum cn_entry entry = cn_index_enter(ev, cn_job_waiter(job));
+
+	assert_int_not_equal(entry, CN_ENTERED);
+	if(entry != CN_JOINED)
+		cn_job_free(job);
+	return entry;
+}
+
+static void contacts_under_way_take_room(void **state)
+{
+	struct test_event a, b, c, other;
+	struct cn_job *one, *two, *stranger;
+
+	one = enter(event_with_room(&a, "sip:1", 1));
+	two = enter(event_with_room(&b, "sip:2", 1));
+	assert_int_equal(
+			try_entering(event_with_room(&c, "sip:3", 1)), CN_SURPLUS);
+	/* who joins asks for no more */
+	assert_int_equal(try_entering(event_with_room(&c, "sip:2", 0)), CN_JOINED);
+	event_with_room(&other, "sip:3", 0)->key = STR("other@telecom.com");
+	stranger = enter(&other.ev);
+	assert_int_equal(resume_all(one), 1);
+	assert_int_equal(resume_all(enter(event_with_room(&c, "sip:3", 1))), 1);
+	assert_int_equal(resume_all(two), 2);
+	assert_int_equal(resume_all(stranger), 1);
+}
+
+static void a_contact_of_its_own_takes_no_room_twice(void **state)
+{
+	struct test_event a, b;
+	struct cn_job *one = enter(event_with_room(&a, "sip:1", 0)), *two;
+	struct cn_event *ev = event_with_room(&b, "sip:1", 0);
+
+	set_contact(&b.contacts[1], "sip:2", "");
+	ev->contact_count = 2;
+	two = new_job(ev);
+	assert_int_equal(cn_index_enter(ev, cn_job_waiter(two)), CN_WAITS);
+	assert_int_equal(resume_all(one), 1);
+	assert_ptr_equal(cn_index_release(&ev->key, ev->hash), two);
+	assert_int_equal(resume_all(two), 1);
+}
+
+static void what_was_turned_away_takes_no_room(void **state)
+{
+	struct cn_outcome rejected = {.verdict = CN_REJECTED};
+	struct test_event a, b;
+	struct cn_job *one = enter(event_with_room(&a, "sip:1", 0));
+
+	assert_true(cn_job_decide(one, &rejected));
+	assert_int_equal(resume_all(enter(event_with_room(&b, "sip:2", 0))), 1);
+	assert_int_equal(resume_all(one), 1);
+}
+
+/* While save() is at work nobody knows whether it is a binding; from then on
+ * it is none of what is under way. */
+static void what_is_being_saved_is_looked_at_again(void **state)
+{
+	struct test_event a, b;
+	struct cn_event *ev = event_with_room(&a, "sip:1", 0);
+	struct cn_job *one = enter(ev), *two;
+	struct cn_event *late = event_with_room(&b, "sip:2", 0);
+	str other = STR("other@telecom.com");
+
+	assert_non_null(cn_index_next_waiter(one));
+	assert_int_equal(try_entering(late), CN_STALE);
+	cn_index_saved(&other);
+	assert_int_equal(try_entering(late), CN_STALE);
+	two = new_job(late);
+	cn_index_saved(&late->key);
+	assert_int_equal(cn_index_enter(late, cn_job_waiter(two)), CN_STALE);
+	cn_job_free(two);
+	two = enter(late);
+	assert_null(cn_index_next_waiter(one));
+	cn_job_free(one);
+	cn_index_saved(&late->key);
+	assert_int_equal(resume_all(two), 1);
+}
+
 static void one_aor_has_so_many_events_at_most(void **state)
 {
 	static struct test_event t[200];
@@ -332,6 +424,7 @@ static void one_aor_has_so_many_events_at_most(void **state)
 	struct test_event other;
 	enum cn_entry entry = CN_ENTERED;
 	struct cn_event *ev;
+	struct cn_waiter *w;
 	char uris[200][16];
 	int i, n = 0;
 
@@ -345,13 +438,14 @@ static void one_aor_has_so_many_events_at_most(void **state)
 	}
 	assert_int_equal(entry, CN_CROWDED);
 	assert_in_range(n, 10, 199);
-	/* joining is no new event */
-	assert_true(cn_index_joinable(&t[0].ev));
-	join(&t[0].ev, "x", 1);
-	/* nor does it keep others of the slot out */
+	/* joining takes a place as well */
+	w = cn_waiter_new(&t[0].ev, &no_callback);
+	assert_int_equal(cn_index_enter(&t[0].ev, w), CN_CROWDED);
+	cn_waiter_free(w);
+	/* others of the slot have theirs */
 	make_event(&other)->key = STR("other@telecom.com");
 	stranger = enter(&other.ev);
-	assert_int_equal(resume_all(jobs[0]), 2);
+	assert_int_equal(resume_all(jobs[0]), 1);
 	cn_job_free(jobs[n]);
 	jobs[n] = enter(ev);
 	for(i = 1; i <= n; i++)
@@ -1134,6 +1228,10 @@ int main(void)
 			TEST(a_stale_view_is_no_hindrance_to_joining),
 			TEST(a_crowd_is_turned_away),
 			TEST(one_aor_has_so_many_events_at_most),
+			TEST(contacts_under_way_take_room),
+			TEST(a_contact_of_its_own_takes_no_room_twice),
+			TEST(what_was_turned_away_takes_no_room),
+			TEST(what_is_being_saved_is_looked_at_again),
 			TEST(what_was_accepted_is_joined_until_it_is_saved),
 			TEST(who_is_new_after_it_was_saved_is_told_again),
 			TEST(what_has_failed_is_not_joined),

@@ -27,6 +27,7 @@
 #include "steps.h"
 
 #include "admit.h"
+#include "admit_share.h"
 #include "base_body.h"
 #include "base_conf.h"
 #include "base_stats.h"
@@ -270,6 +271,7 @@ static struct cn_event *make(struct scratch *s, int aor, int contacts)
 	int i;
 
 	memset(s, 0, sizeof(*s));
+	ev->room = INT_MAX;
 	snprintf(ev->id, sizeof(ev->id), "%032x", ++world->ids);
 	ev->key = ev->aor = stub_str(keys[aor]);
 	ev->hash = hash_of(aor);
@@ -1409,6 +1411,7 @@ static void start(void)
 	}
 	check(cn_job_init(64) == 0);
 	check(cn_number_init() == 0);
+	check(cn_share_init(64, "secret") == 0);
 	check(cn_index_init(64) == 0);
 	check(cn_outbox_init() == 0);
 	check(step_http_start() == 0);
