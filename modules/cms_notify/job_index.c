@@ -4,7 +4,6 @@
 
 /* The index of jobs. In every process. */
 
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,10 +14,7 @@
 
 #include "job_index.h"
 #include "job_number.h"
-
-/* Requests of one AOR that may wait: a device has a handful. More is a broken
- * device or a stolen password, and must not fill the queue. */
-#define CN_WAITERS_PER_AOR_MAX 64
+#include "job_room.h"
 
 struct slot
 {
@@ -102,23 +98,14 @@ static void unlink_job(struct slot *slot, struct cn_job *job)
 
 /* -------- entering -------- */
 
-/* What has failed is over: a retry that comes while the first request is being
- * answered gets a chance of its own. What has been accepted, or is in the
- * outbox, is joined until it is saved. */
-static bool is_over(const struct cn_job *job)
-{
-	return cn_job_decided(job)
-		   && (cn_job_outcome(job)->verdict == CN_REJECTED
-				   || cn_job_outcome(job)->verdict == CN_UNAVAILABLE);
-}
-
 /* What is new after the first waiter was saved is news once more: the device has
  * left in between. */
 static bool is_joinable(struct cn_job *job, const struct cn_event *ev)
 {
 	const struct cn_job_link *link = cn_job_link(job);
 
-	return !cn_job_is_delivery(job) && cn_job_covers(job, ev) && !is_over(job)
+	return !cn_job_is_delivery(job) && cn_job_covers(job, ev)
+		   && !cn_room_is_over(job)
 		   && (ev->reason == CN_REASON_NONE || link->saved_seq == 0
 				   || ev->seq < link->saved_seq);
 }
@@ -189,52 +176,6 @@ static void cancel_deliveries(
 	}
 }
 
-static bool is_of_aor(const struct cn_job *job, const struct cn_event *ev)
-{
-	return !cn_job_is_delivery(job) && cn_job_same_aor(job, &ev->key);
-}
-
-/* A job whose last request is being answered counts as one. */
-static bool is_crowded(struct slot *slot, const struct cn_event *ev)
-{
-	struct cn_job *job;
-	int n = 0;
-
-	for(job = slot->first; job; job = next_of(job)) {
-		if(is_of_aor(job, ev))
-			n += cn_job_link(job)->waiter_count > 0
-						 ? cn_job_link(job)->waiter_count
-						 : 1;
-	}
-	return n >= CN_WAITERS_PER_AOR_MAX;
-}
-
-/* Would the event's contacts, when all that is under way has been accepted, be
- * more than save() allows? What a job has saved is a binding: STALE, if that was
- * not seen, or if nobody knows (save() has only prolonged what had expired). */
-static enum cn_entry check_room(struct slot *slot, const struct cn_event *ev)
-{
-	struct cn_job *job;
-	bool saving = false;
-	int n = 0;
-
-	if(ev->room == INT_MAX)
-		return CN_ENTERED;
-	for(job = slot->first; job; job = next_of(job)) {
-		if(!is_of_aor(job, ev) || is_over(job))
-			continue;
-		if(cn_job_link(job)->saved_seq > ev->seq)
-			return CN_STALE;
-		if(cn_job_link(job)->saved_seq != 0)
-			continue;
-		n += cn_job_contacts_besides(job, ev);
-		saving = saving || cn_job_link(job)->resumed;
-	}
-	if(n <= ev->room)
-		return CN_ENTERED;
-	return saving ? CN_STALE : CN_SURPLUS;
-}
-
 /* One dialog's requests in CSeq order, the others as they came. */
 static void add_waiter(struct cn_job *job, struct cn_waiter *waiter)
 {
@@ -253,10 +194,16 @@ static enum cn_entry enter(struct slot *slot, const struct cn_event *ev,
 		struct cn_job *job, struct cn_waiter *waiter)
 {
 	const char *contacts = cn_job_contacts(job);
-	enum cn_entry entry = check_room(slot, ev);
+	enum cn_entry entry = CN_ENTERED;
 
-	if(entry != CN_ENTERED)
-		return entry;
+	switch(cn_room_for_contacts(slot->first, ev)) {
+		case CN_ROOM:
+			break;
+		case CN_NO_ROOM:
+			return CN_SURPLUS;
+		case CN_ROOM_UNKNOWN:
+			return CN_STALE;
+	}
 	cancel_deliveries(slot, &ev->key, contacts, ev->seq);
 	if(has_older(slot, &ev->key, contacts, ev->seq)) {
 		cn_job_link(job)->order = CN_HELD;
@@ -280,7 +227,7 @@ enum cn_entry cn_index_enter(
 	entry = CN_JOINED;
 	if(job == NULL && (waiter->block == NULL || slot->newest >= ev->seq))
 		entry = CN_STALE;
-	else if(is_crowded(slot, ev))
+	else if(!cn_room_for_waiter(slot->first, ev))
 		entry = CN_CROWDED;
 	else if(job)
 		add_waiter(job, waiter);

@@ -22,8 +22,8 @@ struct cn_waiter
 	unsigned call_id_hash;
 	unsigned cseq;
 	unsigned share; /* that it has a place of, see admit_share.h */
-	int route;	  /* index of the verdict route, -1: see callback */
-	str callback; /* name of the KEMI function, NUL-terminated */
+	int route;		/* index of the verdict route, -1: see callback */
+	str callback;	/* name of the KEMI function, NUL-terminated */
 	int64_t parked_us;
 };
 

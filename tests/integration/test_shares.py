@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from deferring import deferring, defer, rows
 from harness import Transport, Ua, registrar, shown, until
 
 pytestmark = pytest.mark.contract
@@ -233,6 +234,22 @@ def test_a_network_of_ipv6_is_one_address(kamailio, cms):
     assert server.status()["parked"] == 64
     accept_all(cms)
     assert [r.wait().status for r in registrations].count(200) == 64
+
+
+# -- of the outbox -----------------------------------------------------------
+
+def test_an_aor_has_its_share_of_the_outbox(kamailio, cms):
+    """Its contacts fill twice max_contacts rows at the most, or 20; others are
+    deferred as ever."""
+    server = kamailio(cms, config=deferring(("outbox_max", 100)))
+    cms.rule(status=503)
+    thief = server.device()
+    answers = [thief.register(contacts=contact(n)) for n in range(30)]
+    assert [r.get("X-Deferred") for r in answers].count("1") == 20
+    assert {r.get("X-Defer-Cause") for r in answers if r.status == 503} \
+        == {"outbox"}
+    assert len(rows(server)) == 20
+    defer(server, server.device())
 
 
 # -- of memory ---------------------------------------------------------------

@@ -5,11 +5,14 @@
 /* New or refresh, of REGISTERs as they come, against bindings in a usrloc of our
  * own: the table of the contract, a test a line. */
 
+#include <limits.h>
+
 #include "fake_modules.h"
 #include "fake_usrloc.h"
 #include "sip.h"
 
 #include "base_conf.h"
+#include "job_index.h"
 #include "reg_classify.h"
 #include "reg_expired.h"
 #include "reg_settings.h"
@@ -54,6 +57,17 @@ int cn_registrar_override(const char *name, int otherwise)
 str cn_registrar_received(struct sip_msg *msg)
 {
 	return NO_STR;
+}
+
+/* -------- the index of jobs -------- */
+
+static int saved;
+
+void cn_index_saved(const str *key)
+{
+	saved++;
+	assert_int_equal(key->len, sizeof(AOR) - 1);
+	assert_memory_equal(key->s, AOR, key->len);
 }
 
 /* -------- requests -------- */
@@ -335,6 +349,35 @@ static void a_cseq_that_is_too_low_is_left_to_save(void **state)
 	assert_int_equal(ev.contact_count, 0);
 }
 
+static void the_index_hears_what_was_saved(void **state)
+{
+	ucontact_t *b = fake_binding(AOR, CONTACT, 3600);
+
+	saved = 0;
+	fake_usrloc_tell(b, UL_CONTACT_INSERT);
+	assert_int_equal(saved, 1);
+	fake_usrloc_tell(b, UL_CONTACT_EXPIRE);
+	assert_int_equal(saved, 1);
+}
+
+static void how_many_more_there_may_be(void **state)
+{
+	(void)again("call-1", 1);
+	assert_int_equal(ev.room, INT_MAX);
+	settings.max_contacts = 4;
+	(void)again("call-1", 1);
+	assert_int_equal(ev.room, 3);
+	fake_binding(AOR, CONTACT, 3600);
+	fake_binding(AOR, CONTACT_2, 3600);
+	(void)again("call-1", 11);
+	assert_int_equal(ev.room, 2);
+	(void)classify(REGISTER(CONTACT_3), "call-1", 11);
+	assert_int_equal(ev.room, 1);
+	max_contacts_here = 3;
+	(void)classify(REGISTER(CONTACT_3), "call-1", 11);
+	assert_int_equal(ev.room, 0);
+}
+
 static void more_than_max_contacts_are_left_to_save(void **state)
 {
 	fake_binding(AOR, CONTACT, 3600);
@@ -471,6 +514,8 @@ int main(void)
 			TEST(a_retransmission_after_the_answer_is_none),
 			TEST(a_cseq_that_is_too_low_is_left_to_save),
 			TEST(more_than_max_contacts_are_left_to_save),
+			TEST(how_many_more_there_may_be),
+			TEST(the_index_hears_what_was_saved),
 			TEST(when_usrloc_cannot_answer_save_has_to),
 			TEST(it_may_be_repeated),
 			TEST(nothing_is_read_of_what_is_no_aor),
