@@ -26,6 +26,7 @@ cfg_block_t *cfg_local;
 static struct
 {
 	int default_expires, min_expires, max_expires, max_contacts;
+	int retry_after;
 	int case_sensitive;
 	str realm_pref;
 	const char *missing; /* a setting that there is not */
@@ -49,6 +50,7 @@ int cfg_get_by_name(cfg_ctx_t *ctx, str *group, unsigned int *group_id,
 	} ints[] = {{"default_expires", cfg.default_expires},
 			{"min_expires", cfg.min_expires}, {"max_expires", cfg.max_expires},
 			{"max_contacts", cfg.max_contacts},
+			{"retry_after", cfg.retry_after},
 			{"case_sensitive", cfg.case_sensitive}};
 	size_t i;
 
@@ -157,12 +159,14 @@ static void what_changes_at_run_time_is_seen_when_it_has_changed(void **state)
 	cfg.min_expires = 60;
 	cfg.max_expires = 7200;
 	cfg.max_contacts = 10;
+	cfg.retry_after = 30;
 	cfg.case_sensitive = 1;
 	cfg.realm_pref = STR("sip.");
 	assert_int_equal(cn_registrar()->default_expires, 3600);
 	assert_int_equal(cn_registrar()->min_expires, 60);
 	assert_int_equal(cn_registrar()->max_expires, 7200);
 	assert_int_equal(cn_registrar()->max_contacts, 10);
+	assert_int_equal(cn_registrar()->retry_after, 30);
 	assert_int_equal(cn_registrar()->case_sensitive, 1);
 	assert_str(cn_registrar()->realm_prefix, "sip.");
 	/* not read again for each request */
