@@ -13,6 +13,7 @@
 
 #include "admit.h"
 #include "admit_reservation.h"
+#include "admit_share.h"
 #include "base_body.h"
 #include "base_conf.h"
 #include "base_stats.h"
@@ -21,6 +22,7 @@
 #include "job_index.h"
 #include "job_number.h"
 #include "job_order.h"
+#include "reg_answer.h"
 #include "reg_classify.h"
 #include "reg_park.h"
 
@@ -47,6 +49,7 @@ static struct
 	struct cn_job *last_sent;
 	int failures;
 	enum cn_cause failure;
+	int too_many, too_large; /* answers */
 	struct cn_waiter *waiters[PARKED_MAX];
 	str shown_user; /* $cms(...) while the body is made */
 	char failed_user[32];
@@ -95,6 +98,16 @@ bool cn_park_absorbs(struct sip_msg *msg)
 bool cn_park_rewrites(const struct sip_msg *msg)
 {
 	return the.rewrites;
+}
+
+void cn_answer_too_many(struct sip_msg *m)
+{
+	the.too_many++;
+}
+
+void cn_answer_too_large(struct sip_msg *m)
+{
+	the.too_large++;
 }
 
 enum cn_parked cn_park_open(struct sip_msg *msg)
@@ -205,8 +218,10 @@ static int start(void **state)
 	the.reason = CN_REASON_NEW;
 	the.opened = the.parked = CN_PARKED;
 	goal.defers = false;
+	memset(&msg, 0, sizeof(msg));
 	return cn_job_init(100) < 0 || cn_number_init() < 0
 						   || cn_index_init(100) < 0
+						   || cn_share_init(300, "secret") < 0
 				   ? -1
 				   : 0;
 }
@@ -221,6 +236,7 @@ static int answer(struct cn_job *job)
 	assert_true(cn_job_decide(job, &outcome));
 	while((waiter = cn_index_next_waiter(job)) != NULL) {
 		n++;
+		cn_share_give_back(waiter->share);
 		if(waiter->block != job)
 			cn_waiter_free(waiter);
 	}
@@ -231,7 +247,14 @@ static int answer(struct cn_job *job)
 
 static int end(void **state)
 {
+	int places = 0;
+
 	assert_false(pv_shows);
+	/* whatever happened, the address has its whole share again */
+	while(cn_share_take(cn_share_of(&msg.rcv.src_ip)))
+		places++;
+	assert_int_equal(places, 75);
+	cn_share_destroy();
 	cn_index_destroy();
 	cn_number_destroy();
 	cn_job_destroy();
@@ -430,6 +453,52 @@ static void who_is_overtaken_each_time_is_busy(void **state)
 
 /* -------- what cannot be -------- */
 
+static void contacts_beyond_max_contacts_are_answered(void **state)
+{
+	struct cn_job *job;
+
+	assert_int_equal(notify(), CN_ENDS_SCRIPT);
+	job = the.last_sent;
+	set_contact(&the.event.contacts[0], "sip:gzj@172.16.163.4:7000", "");
+	the.event.ev.room = 0;
+	assert_int_equal(notify(), CN_ENDS_SCRIPT);
+	assert_int_equal(the.too_many, 1);
+	assert_int_equal(the.unparks, 1);
+	assert_int_equal(the.sent, 1);
+	assert_int_equal(gauges[CN_GAUGE_parked], 1);
+	answer(job);
+}
+
+static void a_large_request_is_answered_and_not_parked(void **state)
+{
+	msg.len = 16385;
+	assert_int_equal(notify(), CN_ENDS_SCRIPT);
+	assert_int_equal(the.too_large, 1);
+	assert_int_equal(the.parks, 0);
+	msg.len = 16384;
+	assert_int_equal(notify(), CN_ENDS_SCRIPT);
+	assert_int_equal(the.parks, 1);
+	answer(the.last_sent);
+	/* a refresh is not parked: save() may have it */
+	msg.len = 16385;
+	the.reason = CN_REASON_NONE;
+	assert_int_equal(notify(), CN_NOT_NEW);
+}
+
+static void an_address_without_a_place_is_busy(void **state)
+{
+	unsigned share = cn_share_of(&msg.rcv.src_ip);
+	int i;
+
+	for(i = 0; i < 75; i++)
+		assert_true(cn_share_take(share));
+	assert_int_equal(notify(), CN_FAILED);
+	assert_int_equal(the.failure, CN_CAUSE_busy);
+	assert_int_equal(the.renders + the.parks, 0);
+	while(i-- > 0)
+		cn_share_give_back(share);
+}
+
 static void where_there_is_no_room_it_is_busy(void **state)
 {
 	the.crowded = true;
@@ -586,6 +655,9 @@ int main(void)
 			TEST(who_was_overtaken_and_is_new_is_sent),
 			TEST(who_is_overtaken_each_time_is_busy),
 			TEST(where_there_is_no_room_it_is_busy),
+			TEST(contacts_beyond_max_contacts_are_answered),
+			TEST(a_large_request_is_answered_and_not_parked),
+			TEST(an_address_without_a_place_is_busy),
 			TEST(a_body_that_cannot_be_made_is_memory),
 			TEST(what_cannot_be_read_is_memory),
 			TEST(what_cannot_be_parked_is_memory),
