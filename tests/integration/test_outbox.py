@@ -1157,7 +1157,7 @@ def test_resync_shows_how_far_it_is(cms, kamailio):
     server.settle()
     cms.clear()
     assert server.rpc("cms_notify.resync")["state"] == "started"
-    cms.wait(10)
+    until(lambda: server.rpc("cms_notify.resync")["sent"] >= 8)
     for progress in (server.rpc("cms_notify.resync"),
                      server.rpc("cms_notify.resync", uas[0].aor),
                      server.status()["resync"]):
