@@ -483,13 +483,17 @@ class Kamailio:
                         break
                 except (NoAnswer, ConnectionError):
                     self._check_alive(deadline)
-        while True:
-            try:
-                self.rpc("core.uptime")
-                return
-            except OSError:
-                self._check_alive(deadline)
-                time.sleep(0.01)
+        while not self._is_up():
+            self._check_alive(deadline)
+            time.sleep(0.01)
+
+    def _is_up(self):
+        """A process that has not run yet would take a SIGTERM for one to the
+        main process, and go on."""
+        try:
+            return all(process["status"] for process in self.rpc("core.psa"))
+        except OSError:
+            return False
 
     def _check_alive(self, deadline):
         if not self.running or time.monotonic() > deadline:
