@@ -556,3 +556,12 @@ def test_addresses_in_the_examples_are_nobodys():
     assert not [u for u in urls
                 if u not in (HOST, "www.kamailio.org")
                 and not u.endswith("example.com")]
+
+
+def test_each_promise_has_the_tests_that_are_named():
+    page = (MODULE / "doc" / "security.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 20
+    tests = "".join(path.read_text(encoding="utf-8")
+                    for path in (TOP / "tests").rglob("test_*.py"))
+    assert not {name for name in named if f"def {name}(" not in tests}
