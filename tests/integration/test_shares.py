@@ -195,6 +195,8 @@ def test_a_place_is_given_back_whatever_happens(kamailio, cms):
     has its whole share."""
     server = kamailio(cms, config=slow(timeout=500, attempt_timeout=500,
                                        queue_size=192, max_connections=32))
+    # of two at once the second one may be the first to be taken
+    server.allow_errors(r"registrar.*invalid cseq")
     for rule in ({"status": 403}, {"status": 500}, {"close": "request"},
                  {"delay": 2}, {}):
         cms.clear_rules()
