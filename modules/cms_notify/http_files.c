@@ -7,11 +7,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../core/dprint.h"
@@ -326,17 +328,50 @@ static void warn_of_everybody(const char *path)
 				path);
 }
 
-int cn_files_check(void)
+static int check(int (*read)(struct cn_files *, struct cn_files_fault *))
 {
 	struct cn_files_fault fault;
 	struct cn_files files;
-	int i;
 
-	if(cn_files_read(&files, &fault) < 0) {
+	if(read(&files, &fault) < 0) {
 		LM_ERR("%s\n", fault.text);
 		return -1;
 	}
 	cn_files_forget(&files);
+	return 0;
+}
+
+/* In a process of its own, as of what OpenSSL keeps no child must have copies.
+ * Its end is not one that Kamailio is to be told of. */
+static int check_tls(void)
+{
+	struct sigaction before, none = {.sa_handler = SIG_DFL};
+	int status = -1, waited;
+	pid_t pid;
+
+	(void)sigaction(SIGCHLD, &none, &before);
+	pid = fork();
+	if(pid == 0)
+		_exit(check(cn_files_load) < 0);
+	do
+		waited = pid > 0 ? waitpid(pid, &status, 0) : -1;
+	while(waited < 0 && errno == EINTR);
+	if(waited < 0 || !WIFEXITED(status))
+		LM_ERR("cannot check tls_ca, tls_cert and tls_key: %s\n",
+				waited < 0 ? strerror(errno) : "it crashed");
+	(void)sigaction(SIGCHLD, &before, NULL);
+	return waited > 0 && status == 0 ? 0 : -1;
+}
+
+int cn_files_check(void)
+{
+	int i;
+
+	if(check(cn_files_read) < 0)
+		return -1;
+	if((cn_conf.tls_ca || cn_conf.tls_cert || cn_conf.tls_key)
+			&& check_tls() < 0)
+		return -1;
 	for(i = 0; i < cn_conf.sign_key_files; i++)
 		warn_of_everybody(cn_conf.sign_key_file[i]);
 	return 0;

@@ -57,7 +57,8 @@ bool cn_files_any(void);
 /* Leave nothing of it in memory. */
 void cn_files_forget(struct cn_files *files);
 
-/* Process: main, in mod_init. -1: with a line in the log */
+/* Can all of them be used? Process: main, in mod_init; a child that ends at once
+ * checks the TLS files. -1: with a line in the log */
 int cn_files_check(void) CN_MUST;
 
 #endif
