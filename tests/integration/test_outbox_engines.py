@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -90,9 +91,17 @@ def events_in(database):
 
 
 def hang(database, stops):
-    """Neither answers nor refuses."""
-    for pid in database.pids():
+    """Neither answers nor refuses, from when each thread has stopped."""
+    pids = database.pids()
+    for pid in pids:
         os.kill(pid, signal.SIGSTOP if stops else signal.SIGCONT)
+    until(lambda: not stops or all(map(has_stopped, pids)))
+
+
+def has_stopped(pid):
+    states = [path.read_text().rsplit(")", 1)[1].split()[0]
+              for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
 
 
 COMPLAINTS = ("srdb1", "db_postgres", "postgres", "db_mysql", "mysql", "db_",
