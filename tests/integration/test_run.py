@@ -52,16 +52,18 @@ class Run:
         self.output += out
         return self.process.returncode
 
-    def read_until(self, text, timeout=30):
-        """The line with this text; fails if the output ends before."""
+    def read_until(self, text, timeout=30, count=1):
+        """The first line with this text, or a later one; fails if the output ends
+        before."""
         os.set_blocking(self.process.stdout.fileno(), False)
         deadline = time.monotonic() + timeout
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             while True:
-                for line in self.output.splitlines():
-                    if text in line:
-                        return line
+                lines = [line for line in self.output.splitlines()
+                         if text in line]
+                if len(lines) >= count:
+                    return lines[count - 1]
                 left = deadline - time.monotonic()
                 assert selector.select(left), f"no {text!r} in time"
                 data = os.read(self.process.stdout.fileno(), 65536).decode()
@@ -171,15 +173,19 @@ def test_a_signal_during_the_start_stops_everything(run):
 def test_every_registration_is_a_line(run):
     one = run()
     one.read_until("until Ctrl-C")
-    before = len(one.output)
     with Ua(("127.0.0.1", one.port)) as ua:
         assert ua.register().status == 200
         line = one.read_until(ua.contact)
         assert "  new  sip:gzj@telecom.com" in line or "moved" in line
-        assert re.search(r"accepted, HTTP 200  \d+ ms$", line)
-        assert ua.register().status == 200
-        one.read_until(f"refresh  sip:gzj@telecom.com  {ua.contact}")
-        assert one.output[before:].count(ua.contact) == 2
+        count = 1
+        # One that comes while the first is being saved shares its verdict.
+        while "  refresh  " not in line:
+            assert re.search(r"accepted, HTTP 200  \d+ ms$", line)
+            assert ua.register().status == 200
+            count += 1
+            line = one.read_until(ua.contact, count=count)
+        assert f"refresh  sip:gzj@telecom.com  {ua.contact}" in line
+        assert one.output.count(ua.contact) == count
 
 
 @pytest.mark.parametrize("label, answer", [
