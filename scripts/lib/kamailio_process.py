@@ -1,9 +1,11 @@
 """A Kamailio in the foreground: started, its log read, stopped without rest."""
 
 import codecs
+import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import threading
 from collections import deque
@@ -17,6 +19,26 @@ def module_path(env, *more):
     folders = [env["CMS_NOTIFY_MODULE_DIR"], *more,
                *filter(None, env["KAMAILIO_MODULES"].split(":"))]
     return ":".join(folder.rstrip("/") + "/" for folder in folders)
+
+
+def all_run(run_dir):
+    """Does each process run? One that has not yet takes a SIGTERM for one to the
+    main process, which then waits for it."""
+    name = os.path.join(run_dir, f"ready{os.getpid()}.sock")
+    request = {"jsonrpc": "2.0", "method": "core.psa", "id": 1}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.bind(name)
+            sock.settimeout(5)
+            sock.sendto(json.dumps(request).encode(),
+                        os.path.join(run_dir, "kamailio_rpc.sock"))
+            processes = json.loads(sock.recv(1 << 20))["result"]
+        except OSError:
+            return False
+        finally:
+            if os.path.exists(name):
+                os.unlink(name)
+    return all(process["status"] for process in processes)
 
 
 class KamailioProcess:

@@ -27,7 +27,8 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "scripts" / "lib"))
 
-from kamailio_process import KamailioProcess, module_path  # noqa: E402
+from kamailio_process import (KamailioProcess, all_run,  # noqa: E402
+                              module_path)
 import reference_cms  # noqa: E402
 from sip_ua import NoAnswer, Transport, Ua  # noqa: E402
 
@@ -483,17 +484,9 @@ class Kamailio:
                         break
                 except (NoAnswer, ConnectionError):
                     self._check_alive(deadline)
-        while not self._is_up():
+        while not all_run(self.folder):
             self._check_alive(deadline)
             time.sleep(0.01)
-
-    def _is_up(self):
-        """A process that has not run yet would take a SIGTERM for one to the
-        main process, and go on."""
-        try:
-            return all(process["status"] for process in self.rpc("core.psa"))
-        except OSError:
-            return False
 
     def _check_alive(self, deadline):
         if not self.running or time.monotonic() > deadline:

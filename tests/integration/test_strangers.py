@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from harness import HOST, Transport, Ua, fails_to_start, registrar
+from harness import (HOST, Port, Transport, Ua, fails_to_start,
+                     registrar)
 
 pytestmark = pytest.mark.contract
 
@@ -509,9 +510,10 @@ TARGETS = {
 def test_a_mark_leads_to_the_two_ends_only(server, call, target, method):
     """Not to a port inside, by whatever way it is named; for the owner of the
     call neither, who has a password."""
-    with socket.create_server((HOST, 0)) as tcp, \
+    with contextlib.closing(Port()) as free, \
+            socket.create_server((HOST, free.number)) as tcp, \
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        port = tcp.getsockname()[1]
+        port = free.number
         udp.bind((HOST, port))
         target = target.format(port=port, bob=call.bob.contact.strip("<>"),
                                bob_host=HOST)
