@@ -12,6 +12,8 @@ import pytest
 
 import harness
 
+harness.files_in_memory()
+
 _servers = []
 
 
