@@ -29,7 +29,7 @@
 struct slot
 {
 	int rows;
-	int wide; /* of these, with more than one contact */
+	int wide; /* of these, with more than one contact, and not dead */
 };
 
 static struct shared
@@ -151,13 +151,23 @@ bool cn_outbox_must_be_asked(const struct cn_job *job)
 		   && (responds(CN_ASK_RESPONDS_US) || !cn_outbox_may_go(job));
 }
 
+static void count_if_wide(struct slot *slot, const char *contacts, int by)
+{
+	if(strchr(contacts, ' ') || strchr(contacts, ':'))
+		__atomic_add_fetch(&slot->wide, by, __ATOMIC_SEQ_CST);
+}
+
 void cn_outbox_count_row(unsigned hash, const char *contacts, int by)
 {
 	struct slot *slot = slot_of(hash);
 
 	__atomic_add_fetch(&slot->rows, by, __ATOMIC_SEQ_CST);
-	if(strchr(contacts, ' ') || strchr(contacts, ':'))
-		__atomic_add_fetch(&slot->wide, by, __ATOMIC_SEQ_CST);
+	count_if_wide(slot, contacts, by);
+}
+
+void cn_outbox_count_dead(unsigned hash, const char *contacts, int by)
+{
+	count_if_wide(slot_of(hash), contacts, -by);
 }
 
 void cn_outbox_set_known(bool known)

@@ -142,6 +142,8 @@ void cn_outbox_stored(int count, int64_t us);
 /* Rows of an AOR, by its hash, that there are or are going to be. A STORE or a
  * WAIT counts as one from when it is given. Known: the table has been read. */
 void cn_outbox_count_row(unsigned hash, const char *contacts, int by);
+/* Of these, dead letters: nobody waits for what is not sent. */
+void cn_outbox_count_dead(unsigned hash, const char *contacts, int by);
 void cn_outbox_set_known(bool known);
 
 /* A command LOOK has come. */

@@ -280,6 +280,8 @@ void cn_batch_remove(struct cn_row *row)
 	str key = {aor, strlen(cn_row_aor(row))};
 
 	memcpy(aor, cn_row_aor(row), key.len + 1);
+	if(row->state == CN_ROW_DEAD)
+		cn_outbox_count_dead(hash, row->contacts, -1);
 	cn_outbox_count_row(hash, row->contacts, -1);
 	cn_rows_remove(row);
 	cn_order_release(&key, hash); /* who was HELD for it */

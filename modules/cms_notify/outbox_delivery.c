@@ -17,6 +17,7 @@
 #include "job_index.h"
 #include "job_number.h"
 #include "job_order.h"
+#include "outbox.h"
 #include "outbox_batch.h"
 #include "outbox_delivery.h"
 #include "outbox_leaving.h"
@@ -117,6 +118,7 @@ static void bury(struct cn_row *row, const char *why)
 			why);
 	cn_stats_count(CN_COUNTER_dead);
 	cn_row_set_state(row, CN_ROW_DEAD);
+	cn_outbox_count_dead(cn_row_hash(row), row->contacts, 1);
 	cn_batch_change(row);
 }
 

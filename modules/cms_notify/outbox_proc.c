@@ -268,13 +268,17 @@ static bool take_commands(void)
 	return n == 0 && later.first == NULL;
 }
 
+/* What is newer of its contacts, and the CMS may know, decides for it, too. */
 static void replay(struct cn_row *row, void *unused)
 {
 	(void)unused;
-	if(row->state != CN_ROW_DEAD || row->doomed)
+	if(row->state != CN_ROW_DEAD || row->doomed || cn_row_is_outdated(row))
 		return;
 	row->created_us = cn_number_clock_us(); /* its age counts from now on */
 	row->attempts = 0;
+	/* it keeps others waiting; up to the last number they may not have seen it */
+	cn_outbox_count_dead(cn_row_hash(row), row->contacts, -1);
+	row->revived_seq = cn_number_last();
 	cn_row_set_state(row, CN_ROW_WAITING);
 	cn_rows_set_failures(cn_row_of(row), 0);
 	cn_batch_change(row);
@@ -339,10 +343,11 @@ static void work(void)
 	cn_retry_answered(cn_stats_answered_us());
 	if(may_send(now))
 		cn_delivery_choose(now);
-	all = take_commands();
-	do_leaving(now);
+	/* while all that is known is in the rows, nothing in the next batch */
 	if(loaded && cn_outbox_take_replay())
 		cn_rows_each(replay, NULL);
+	all = take_commands();
+	do_leaving(now);
 	if(write_batch(cn_now_us()) < 0 || !all || cn_delivery_send() < 0)
 		cn_delivery_give_up();
 	else if(may_send(now))

@@ -337,6 +337,15 @@ void cn_rows_replaced(const char *aor, unsigned hash, int64_t seq,
 	}
 }
 
+/* An event of one of its contacts makes a dead letter needless. So does what may
+ * have been sent while it was one. */
+static bool is_settled(const struct cn_row *row, int64_t seq, const char *by)
+{
+	return row->state == CN_ROW_DEAD || seq <= row->revived_seq
+				   ? cn_contacts_overlap(row->contacts, by)
+				   : cn_contacts_within(row->contacts, by);
+}
+
 void cn_rows_settled(const char *aor, unsigned hash, int64_t seq,
 		const char *contacts, cn_row_f f, void *arg)
 {
@@ -344,13 +353,20 @@ void cn_rows_settled(const char *aor, unsigned hash, int64_t seq,
 	struct cn_row *row = of ? of->rows : NULL;
 
 	for(; row && row->seq <= seq; row = row->next) {
-		if(row->doomed)
-			continue;
-		if(row->state == CN_ROW_DEAD
-						? cn_contacts_overlap(row->contacts, contacts)
-						: cn_contacts_within(row->contacts, contacts))
+		if(!row->doomed && is_settled(row, seq, contacts))
 			f(row, arg);
 	}
+}
+
+bool cn_row_is_outdated(const struct cn_row *row)
+{
+	const struct cn_row *newer = row->next;
+
+	while(newer
+			&& (newer->state == CN_ROW_DEAD || newer->doomed
+					|| !cn_contacts_overlap(newer->contacts, row->contacts)))
+		newer = newer->next;
+	return newer != NULL;
 }
 
 /* -------- whose turn it is -------- */

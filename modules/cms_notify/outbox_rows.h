@@ -35,6 +35,8 @@ struct cn_row
 	int attempts;
 	enum cn_cause cause; /* of the last one */
 	int status;
+	int64_t revived_seq; /* the last number when it was a dead letter */
+
 	bool taken;	 /* over from a server that is dead */
 	bool sent;	 /* it is on its way to the CMS */
 	bool doomed; /* it is not sent any more, only not deleted yet */
@@ -104,6 +106,9 @@ void cn_rows_replaced(const char *aor, unsigned hash, int64_t seq,
  * this makes needless, the event's own included. f() may doom it. */
 void cn_rows_settled(const char *aor, unsigned hash, int64_t seq,
 		const char *contacts, cn_row_f f, void *arg);
+
+/* Is there a newer row of its contacts that is not dead? */
+bool cn_row_is_outdated(const struct cn_row *row);
 
 /* -------- whose turn it is: the oldest waiting row of each AOR -------- */
 

@@ -30,6 +30,15 @@ static unsigned hash_of(const char *aor)
 	return core_hash(&s, NULL, 0);
 }
 
+/* It is this server's from now on. */
+static void have_come(struct cn_row *row)
+{
+	if(row->state == CN_ROW_DEAD)
+		cn_outbox_count_dead(cn_row_hash(row), row->contacts, 1);
+	else
+		row->going = true;
+}
+
 /* What is known already stays as it is known. */
 static int load_row(const char *aor, const struct cn_row *read)
 {
@@ -44,11 +53,11 @@ static int load_row(const char *aor, const struct cn_row *read)
 			return -1;
 		}
 		cn_outbox_count_row(hash, row->contacts, 1);
-		row->going = row->state != CN_ROW_DEAD;
+		have_come(row);
 	} else if(row->state == CN_ROW_ELSEWHERE) {
 		row->taken = true;
 		cn_row_set_state(row, read->state);
-		row->going = row->state != CN_ROW_DEAD;
+		have_come(row);
 	} else if(row->state != read->state) {
 		cn_batch_change(row);
 	}

@@ -431,6 +431,38 @@ def test_database_hangs(kamailio, database):
         drained(server)
 
 
+def test_a_dead_letter_waits_for_no_database(cms, kamailio, database):
+    """A dead letter of several contacts is not sent: nobody waits for it while
+    the database hangs, and it goes with whom the CMS has accepted."""
+    server = kamailio(cms, config=on(
+        database, "a", ("timeout", 1000), ("detect_reboot", 1)))
+    server.allow_errors(*COMPLAINTS)
+    ua = server.device()
+    both = [f"<sip:{ua.user}@127.0.0.1:{port}>" for port in (7001, 7002)]
+    cms.stop()
+    defer(server, ua, contacts=both)
+    rule = cms.refuse(ua.aor)
+    cms.start()
+    until(lambda: server.stats()["dead"] == 1)
+    drained(server)
+    cms.remove_rule(rule)
+    other = server.device()
+    cms.rule(status=503, match={"username": other.user})
+    hang(database, True)
+    try:
+        waiting = other.start_register()
+        until(lambda: server.rpc("cms_notify.outbox")["database"] == "away", 10)
+        answer = ua.register(contacts=both[:1], call_id="newer@test")
+        assert (answer.status, answer.get("X-Defer-Cause")) == (200, None)
+        waiting.wait(5)
+    finally:
+        hang(database, False)
+    cms.clear_rules()
+    until(lambda: server.rpc("cms_notify.outbox")["database"] == "ready", 15)
+    until(lambda: events_in(database) == [])
+    assert server.rpc("cms_notify.outbox")["dead"] == 0
+
+
 def defers(server):
     return server.device().register().get("X-Deferred") == "1"
 

@@ -123,6 +123,34 @@ static void what_was_accepted_makes_itself_needless_too(void **state)
 	assert_string_equal(settled(5, A), "4 ");
 }
 
+/* What was sent while it was a dead letter did not wait for it. */
+static void what_was_accepted_makes_a_revived_letter_needless(void **state)
+{
+	struct cn_row *revived = waits(1, A " " B);
+
+	revived->revived_seq = 5;
+	assert_string_equal(settled(6, A), "");
+	assert_string_equal(settled(6, A " " B), "1 ");
+	assert_string_equal(settled(5, A), "1 ");
+	assert_string_equal(settled(5, C), "");
+}
+
+static void what_is_newer_and_not_dead_outdates(void **state)
+{
+	struct cn_row *letter = add_row("a@h", 2, A " " B, CN_ROW_DEAD), *newer;
+
+	waits(1, A);
+	waits(3, C);
+	add_row("b@h", 4, A, CN_ROW_WAITING);
+	add_row("a@h", 5, A, CN_ROW_DEAD);
+	assert_false(cn_row_is_outdated(letter));
+	newer = add_row("a@h", 6, B, CN_ROW_HELD);
+	assert_true(cn_row_is_outdated(letter));
+	assert_false(cn_row_is_outdated(newer));
+	cn_row_doom(newer);
+	assert_false(cn_row_is_outdated(letter));
+}
+
 static enum cn_older older(int64_t seq, const char *contacts)
 {
 	return cn_rows_older("a@h", 7, seq, contacts);
@@ -493,6 +521,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 			TEST(what_is_older_and_has_no_other_contact_is_replaced),
 			TEST(what_was_accepted_makes_itself_needless_too),
+			TEST(what_was_accepted_makes_a_revived_letter_needless),
+			TEST(what_is_newer_and_not_dead_outdates),
 			TEST(what_an_event_finds),
 			TEST(what_is_doomed_does_not_count),
 			TEST(one_at_a_time_of_each_aor),

@@ -31,6 +31,7 @@ static struct
 {
 	int64_t above;
 	int counted; /* rows of AORs, as everybody sees them */
+	int dead;	 /* of these */
 	int resets, changes, dooms, removals, waits;
 } did;
 
@@ -49,6 +50,12 @@ void cn_outbox_count_row(unsigned of, const char *contacts, int by)
 {
 	assert_int_equal(of, hash);
 	did.counted += by;
+}
+
+void cn_outbox_count_dead(unsigned of, const char *contacts, int by)
+{
+	assert_int_equal(of, hash);
+	did.dead += by;
 }
 
 static void not_seen(struct cn_row *row, void *unused)
@@ -177,6 +184,7 @@ static void what_is_found_waits_also_what_was_held(void **state)
 	assert_int_equal(find(3)->state, CN_ROW_WAITING);
 	assert_int_equal(find(4)->state, CN_ROW_DEAD);
 	assert_int_equal(did.counted, 4);
+	assert_int_equal(did.dead, 1);
 	assert_int_equal(did.above, 4); /* new events come after it */
 }
 
@@ -311,6 +319,22 @@ static void what_is_taken_over_waits_here(void **state)
 	assert_int_equal(did.above, 100);
 	assert_int_equal(did.waits, 1);
 	assert_int_equal(did.counted, 1); /* it was counted already */
+	assert_int_equal(did.dead, 0);
+}
+
+/* It waited when that server was looked at last. */
+static void what_is_taken_over_may_be_dead(void **state)
+{
+	store("sip2", 100, 1, CN_ROW_WAITING);
+	assert_int_equal(load(), 0);
+	look_at_all();
+	delete(100);
+	store("sip2", 100, 1, CN_ROW_DEAD);
+	assert_int_equal(cn_table_take_over(), 1);
+	assert_int_equal(cn_sync_read(), 0);
+	assert_int_equal(find(100)->state, CN_ROW_DEAD);
+	assert_int_equal(did.waits, 0);
+	assert_int_equal(did.dead, 1);
 }
 
 static void a_failure_elsewhere_is_told(void **state)
@@ -342,6 +366,7 @@ int main(void)
 			TEST(what_waits_elsewhere_is_known_and_left_alone),
 			TEST(what_was_told_there_is_forgotten_here),
 			TEST(what_is_taken_over_waits_here),
+			TEST(what_is_taken_over_may_be_dead),
 			TEST(a_failure_elsewhere_is_told),
 	};
 
