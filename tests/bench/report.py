@@ -14,6 +14,10 @@ PLOTS = (
     ("parked", "shm_bytes", "memory",
      "Shared memory per parked registration", "kB", 1e-3),
 )
+CPUS = {
+    "steady": "Kamailio on CPUs of its own, none halts",
+    "usual": "every process on any CPU, idle CPUs halt",
+}
 
 
 class Found:
@@ -22,11 +26,15 @@ class Found:
     def __init__(self, samples):
         self._samples = samples
 
+    def on(self, cpus):
+        """Those that were taken with the CPUs used like this."""
+        return Found([s for s in self._samples if s["cpus"] == cpus])
+
     def rounds(self, measure, allocator, configuration, value):
         """{round: value}"""
         return {s["round"]: s[value] for s in self._samples
                 if s["measure"] == measure and s["allocator"] == allocator
-                and s["configuration"] == configuration}
+                and s["configuration"] == configuration and value in s}
 
     def values(self, *which):
         return list(self.rounds(*which).values())
@@ -76,109 +84,198 @@ def table(header, rows):
     yield ""
 
 
-def of_allocator(found, allocator, configurations):
+def prices_table(prices):
+    yield "## What this machine charges"
+    yield ""
+    yield from table(
+        ("a wake-up of a process, by another one", "us",
+         "CPU of both processes, us"),
+        [(where, f"{price['us']:.1f}", f"{price['cpu_us']:.1f}")
+         for where, price in prices["wake_ups"].items()])
+    yield (f"A write that wakes nobody: {prices['write_us']:.2f} us. An eventfd, "
+           "from Python.")
+    yield ""
+
+
+def counts(found, ways, allocators, configurations):
+    """What is much the same on every machine."""
+    yield "## Counted for each registration"
+    yield ""
+    for value, words in (
+            ("switches", "Voluntary context switches (wake-ups) of all Kamailio "
+             "processes"),
+            ("calls", "System calls of all Kamailio processes, counted by perf "
+             "in a load that nothing else is measured in")):
+        for allocator in allocators:
+            columns = [(cpus, measure, words_of(rate))
+                       for cpus in ways for rate, measure in (
+                           *found.on(cpus).by_rate("fixed").items(),
+                           ("saturation", "saturation"))]
+            yield f"{words}, `-x {allocator}`:"
+            yield ""
+            yield from table(
+                ("", *(f"{at}, {cpus}" for cpus, _, at in columns)),
+                [(title(name), *(spread(found.on(cpus).values(
+                    measure, allocator, name, value), 2)
+                    for cpus, measure, _ in columns))
+                 for name in configurations])
+
+
+def words_of(rate):
+    return rate if isinstance(rate, str) else f"{rate:,}/s"
+
+
+def of_allocator(found, ways, allocator, configurations):
     yield f"## Allocator {allocator} (`-x {allocator}`)"
     yield ""
-    for rate, measure in found.by_rate("fixed").items():
-        yield f"{rate:,} registrations a second:"
-        yield ""
-        yield from cpu_table(found, measure, allocator, configurations)
-    yield from table(
-        ("", "at most, registrations/s", "latency p50, ms", "p99, ms",
-         "added p50, ms", "added p99, ms"),
-        [speed_row(found, allocator, name) for name in configurations])
-    yield from table(
-        ("", "shared memory per parked registration, bytes",
-         "other memory per parked registration, bytes",
-         "TCP connections to the CMS at saturation"),
-        [cost_row(found, allocator, name) for name in configurations
-         if CONFIGURATIONS[name].calls_cms])
+    for cpus in ways:
+        those = found.on(cpus)
+        for rate, measure in those.by_rate("fixed").items():
+            yield f"{rate:,} registrations a second, {cpus}:"
+            yield ""
+            yield from cpu_table(those, measure, allocator, configurations)
+        if "saturation" in those.present("measure"):
+            yield f"As many as are answered, {cpus}:"
+            yield ""
+            yield from table(
+                ("", "registrations/s", *USED, "TCP connections to the CMS"),
+                [(title(name), spread(those.values(
+                    "saturation", allocator, name, "per_second")),
+                  *used(those, "saturation", allocator, name),
+                  spread(those.values("saturation", allocator, name,
+                                      "connections")))
+                 for name in configurations])
+    those = found.on(ways[0])
+    if those.present("measure", {"latency"}):
+        yield from table(
+            ("", "latency p50, ms", "p99, ms", "added p50, ms",
+             "added p99, ms"),
+            [latency_row(those, allocator, name) for name in configurations])
+    if those.present("measure", {"parked"}):
+        yield from table(
+            ("", "shared memory per parked registration, bytes",
+             "other memory per parked registration, bytes"),
+            [(title(name), *(spread(those.values(
+                "parked", allocator, name, value))
+                for value in ("shm_bytes", "process_bytes")))
+             for name in those.present("configuration", {"parked"})])
 
 
 def title(name):
     return f"({name}) {CONFIGURATIONS[name].title}"
 
 
+USED = ("CPU per registration, us", "added by the CMS call, us",
+        "CPU by process, us", "context switches", "system calls")
+
+
+def used(found, measure, allocator, name):
+    """The columns of USED."""
+    which = (measure, allocator, name)
+    added = "" if name == "a" else spread(
+        found.added(*which, "cpu_us").values())
+    return (spread(found.values(*which, "cpu_us")), added,
+            by_process(found.values(*which, "kinds_us"), 0),
+            by_process(found.values(*which, "kinds_switches"), 2),
+            by_process(found.values(*which, "kinds_calls"), 2))
+
+
+def by_process(samples, digits):
+    """The kinds of process that use most of it."""
+    medians = {kind: statistics.median(s.get(kind, 0) for s in samples)
+               for kind in (samples[0] if samples else ())}
+    return ", ".join(
+        f"{kind} {value:.{digits}f}" for kind, value in sorted(
+            medians.items(), key=lambda item: -item[1])
+        if round(value, digits) > 0) or "–"
+
+
 def cpu_table(found, measure, allocator, configurations):
     return table(
-        ("", "CPU per registration, us", "user + system", "added by the CMS "
-         "call, us", "CPU by process, us", "POSTs per registration",
-         "TCP connections to the CMS", "messages that had to be repeated"),
+        ("", *USED, "POSTs per registration", "TCP connections to the CMS",
+         "messages that had to be repeated"),
         [cpu_row(found, measure, allocator, name) for name in configurations])
 
 
 def cpu_row(found, measure, allocator, name):
     def get(value):
         return found.values(measure, allocator, name, value)
-    split = ""
-    if get("user_us"):
-        split = (f'{statistics.median(get("user_us")):.0f} + '
-                 f'{statistics.median(get("system_us")):.0f}')
-    kinds = get("kinds_us")
-    named = {kind: statistics.median(k.get(kind, 0) for k in kinds)
-             for kind in (kinds[0] if kinds else ())}
-    by_process = ", ".join(
-        f"{kind} {value:.0f}" for kind, value in sorted(
-            named.items(), key=lambda item: -item[1]) if value >= 1)
-    added = "" if name == "a" else spread(
-        found.added(measure, allocator, name, "cpu_us").values())
     calls = ("", "") if name == "a" else (
         spread(get("posts_each"), 2), spread(get("connections")))
-    return (title(name), spread(get("cpu_us")), split, added, by_process,
-            *calls, spread(get("repeated")))
+    return (title(name), *used(found, measure, allocator, name), *calls,
+            spread(get("repeated")))
 
 
-def speed_row(found, allocator, name):
+def latency_row(found, allocator, name):
     def latency(value, get=found.rounds):
         return spread(get("latency", allocator, name, value).values(), 2)
-    row = [title(name),
-           spread(found.values("saturation", allocator, name, "per_second")),
-           latency("p50_ms"), latency("p99_ms")]
+    row = [title(name), latency("p50_ms"), latency("p99_ms")]
     if name == "a":
         return [*row, "", ""]
     return [*row, latency("p50_ms", found.added),
             latency("p99_ms", found.added)]
 
 
-def cost_row(found, allocator, name):
-    return (title(name),
-            spread(found.values("parked", allocator, name, "shm_bytes")),
-            spread(found.values("parked", allocator, name, "process_bytes")),
-            spread(found.values("saturation", allocator, name,
-                                "connections")))
-
-
-# (what, measure, value, over (a), best is "least" or "most", target)
-TARGETS = (
-    ("The same at saturation", "saturation", "cpu_us", True, "at most", 0.5),
-    ("Shared memory per parked registration: (b) over {}", "parked",
+# (what, measure, value, of what is added to (a), sense, target); measure "fixed":
+# a line for each rate
+OVER_RIVAL = (
+    ("Context switches{at}: (b) over (c)", "fixed", "switches", False,
+     "at most", 1.0),
+    ("System calls{at}: (b) over (c)", "fixed", "calls", False, "at most", 1.0),
+    ("CPU that the CMS call adds{at}: (b)-(a) over (c)-(a)", "fixed", "cpu_us",
+     True, "at most", 0.5),
+    ("The same at saturation", "saturation", "cpu_us", True, "at most", 0.3),
+    ("Saturation: (b) over (c)", "saturation", "per_second", False,
+     "at least", 2.5),
+    ("Shared memory per parked registration: (b) over (c)", "parked",
      "shm_bytes", False, "at most", 0.35),
-    ("Saturation: (b) over {}", "saturation", "per_second", False,
-     "at least", 1.5),
-    ("Added latency, 99th percentile: (b)-(a) over {}-(a)", "latency",
+    ("Added latency, 99th percentile: (b)-(a) over (c)-(a)", "latency",
      "p99_ms", True, "at most", 1.0),
+)
+OVER_UNCONFIRMED = (
+    ("CPU{at}", "fixed", "cpu_us", False, "", None),
+    ("CPU at saturation", "saturation", "cpu_us", False, "at most", 1.6),
+    ("Registrations a second, at most", "saturation", "per_second", False, "",
+     None),
+)
+OVER_BEFORE = (
+    ("Context switches{at}", "fixed", "switches", False, "at most", 1.0),
+    ("System calls{at}", "fixed", "calls", False, "at most", 1.0),
+    ("CPU{at}", "fixed", "cpu_us", False, "at most", 1.0),
+    ("CPU that the CMS call adds{at}", "fixed", "cpu_us", True, "at most", 1.0),
+    ("CPU at saturation", "saturation", "cpu_us", False, "at most", 1.0),
+    ("Saturation", "saturation", "per_second", False, "at least", 1.0),
+    ("Latency, 50th percentile", "latency", "p50_ms", False, "at most", 1.0),
+    ("Latency, 99th percentile", "latency", "p99_ms", False, "at most", 1.0),
+    ("Shared memory per parked registration", "parked", "shm_bytes", False,
+     "at most", 1.0),
 )
 
 
-def targets(found, allocators, configurations):
-    """(b) against each http_async_client."""
-    yield "## cms_notify against http_async_client"
+def ratios(found, ways, allocators, heading, one, other, lines):
+    """A table of (one) over (other)."""
+    yield f"## {heading}"
     yield ""
-    others = [name for name in ("c", "c-sys") if name in configurations]
+    columns = [(cpus, allocator) for cpus in ways for allocator in allocators]
     rows = []
-    at_rates = [(f"CPU that the CMS call adds at {rate:,}/s: "
-                 "(b)-(a) over {}-(a)", measure, "cpu_us", True, "at most",
-                 0.5) for rate, measure in found.by_rate("fixed").items()]
-    for what, measure, value, over_a, sense, target in (*at_rates, *TARGETS):
-        for other in others:
-            row = [what.format(f"({other})"), f"{sense} {target}"]
-            for allocator in allocators:
-                ratios = list(found.ratios(measure, allocator, "b", other,
-                                           value, over_a).values())
-                row.append(verdict(ratios, sense, target))
+    for words, kind, value, over_a, sense, target in lines:
+        for at, measure in places(found, kind):
+            row = [words.format(at=at), f"{sense} {target}" if sense else ""]
+            for cpus, allocator in columns:
+                row.append(verdict(list(found.on(cpus).ratios(
+                    measure, allocator, one, other, value, over_a).values()),
+                    sense, target))
             rows.append(row)
     yield from table(("ratio in one round, median (least–most)", "target",
-                      *allocators), rows)
+                      *(f"{cpus}, {allocator}" for cpus, allocator in columns)),
+                     rows)
+
+
+def places(found, kind):
+    if kind != "fixed":
+        return [("", kind)]
+    return [(f" at {rate:,}/s", measure)
+            for rate, measure in found.by_rate("fixed").items()]
 
 
 def over_tls(found, allocators):
@@ -197,6 +294,8 @@ def over_tls(found, allocators):
 def verdict(ratios, sense, target):
     if not ratios:
         return "–"
+    if not sense:
+        return spread(ratios, 2)
     middle = statistics.median(ratios)
     met = middle <= target if sense == "at most" else middle >= target
     return f"{spread(ratios, 2)} {'✓' if met else '✗'}"
@@ -205,34 +304,37 @@ def verdict(ratios, sense, target):
 HEAD = """# What telling the CMS costs
 
 {cpu}, {cpus} CPUs, Linux {kernel}; Kamailio {kamailio} (Debian), module at
-{commit}; {time}; load of the machine at the start {load_at_start:.2f}.
+{commit}{before}; {time}; load of the machine at the start {load_at_start:.2f}.
 
 {rounds} rounds, the configurations in turn in each; medians, in brackets
 the least and the most. One registration is REGISTER, 401, REGISTER with
 credentials, 200, from a device that was not registered. Users in SQLite,
-usrloc with `db_mode` {BENCH_USRLOC_DB_MODE}, {BENCH_WORKERS} SIP processes,
-HTTP processes: {BENCH_HTTP_PROCESSES}; the CMS is nginx on the same machine. {pinned} CPU, at a
-fixed rate: all configurations run at the same time and are loaded in turn, {BENCH_TURNS}
-times for {BENCH_TURN_SECONDS} s each in a round, after {BENCH_WARM_SECONDS} s of load to warm up, until tm
-has freed the last transaction; what an idle server costs meanwhile is taken off.
-The CPUs do not halt. At most: {BENCH_AT_ONCE} registrations under way at any time.
-Latency: from the authenticated REGISTER to its 200, by the packets, at half of
-what (c) does at most. Parked: {BENCH_PARKED} registrations wait for a CMS that
-hangs, tm's transaction included.
+usrloc with `db_mode` {BENCH_USRLOC_DB_MODE}, {BENCH_WORKERS} SIP processes, {processes}; the CMS is nginx on the same machine. At a fixed rate all configurations run
+at the same time and are loaded in turn, {BENCH_TURNS} times for {BENCH_TURN_SECONDS} s each in a round,
+after {BENCH_WARM_SECONDS} s of load to warm up, until tm has freed the last transaction; what
+an idle server costs meanwhile is taken off. At most: {BENCH_AT_ONCE} registrations
+under way at any time. Latency: from the authenticated REGISTER to its 200, by the
+packets, at half of what (c) does at most. Parked: {BENCH_PARKED} registrations wait
+for a CMS that hangs, tm's transaction included. {ways}
 
-Figures differ from machine to machine; the ratios are what to compare.
-Repeat it: `make bench`; settings and method: `tests/bench/README.md`; every
-sample: `raw.json`.
+Microseconds differ from machine to machine, and ratios of them with what a wake-up
+costs there; the counts hardly do. Repeat it: `make bench`; settings and method:
+`tests/bench/README.md`; every sample: `raw.json`.
 """
 
 
-def head(result):
-    pinned = ("Kamailio has half of the CPUs, SIPp and the CMS the other half."
-              if result["settings"]["BENCH_PIN"] and
-              result["machine"]["cpus"] > 1 else "")
-    return HEAD.format(**result["machine"], **result["settings"],
-                       rounds=max(s["round"] for s in result["samples"]),
-                       pinned=pinned)
+def head(result, ways):
+    settings = result["settings"]
+    processes = [f"{words} processes: {settings[name] or 'by default'}"
+                 for name, words in (("BENCH_HTTP_PROCESSES", "HTTP"),
+                                     ("BENCH_VERDICT_PROCESSES", "verdict"))]
+    before = result["machine"]["before"]
+    return HEAD.format(**{
+        **result["machine"], **settings,
+        "before": before and f", (b-before) at {before}",
+        "rounds": max(s["round"] for s in result["samples"]),
+        "processes": ", ".join(processes),
+        "ways": " ".join(f"*{cpus}*: {CPUS[cpus]}." for cpus in ways)})
 
 
 def write_report(result, folder):
@@ -240,12 +342,26 @@ def write_report(result, folder):
     tls = set(found.by_rate("tls").values())
     configurations = found.present(
         "configuration", set(found.present("measure")) - tls)
-    allocators = found.present("allocator")
-    lines = [head(result)]
-    lines += targets(found, allocators, configurations)
+    allocators, ways = found.present("allocator"), found.present("cpus")
+    lines = [head(result, ways)]
+    lines += prices_table(result["machine"]["prices"])
+    lines += counts(found, ways, allocators, configurations)
+    lines += ratios(found, ways, allocators, "cms_notify over http_async_client",
+                    "b", "c", OVER_RIVAL)
+    lines += ratios(found, ways, allocators, "A confirmed registration, (b), over "
+                    "an unconfirmed one, (a)", "b", "a", OVER_UNCONFIRMED)
+    if "b-before" in configurations:
+        lines += ratios(found, ways, allocators, "(b) over (b-before)", "b",
+                        "b-before", OVER_BEFORE)
     for allocator in allocators:
-        lines += of_allocator(found, allocator, configurations)
+        lines += of_allocator(found, ways, allocator, configurations)
     lines += over_tls(found, allocators)
+    for cpus in ways:
+        lines += plots(found.on(cpus), cpus, allocators, configurations, folder)
+    (folder / "results.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def plots(found, cpus, allocators, configurations, folder):
     at_rates = [(measure, "cpu_us", f"cpu-{rate}",
                  f"CPU per registration at {rate:,}/s, all Kamailio processes",
                  "us", 1) for rate, measure in found.by_rate("fixed").items()]
@@ -256,12 +372,12 @@ def write_report(result, folder):
             for c in configurations
             if found.values(measure, allocator, c, value)])
             for allocator in allocators]
-        if not any(its for _, its in groups):
-            continue
-        (folder / f"{name}.svg").write_text(bars(words, unit, groups),
-                                            encoding="utf-8")
-        lines += [f"![{words}]({name}.svg)", ""]
-    (folder / "results.md").write_text("\n".join(lines), encoding="utf-8")
+        if any(its for _, its in groups):
+            words = f"{words}, {cpus}"
+            (folder / f"{name}-{cpus}.svg").write_text(
+                bars(words, unit, groups), encoding="utf-8")
+            yield f"![{words}]({name}-{cpus}.svg)"
+            yield ""
 
 
 def range_of(values):

@@ -24,12 +24,16 @@ TOP = HERE.parents[1]
 sys.path.insert(0, str(TOP / "scripts" / "lib"))
 
 from kamailio_process import KamailioProcess, module_path  # noqa: E402
+from usage import SystemCalls, Usage  # noqa: E402
 
 HOST = "127.0.0.1"
 START_SECONDS = 300  # with a database full of bindings
 # tm frees a transaction 5 s after its answer.
 SETTLE_SECONDS = 30
-CLOCK_TICK = os.sysconf("SC_CLK_TCK")
+
+
+# A checkout of another commit: its module is measured beside this one's.
+BEFORE = os.environ.get("BENCH_BEFORE") or ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Configuration:
     define: str
     settings: tuple = ()
     scheme: str = "http"
+    module: str = ""  # of which checkout, if not of this one
 
     @property
     def has_http_processes(self):
@@ -53,6 +58,8 @@ class Configuration:
 CONFIGURATIONS = {c.name: c for c in (
     Configuration("a", "no CMS call", "NO_CMS"),
     Configuration("b", "cms_notify", "CMS_NOTIFY"),
+    Configuration("b-before", "cms_notify before", "CMS_NOTIFY",
+                  module=BEFORE),
     Configuration("c", "http_async_client", "HTTP_ASYNC_CLIENT",
                   (("MEMORY_MANAGER", "shm"),)),
     Configuration("c-sys", "http_async_client, memory_manager sys",
@@ -68,11 +75,38 @@ CONFIGURATIONS = {c.name: c for c in (
 ALLOCATORS = ("qm", "tlsf")
 
 
+def with_before(names):
+    """The names of these configurations, with (b-before) where it is wanted."""
+    return [name for each in names for name in (
+        (each, "b-before") if each == "b" and BEFORE else (each,))]
+
+
+@functools.lru_cache(maxsize=None)
+def module_folder(checkout):
+    """Where the module of a checkout is; that of another one is built first."""
+    if not checkout:
+        return environment()["CMS_NOTIFY_MODULE_DIR"]
+    build = [f"{checkout}/scripts/build-module"]
+    tree = _output(TOP / "scripts" / "kamailio-source", "installed")
+    _output(*build, tree)
+    return os.path.dirname(_output(*build, "--print", tree))
+
+
+def commit(checkout):
+    return _output("git", "-C", checkout, "describe", "--always", "--dirty")
+
+
+def _output(*command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} fails")
+    return done.stdout.strip()
+
+
 @functools.lru_cache(maxsize=None)
 def environment():
     """Where Kamailio and its modules are (scripts/kamailio-env)."""
-    text = subprocess.run([TOP / "scripts" / "kamailio-env", "installed"],
-                          check=True, capture_output=True, text=True).stdout
+    text = _output(TOP / "scripts" / "kamailio-env", "installed")
     return dict(line.split("=", 1) for line in text.splitlines())
 
 
@@ -82,10 +116,10 @@ def define(name, value):
     return ["-A", f"{name}={text}"]
 
 
-def halves(pin=True):
+def halves():
     """(CPUs of Kamailio, CPUs of SIPp and the CMS); (None, None): all."""
     cpus = sorted(os.sched_getaffinity(0))
-    if not pin or len(cpus) < 2:
+    if len(cpus) < 2:
         return None, None
     half = len(cpus) // 2
     return set(cpus[half:]), set(cpus[:half])
@@ -103,14 +137,14 @@ def on_cpus(cpus):
 
 
 @contextlib.contextmanager
-def awake(wanted=True):
+def awake():
     """The CPUs do not halt: on a virtual machine one that does comes back late,
     with what a neighbour has left in its caches. What keeps them busy runs only
     where nothing else wants to."""
     busy = [subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", "--", "taskset", "-c", str(cpu),
          "chrt", "--idle", "0", "sh", "-c", "while :; do :; done"])
-        for cpu in os.sched_getaffinity(0)] if wanted else []
+        for cpu in os.sched_getaffinity(0)]
     try:
         yield
     finally:
@@ -123,7 +157,8 @@ class Server:
     """A running registrar in a folder of its own; a context manager.
 
     database   SQLite file with the subscribers
-    settings   {name of a #!define: value} besides those of the configuration
+    settings   {name of a #!define: value} besides those of the configuration;
+               "": not defined
     tls_folder where CMS_TLS_CA (ca.pem) is, for https
     cpus       that it may use; None: all
     binary     instead of the installed one
@@ -141,31 +176,28 @@ class Server:
             "CMS_URL": cms_url, "HTTPCON": "cms=>" + cms_url.rsplit("/", 1)[0],
             "DB_URL": f"sqlite:///{database}",
             "CTL": f"unix:{self.folder}/ctl",
-            "CMS_TIMEOUT_MS": 4000, "VERDICT_PROCESSES": 2,
-            "MAX_BRANCHES": 12,
-            "WORKERS": 4, "HTTP_PROCESSES": 1, "USRLOC_DB_MODE": 0,
+            "CMS_TIMEOUT_MS": 4000, "MAX_BRANCHES": 12, "WORKERS": 4,
+            "USRLOC_DB_MODE": 0,
             **dict(configuration.settings), **(settings or {})}
         if configuration.scheme == "https":
             values["CMS_TLS_CA"] = f"{tls_folder}/ca.pem"
             values["CMS_TLS_CA_FOLDER"] = str(tls_folder)
+        rival = os.path.join(env["CMS_NOTIFY_MODULE_DIR"], "rival")
         modules = module_path(
-            env, os.path.join(env["CMS_NOTIFY_MODULE_DIR"], "rival"))
+            {**env, "CMS_NOTIFY_MODULE_DIR": module_folder(
+                configuration.module)}, rival)
         options = ["-A", configuration.define]
         for name, value in values.items():
-            options += define(name, value)
+            if value != "":
+                options += define(name, value)
         options += ["-L", modules, "-l", f"udp:{HOST}:{port}",
                     "-x", allocator, "-m", str(shm_mb), "-M", str(pkg_mb)]
         self._process = KamailioProcess(
             binary or env["KAMAILIO"], str(HERE / "kamailio.cfg"), self.folder,
             lambda line: None, self._on_end, options)
         self._cpus = cpus
-        self._expected = {}
-        if configuration.has_http_processes:
-            self._expected["http"] = values["HTTP_PROCESSES"]
-        if configuration.define == "CMS_NOTIFY":
-            self._expected["verdict"] = values["VERDICT_PROCESSES"]
         self._kamcmd = env["KAMCMD"]
-        self._pids = {}
+        self._known = {}
 
     def __enter__(self):
         try:
@@ -212,22 +244,25 @@ class Server:
                     break
                 except OSError:  # refused, or no answer yet
                     time.sleep(0.02)
-        while not self._all_started():
+        while self.configuration.has_http_processes and not self.pids("http"):
             if time.monotonic() > deadline:
                 raise RuntimeError("not all processes start:\n"
                                    + self.complaints())
             time.sleep(0.02)
 
-    def _all_started(self):
-        rows = re.findall(r"PID: (\d+)\s+DSC: ([^\n]+)",
-                          self.kamcmd("core.psx"))
-        self._pids = {int(pid): kind_of(text) for pid, text in rows}
-        return self.pids("main") and all(
-            len(self.pids(kind)) >= count
-            for kind, count in self._expected.items()) and self._all_known()
-
-    def _all_known(self):
-        return set(self._pids) == set(group(*self.pids("main")))
+    def processes(self):
+        """{pid: kind} of all, those left out that answer our own questions:
+        they are no part of a registration."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self._known or set(self._known) != set(
+                group(next(iter(self._known)))):
+            if time.monotonic() > deadline:
+                raise RuntimeError("not all of Kamailio's processes are known")
+            # The first one is the main process.
+            self._known = {int(pid): kind_of(text) for pid, text in re.findall(
+                r"PID: (\d+)\s+DSC: ([^\n]+)", self.kamcmd("core.psx"))}
+        return {pid: kind for pid, kind in self._known.items()
+                if kind != "ctl"}
 
     def wait_bindings(self, count):
         """SIP is answered before usrloc has read its table."""
@@ -273,23 +308,25 @@ class Server:
                                    + self.complaints())
             time.sleep(0.2)
 
-    def cpu(self):
+    def usage(self):
         """What all processes have used so far."""
-        if not self._all_known():
-            raise RuntimeError("not all of Kamailio's processes are known")
-        return Cpu.of(self._pids)
+        return Usage.of(self.processes())
+
+    def system_calls(self):
+        """A context manager that counts those of all processes."""
+        return SystemCalls(self.processes())
 
     def process_memory(self):
         """Bytes that the processes have beside the shared memory."""
         total = 0
-        for pid in self._pids:
+        for pid in self.processes():
             with open(f"/proc/{pid}/status", encoding="ascii") as file:
                 total += int(re.search(r"RssAnon:\s+(\d+)",
                                        file.read()).group(1)) * 1024
         return total
 
     def pids(self, kind):
-        return [pid for pid, its in self._pids.items() if its == kind]
+        return [pid for pid, its in self.processes().items() if its == kind]
 
 
 def group(leader):
@@ -302,44 +339,10 @@ def group(leader):
 
 
 def kind_of(description):
-    for kind, pattern in (("main", r"^main process"), ("sip", r"receiver"), ("http", r"http"),
-                          ("verdict", r"verdict"), ("timer", r"timer"),
+    for kind, pattern in (("main", r"^main process"), ("sip", r"receiver"),
+                          ("http", r"http"), ("verdict", r"verdict"),
+                          ("outbox", r"outbox"), ("timer", r"timer"),
                           ("ctl", r"ctl")):
         if re.search(pattern, description, re.I):
             return kind
     return "other"
-
-
-class Cpu:
-    """Seconds of CPU: in all, in user and in system mode, by kind of process.
-
-    The scheduler counts nanoseconds; the split between user and system is by
-    clock ticks, a sample.
-    """
-
-    def __init__(self, seconds, user, system, kinds):
-        self.seconds, self.user, self.system = seconds, user, system
-        self.kinds = kinds
-
-    @classmethod
-    def of(cls, pids):
-        seconds = user = system = 0.0
-        kinds = {}
-        for pid, kind in pids.items():
-            with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
-                its = int(file.read().split()[0]) / 1e9
-            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-                fields = file.read().rpartition(")")[2].split()
-            user += int(fields[11]) / CLOCK_TICK
-            system += int(fields[12]) / CLOCK_TICK
-            # Our own questions (kamcmd) are no part of a registration.
-            if kind != "ctl":
-                seconds += its
-                kinds[kind] = kinds.get(kind, 0.0) + its
-        return cls(seconds, user, system, kinds)
-
-    def __sub__(self, other):
-        return Cpu(self.seconds - other.seconds, self.user - other.user,
-                   self.system - other.system,
-                   {kind: value - other.kinds.get(kind, 0.0)
-                    for kind, value in self.kinds.items()})

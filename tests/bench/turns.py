@@ -12,15 +12,17 @@ def in_turns(servers, turns, cms, load):
 
     cms    Nginx, which counts
     load   load(server, turn) makes a load, and returns what came of it; turn
-           None comes first and warms the server up: of it only the connections
-           count
+           None comes first and warms the server up: its connections count, and
+           its system calls, since nothing is timed then
     """
     tallies = [Tally(server) for server in servers]
     for tally in tallies:
-        tally.load(cms, lambda server: load(server, None))
+        with tally.server.system_calls() as calls:
+            tally.load(cms, lambda server: load(server, None))
+        tally.calls = calls
     for tally in tallies:
         tally.server.settle()
-    idle = [tally.cpu() for tally in tallies]
+    idle = [tally.server.usage() for tally in tallies]
     time.sleep(IDLE_SECONDS)
     for tally, before in zip(tallies, idle):
         tally.begin(before)
@@ -40,42 +42,35 @@ class Tally:
 
     def __init__(self, server):
         self.server = server
-        self._registered = self._connections = self._posts = 0
-        self._loads = []
+        self.calls = None
+        self._connections = self._posts = 0
+        self._loads, self._warm = [], 0
         self._before = self._began = self._idle = None
-
-    def cpu(self):
-        return self.server.cpu()
 
     def load(self, cms, load):
         before, began = cms.counts(), time.monotonic()
         found = load(self.server)
         self._loads.append((found, time.monotonic() - began))
         after = cms.counts()
-        self._registered += found.registered
         self._connections += after[0] - before[0]
         self._posts += after[1] - before[1]
 
     def begin(self, idle_since):
         """The turns begin."""
-        self._before, self._began = self.cpu(), time.monotonic()
-        self._idle = self._before - idle_since
+        self._before, self._began = self.server.usage(), time.monotonic()
+        self._idle = (self._before - idle_since) * (1 / IDLE_SECONDS)
+        self._warm = sum(load.registered for load, _ in self._loads)
         self._loads.clear()
 
     def end(self):
         idle = time.monotonic() - self._began - sum(
             seconds for _, seconds in self._loads)
-        idle /= IDLE_SECONDS
         loads = [load for load, _ in self._loads]
-        cpu = self.cpu() - self._before
-        each = 1e6 / sum(load.registered for load in loads)
-        return {"cpu_us": (cpu.seconds - self._idle.seconds * idle) * each,
-                "user_us": cpu.user * each, "system_us": cpu.system * each,
-                "kinds_us": {
-                    kind: (value - self._idle.kinds.get(kind, 0) * idle) * each
-                    for kind, value in cpu.kinds.items()},
-                "idle_us_per_second": self._idle.seconds / IDLE_SECONDS * 1e6,
-                "posts_each": self._posts / self._registered,
+        registered = sum(load.registered for load in loads)
+        used = self.server.usage() - self._before - self._idle * idle
+        return {**(used * (1 / registered)).sample(),
+                **self.calls.sample(self._warm),
+                "posts_each": self._posts / (self._warm + registered),
                 "connections": self._connections,
                 "repeated": sum(load.repeated for load in loads),
                 "failed": sum(load.failed for load in loads)}
