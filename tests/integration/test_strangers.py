@@ -376,6 +376,9 @@ def test_an_invite_is_cancelled(server):
                               [("Contact", alice.contact)])
     invite = bob.transport.wait_request("INVITE")
     bob.transport.reply(invite, 180, "Ringing")
+    # before that a CANCEL must not be sent on (RFC 3261 9.1)
+    assert alice.transport.hub.wait(
+        lambda: any(r.status == 180 for r in call.responses), 5)
     request = call.request
     assert alice.send(alice.build(
         "CANCEL", bob.aor, cseq=request.cseq, via=request.get("Via"))
