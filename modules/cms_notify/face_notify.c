@@ -23,6 +23,7 @@
 #include "reg_answer.h"
 #include "reg_classify.h"
 #include "reg_park.h"
+#include "reg_request.h"
 
 /* Times that a request is classified again because an event of its slot ended
  * meanwhile; in practice once is rare. */
@@ -51,6 +52,7 @@ static enum cn_cause new_job(struct sip_msg *msg, struct cn_event *ev,
 			|| !cn_admission_admits(cn_reservation_device(&ev->key),
 					cn_stats_gauge_value(CN_GAUGE_queued), cn_now_us()))
 		return CN_CAUSE_busy;
+	cn_request_describe(msg, ev);
 	cn_event_stamp(ev);
 	cn_pv_set_event(ev);
 	err = cn_body_render(msg, ev, &body);

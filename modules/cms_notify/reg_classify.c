@@ -95,11 +95,7 @@ int cn_classify_tables(struct udomain **tables, int max)
 
 int cn_classify_read(struct sip_msg *msg, const str *aor, struct cn_event *ev)
 {
-	if(cn_request_read(msg, aor, usrloc.use_domain, ev) < 0)
-		return -1;
-	if(ev->key.len > 0)
-		ev->hash = usrloc.get_aorhash(&ev->key);
-	return 0;
+	return cn_request_read(msg, aor, usrloc.use_domain, ev);
 }
 
 static bool is_live(const ucontact_t *b, time_t now)
@@ -272,12 +268,16 @@ void cn_classify(struct udomain *table, struct cn_event *ev)
 	int err;
 
 	ev->reason = CN_REASON_NONE;
-	if(ev->contact_count == 0)
+	if(ev->contact_count == 0) {
+		if(ev->star)
+			ev->hash = usrloc.get_aorhash(&ev->key);
 		return;
+	}
 	usrloc.lock_udomain(table, &ev->key);
 	err = usrloc.get_urecord(table, &ev->key, &record);
 	if(err != 0)
 		record = NULL;
+	ev->hash = record ? record->aorhash : usrloc.get_aorhash(&ev->key);
 	if(err < 0 || !classify(record, ev)) {
 		ev->contact_count = 0;
 		ev->reason = CN_REASON_NONE;

@@ -14,7 +14,6 @@
 #include "../../core/parser/parse_expires.h"
 #include "../../core/parser/parse_methods.h"
 #include "../../core/parser/parse_require.h"
-#include "../../core/parser/parse_rr.h"
 #include "../../core/parser/parse_supported.h"
 #include "../../core/parser/parse_to.h"
 #include "../../core/parser/parse_uri.h"
@@ -25,6 +24,7 @@
 #include "../../core/ut.h"
 #include "../registrar/registrar.h"
 
+#include "reg_path.h"
 #include "reg_settings.h"
 #include "reg_request.h"
 
@@ -36,22 +36,19 @@ static struct
 {
 	struct cn_contact *contacts;
 	int size;
+	struct sip_uri *uri; /* of the AOR that was read last */
 	char key[CN_AOR_MAX];
 	char aor[sizeof("sips:") + CN_AOR_MAX];
 	char source_ip[IP_ADDR_MAX_STR_SIZE];
-	char path[MAX_PATH_SIZE];
-	char path_received[MAX_URI_SIZE];
 } scratch;
-/* Everything that save() wants parsed. */
+
+/* What save() wants parsed, but for the Contacts. */
 static bool parse(struct sip_msg *msg)
 {
-	if(parse_headers(msg, HDR_EOH_F, 0) < 0 || msg->to == NULL
-			|| msg->callid == NULL || msg->cseq == NULL)
-		return false;
-	if(msg->expires && msg->expires->parsed == NULL
-			&& parse_expires(msg->expires) < 0)
-		return false;
-	return parse_contact_headers(msg) >= 0;
+	return parse_headers(msg, HDR_EOH_F, 0) >= 0 && msg->to && msg->callid
+		   && msg->cseq
+		   && (msg->expires == NULL || msg->expires->parsed
+				   || parse_expires(msg->expires) >= 0);
 }
 
 static void lower(char *s, int len)
@@ -80,8 +77,10 @@ static char *put(char *to, const str *s)
 	return to + s->len;
 }
 
-static void write_aor(const struct sip_uri *uri, struct cn_event *ev)
+/* The AOR as a URI for people. */
+static void write_aor(struct cn_event *ev)
 {
+	const struct sip_uri *uri = scratch.uri;
 	char *p = stpcpy(scratch.aor, scheme_of(uri));
 
 	*p++ = ':';
@@ -95,10 +94,25 @@ static void write_aor(const struct sip_uri *uri, struct cn_event *ev)
 		p = put(p, &uri->host);
 	ev->aor.s = scratch.aor;
 	ev->aor.len = (int)(p - scratch.aor);
+	if(cn_registrar()->case_sensitive)
+		lower(ev->domain.s, ev->domain.len);
+	else
+		lower(scratch.aor, ev->aor.len);
 }
 
-/* The AOR as registrar computes it for usrloc, and as a URI for people. */
-static bool read_aor(struct sip_uri *uri, bool use_domain, struct cn_event *ev)
+/* Most names have nothing to be unescaped. */
+static bool unescape(str *from, str *to)
+{
+	if(from->len > 0 && memchr(from->s, '%', from->len))
+		return un_escape(from, to) >= 0;
+	to->len = from->len;
+	if(from->len > 0)
+		memcpy(to->s, from->s, from->len);
+	return true;
+}
+
+/* The AOR as registrar computes it for usrloc. */
+static bool read_key(struct sip_uri *uri, bool use_domain, struct cn_event *ev)
 {
 	const struct cn_registrar *reg = cn_registrar();
 	str user;
@@ -107,8 +121,7 @@ static bool read_aor(struct sip_uri *uri, bool use_domain, struct cn_event *ev)
 	if(uri->user.len > USERNAME_MAX_SIZE || uri->host.len > DOMAIN_MAX_SIZE)
 		return false;
 	user.s = scratch.key;
-	user.len = uri->user.len;
-	if(un_escape(&uri->user, &user) < 0)
+	if(!unescape(&uri->user, &user))
 		return false;
 	ev->username = user;
 	n = user.len;
@@ -128,14 +141,10 @@ static bool read_aor(struct sip_uri *uri, bool use_domain, struct cn_event *ev)
 	}
 	ev->key.s = scratch.key;
 	ev->key.len = n;
-	write_aor(uri, ev);
-	if(reg->case_sensitive) {
-		lower(scratch.key + user.len, ev->key.len - user.len);
-		lower(ev->domain.s, ev->domain.len);
-	} else {
-		lower(scratch.key, ev->key.len);
-		lower(scratch.aor, ev->aor.len);
-	}
+	if(reg->case_sensitive)
+		lower(scratch.key + user.len, n - user.len);
+	else
+		lower(scratch.key, n);
 	return true;
 }
 
@@ -145,7 +154,7 @@ bool cn_request_key(const str *aor, bool use_domain, str *key)
 	struct sip_uri uri;
 
 	if(parse_uri(aor->s, aor->len, &uri) < 0
-			|| !read_aor(&uri, use_domain, &ev))
+			|| !read_key(&uri, use_domain, &ev))
 		return false;
 	*key = ev.key;
 	return true;
@@ -173,8 +182,9 @@ static void read_credentials(struct sip_msg *msg, struct cn_event *ev)
 	ev->realm = digest->realm;
 }
 
-static void read_source(struct sip_msg *msg, struct cn_event *ev)
+void cn_request_describe(struct sip_msg *msg, struct cn_event *ev)
 {
+	write_aor(ev);
 	ev->source_ip.s = scratch.source_ip;
 	ev->source_ip.len = ip_addr2sbuf(
 			&msg->rcv.src_ip, scratch.source_ip, sizeof(scratch.source_ip));
@@ -221,91 +231,6 @@ static int contact_expires(struct sip_msg *msg, const contact_t *c)
 	return expires < INT_MAX ? (int)expires : INT_MAX;
 }
 
-/* Is the reg-id to be looked at? registrar ignores it where the edge in between
- * does not speak RFC 5626. */
-static bool uses_reg_id(struct sip_msg *msg)
-{
-	const struct cn_registrar *reg = cn_registrar();
-	struct sip_uri uri;
-	rr_t *route = NULL;
-	param_hooks_t hooks;
-	param_t *params = NULL;
-	bool ob = false;
-
-	if(*reg->outbound_mode == REG_OUTBOUND_NONE
-			|| *reg->regid_mode == REG_REGID_ALWAYS)
-		return true;
-	if(parse_headers(msg, HDR_VIA2_F, 0) == -1 || msg->via2 == NULL
-			|| msg->via2->error != PARSE_OK)
-		return true; /* the edge is us */
-	if(parse_headers(msg, HDR_PATH_F, 0) == -1 || msg->path == NULL)
-		return false;
-	if(parse_rr_body(msg->path->body.s, msg->path->body.len, &route) < 0)
-		return false;
-	if(parse_uri(route->nameaddr.uri.s, route->nameaddr.uri.len, &uri) == 0
-			&& parse_params(&uri.params, CLASS_URI, &hooks, &params) == 0) {
-		ob = hooks.uri.ob != NULL;
-		free_params(params);
-	}
-	free_rr(&route);
-	return ob;
-}
-
-/* Where the first Path says that the request came from. */
-static void read_path_received(const struct sip_uri *uri, str *received)
-{
-	str parameters = uri->params;
-	param_t *params = NULL;
-	param_hooks_t hooks;
-
-	if(parse_params(&parameters, CLASS_CONTACT, &hooks, &params) < 0)
-		return;
-	if(hooks.contact.received
-			&& hooks.contact.received->body.len < MAX_URI_SIZE) {
-		received->s = scratch.path_received;
-		received->len = MAX_URI_SIZE;
-		if(unescape_user(&hooks.contact.received->body, received) < 0)
-			received->len = 0;
-	}
-	free_params(params);
-}
-
-/* All Path headers as usrloc stores them: one string, comma between. The first
- * must be a loose router. @return false: save() is going to refuse it */
-static bool read_path(struct sip_msg *msg, str *path, str *received)
-{
-	const struct cn_registrar *reg = cn_registrar();
-	struct hdr_field *h;
-	rr_t *route = NULL;
-	struct sip_uri uri;
-	bool fine;
-	int n = 0;
-
-	path->len = received->len = 0;
-	if(!*reg->use_path)
-		return true;
-	for(h = msg->path; h; h = next_sibling_hdr(h)) {
-		if(n + h->body.len + 1 >= MAX_PATH_SIZE)
-			return false;
-		if(n > 0)
-			scratch.path[n++] = ',';
-		memcpy(scratch.path + n, h->body.s, h->body.len);
-		n += h->body.len;
-	}
-	path->s = scratch.path;
-	path->len = n;
-	if(n == 0)
-		return true;
-	if(parse_rr_body(path->s, path->len, &route) < 0)
-		return false;
-	fine = parse_uri(route->nameaddr.uri.s, route->nameaddr.uri.len, &uri) == 0
-		   && uri.lr.s != NULL;
-	if(fine && *reg->path_use_received)
-		read_path_received(&uri, received);
-	free_rr(&route);
-	return fine;
-}
-
 static struct cn_contact *add_contact(struct cn_event *ev)
 {
 	struct cn_contact *more;
@@ -329,11 +254,11 @@ static bool outbound_fits(struct sip_msg *msg)
 {
 	const int mode = *cn_registrar()->outbound_mode;
 
-	if(parse_supported(msg) == 0
+	if(msg->supported && parse_supported(msg) == 0
 			&& !(get_supported(msg) & F_OPTION_TAG_OUTBOUND)
 			&& mode == REG_OUTBOUND_REQUIRE)
 		return false;
-	return parse_require(msg) != 0
+	return msg->require == NULL || parse_require(msg) != 0
 		   || !(get_require(msg) & F_OPTION_TAG_OUTBOUND)
 		   || mode != REG_OUTBOUND_NONE;
 }
@@ -404,13 +329,13 @@ static int read_contact(struct sip_msg *msg, const contact_t *from,
 /* @return as read_contact() */
 static int read_contacts(struct sip_msg *msg, struct cn_event *ev)
 {
-	struct common common = {.uses_reg_id = uses_reg_id(msg)};
+	struct common common = {.uses_reg_id = cn_path_uses_reg_id(msg)};
 	const contact_t *from;
 	struct hdr_field *h;
 	int found;
 
 	if(!outbound_fits(msg)
-			|| !read_path(msg, &common.path, &common.path_received))
+			|| !cn_path_read(msg, &common.path, &common.path_received))
 		return 0;
 	common.avp_received = cn_registrar_received(msg);
 	if(common.avp_received.len > RECEIVED_MAX_SIZE)
@@ -424,18 +349,21 @@ static int read_contacts(struct sip_msg *msg, struct cn_event *ev)
 		}
 	}
 	/* the parser has those of one header field in reverse */
-	qsort(ev->contacts, ev->contact_count, sizeof(*ev->contacts), by_place);
+	if(ev->contact_count > 1)
+		qsort(ev->contacts, ev->contact_count, sizeof(*ev->contacts), by_place);
 	return 1;
 }
 
-/* Contact: * goes with Expires: 0 and with no other Contact (RFC 3261 10.2.2).
- * @return false: save() is going to refuse the request */
-static bool check_star(struct sip_msg *msg, struct cn_event *ev)
+/* Parses them. Contact: * goes with Expires: 0 and with no other Contact (RFC
+ * 3261 10.2.2). @return false: save() is going to refuse the request */
+static bool read_contact_headers(struct sip_msg *msg, struct cn_event *ev)
 {
 	struct hdr_field *h;
 	int headers = 0, stars = 0;
 
 	for(h = msg->contact; h; h = next_sibling_hdr(h)) {
+		if(parse_contact(h) < 0)
+			return false;
 		headers++;
 		if(((contact_body_t *)h->parsed)->star)
 			stars++;
@@ -443,6 +371,7 @@ static bool check_star(struct sip_msg *msg, struct cn_event *ev)
 	ev->star = stars > 0;
 	return stars == 0 || (headers == 1 && stars == 1);
 }
+
 static void forget_contacts(struct cn_event *ev)
 {
 	ev->contact_count = 0;
@@ -462,12 +391,11 @@ static struct sip_uri *find_aor(struct sip_msg *msg, const str *aor)
 int cn_request_read(struct sip_msg *msg, const str *aor, bool use_domain,
 		struct cn_event *ev)
 {
-	struct sip_uri *uri;
 	int err;
 
 	memset(ev, 0, sizeof(*ev));
-	if(!parse(msg) || (uri = find_aor(msg, aor)) == NULL
-			|| !read_aor(uri, use_domain, ev)
+	if(!parse(msg) || (scratch.uri = find_aor(msg, aor)) == NULL
+			|| !read_key(scratch.uri, use_domain, ev)
 			|| str2int(&get_cseq(msg)->number, &ev->cseq) < 0)
 		return 0;
 	ev->call_id = msg->callid->body;
@@ -475,10 +403,9 @@ int cn_request_read(struct sip_msg *msg, const str *aor, bool use_domain,
 	if(ev->call_id.len > CALLID_MAX_SIZE)
 		return 0;
 	read_credentials(msg, ev);
-	read_source(msg, ev);
 	if(msg->contact == NULL)
 		return 0;
-	if(!check_star(msg, ev)) {
+	if(!read_contact_headers(msg, ev)) {
 		forget_contacts(ev);
 	} else if(!ev->star) {
 		err = read_contacts(msg, ev);

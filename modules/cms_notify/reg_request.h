@@ -17,14 +17,21 @@
  *
  * @param aor        URI of the AOR; NULL: the To header's
  * @param use_domain usrloc's setting: is the domain a part of the AOR?
- * @param ev filled but for the hash and the reasons; points into msg and into
- *           scratch memory that the next call overwrites. A request that
- *           save() is going to refuse for its form has no contacts here: there
- *           is nothing to tell the CMS.
+ * @param ev filled but for the hash, the reasons, and what
+ *           cn_request_describe() adds; points into msg and into scratch
+ *           memory that the next call overwrites. A request that save() is
+ *           going to refuse for its form has no contacts here: there is nothing
+ *           to tell the CMS.
  * @return 0, or -1: out of memory
  */
 int cn_request_read(struct sip_msg *msg, const str *aor, bool use_domain,
 		struct cn_event *ev) CN_MUST;
+
+/* What the CMS is told, and a refresh need not know: the AOR as a URI, where the
+ * request comes from, what sent it.
+ *
+ * @param ev with contacts, from the last cn_request_read(), of the same request */
+void cn_request_describe(struct sip_msg *msg, struct cn_event *ev);
 
 /**
  * What usrloc knows an AOR by. Process: any that the cfg framework serves.

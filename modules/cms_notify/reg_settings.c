@@ -122,11 +122,13 @@ const struct cn_registrar *cn_registrar(void)
 
 int cn_registrar_override(const char *name, int otherwise)
 {
-	str key = {(char *)name, strlen(name)};
 	sr_xavp_t *xavp;
+	str key;
 
 	if(xavp_cfg->s == NULL)
 		return otherwise;
+	key.s = (char *)name;
+	key.len = strlen(name);
 	xavp = xavp_get_child_with_ival((str *)xavp_cfg, &key);
 	return xavp ? (int)XAVP_INT(xavp) : otherwise;
 }

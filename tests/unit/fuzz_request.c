@@ -214,6 +214,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		if(cn_request_read(&msg, NULL, data[0] >> 4 & 1, &ev) < 0)
 			abort();
 		with_contacts += ev.contact_count > 0;
+		if(ev.contact_count > 0)
+			cn_request_describe(&msg, &ev);
 		claim_event(&ev);
 		claim_job(&ev);
 	}

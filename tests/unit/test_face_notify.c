@@ -45,7 +45,7 @@ static struct
 	bool crowded;
 	int render_result;
 	/* what was done */
-	int classified, parks, unparks, sent, renders;
+	int classified, described, parks, unparks, sent, renders;
 	struct cn_job *last_sent;
 	int failures;
 	enum cn_cause failure;
@@ -78,6 +78,12 @@ int cn_classify_read(struct sip_msg *msg, const str *aor, struct cn_event *ev)
 		return the.second_read_result;
 	}
 	return 0;
+}
+
+void cn_request_describe(struct sip_msg *msg, struct cn_event *ev)
+{
+	assert_int_equal(ev->reason, the.reason);
+	the.described++;
 }
 
 void cn_classify(struct udomain *table, struct cn_event *ev)
@@ -306,6 +312,7 @@ static void a_refresh_goes_on_and_costs_nothing(void **state)
 	assert_int_equal(the.parks + the.sent + the.renders + the.failures, 0);
 	assert_int_equal(counters[CN_COUNTER_refreshes], 1);
 	assert_int_equal(the.classified, 1);
+	assert_int_equal(the.described, 0);
 }
 
 static void a_retransmission_ends_without_a_second_look(void **state)

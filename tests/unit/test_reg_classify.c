@@ -7,6 +7,8 @@
 
 #include <limits.h>
 
+#include "../../core/hashes.h"
+
 #include "fake_modules.h"
 #include "fake_usrloc.h"
 #include "sip.h"
@@ -15,6 +17,7 @@
 #include "job_index.h"
 #include "reg_classify.h"
 #include "reg_expired.h"
+#include "reg_request.h"
 #include "reg_settings.h"
 
 struct cn_conf cn_conf;
@@ -98,6 +101,8 @@ static enum cn_reason classify(
 	assert_true(sip_read(&msg, text, (int)strlen(text)));
 	assert_int_equal(cn_classify_read(&msg, NULL, &ev), 0);
 	cn_classify(location(), &ev);
+	if(ev.contact_count > 0 || ev.star)
+		assert_int_equal(ev.hash, core_hash(&ev.key, NULL, 0));
 	return ev.reason;
 }
 
@@ -443,6 +448,26 @@ static void nothing_is_read_of_what_is_no_aor(void **state)
 	assert_int_equal(ev.reason, CN_REASON_NEW);
 }
 
+static void an_escaped_name_is_the_same_aor(void **state)
+{
+	str uri = STR("sip:%67zj@Telecom.com"), broken = STR("sip:%6@telecom.com");
+
+	fake_binding(AOR, CONTACT, 3600);
+	assert_int_equal(again("call-1", 11), CN_REASON_NONE);
+	assert_int_equal(cn_classify_read(&msg, &uri, &ev), 0);
+	assert_str(ev.key, AOR);
+	assert_str(ev.username, "gzj");
+	cn_classify(location(), &ev);
+	assert_int_equal(ev.reason, CN_REASON_NONE);
+	assert_int_equal(ev.contact_count, 1);
+	/* people see it as it was sent */
+	cn_request_describe(&msg, &ev);
+	assert_str(ev.aor, "sip:%67zj@telecom.com");
+	assert_str(ev.domain, "telecom.com");
+	assert_int_equal(cn_classify_read(&msg, &broken, &ev), 0);
+	assert_int_equal(ev.contact_count, 0);
+}
+
 static void the_domain_counts_where_usrloc_says_so(void **state)
 {
 	assert_int_equal(again("call-1", 1), CN_REASON_NEW);
@@ -519,6 +544,7 @@ int main(void)
 			TEST(when_usrloc_cannot_answer_save_has_to),
 			TEST(it_may_be_repeated),
 			TEST(nothing_is_read_of_what_is_no_aor),
+			TEST(an_escaped_name_is_the_same_aor),
 			TEST(the_domain_counts_where_usrloc_says_so),
 			TEST(without_its_modules_it_does_not_start),
 			TEST(the_tables_are_those_that_the_script_names),
