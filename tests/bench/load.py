@@ -83,11 +83,14 @@ class Devices:
 
 
 def add_bindings(db, names, port):
+    """As a refresh has left them: usrloc has room for the next one's values.
+    db_sqlite keeps times as Julian days."""
     db.executemany(
-        "INSERT INTO location (ruid, username, domain, contact, callid)"
-        " VALUES (?, ?, 'telecom.com', ?, ?)",
-        ((f"bench-{name}", name, f"sip:{name}@{HOST}:{port}", f"bench-{name}")
-         for name in names))
+        "INSERT INTO location (ruid, username, domain, contact, callid,"
+        " user_agent, expires) VALUES (?, ?, 'telecom.com', ?, ?,"
+        " 'TELECOM ncsip/1.0', julianday('now', '+1 day'))",
+        ((f"bench-{name}", name, f"sip:{name}@{HOST}:{port}",
+          f"bench-{name}".ljust(64, "-")) for name in names))
 
 
 class Sipp:
