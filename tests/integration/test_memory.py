@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import ReferenceCms, registrar, until
+from harness import ReferenceCms, registrar, until, version
 
 BUSY = [("cms_notify", "queue_size", 1), ("cms_notify", "max_connections", 1)]
 
@@ -125,3 +125,20 @@ def test_shared_memory_comes_back(kamailio, way):
         for _ in range(1 if way is expired else 10):
             way(server, cms, server.device(ua.user, contact=ua.contact))
         assert used(server) == before
+
+
+def test_a_parked_registration_takes_8_kb(kamailio, cms):
+    """As shipped, a REGISTER of some 600 bytes, tm's transaction included. (Newer
+    versions of Kamailio keep a little more of a request.)"""
+    cms.rule(hang=True)
+    server = kamailio(cms, settings={"CMS_TIMEOUT": 25000})
+    first, *others = server.devices(50)
+    first.start_register()  # and what each process takes once
+    server.wait_parked(1)
+    before = server.shm_used()
+    for ua in others:
+        ua.start_register()
+    server.wait_parked(50)
+    each = (server.shm_used() - before) / len(others)
+    server.stop()
+    assert each <= (8 if version() < (5, 7) else 9) * 1024
