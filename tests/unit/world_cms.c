@@ -1,0 +1,178 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* A CMS that knows what it was told, and the connections to it. */
+
+#include "world.h"
+
+struct flight flights[FLIGHTS_MAX];
+int64_t answered_us;
+
+int cn_http_check(void)
+{
+	return 0;
+}
+
+int cn_files_check(void)
+{
+	return 0;
+}
+
+bool cn_files_any(void)
+{
+	return false;
+}
+
+int cn_reload_init(void)
+{
+	return 0;
+}
+
+void cn_reload_destroy(void)
+{
+}
+
+int cn_clients_set_up(
+		int most, cn_http_done_f done, const int *fds, int count)
+{
+	return 0;
+}
+
+struct cn_http *cn_clients_now(void)
+{
+	return (struct cn_http *)flights;
+}
+
+void cn_clients_run(int timeout_ms, bool looks)
+{
+}
+
+int cn_http_post(struct cn_http *http, const struct cn_http_request *request,
+		void *user)
+{
+	char text[64];
+	struct flight *f = flights;
+
+	while(f < flights + FLIGHTS_MAX && f->user)
+		f++;
+	if(f == flights + FLIGHTS_MAX)
+		return -1;
+	check(request->body.len < (int)sizeof(text));
+	memcpy(text, request->body.s, request->body.len);
+	text[request->body.len] = '\0';
+	check(sscanf(text, "%d %d %" SCNd64, &f->aor, &f->contacts, &f->seq) == 3);
+	f->user = user;
+	f->deadline_us = world->now_us + request->timeout_ms * 1000;
+	f->status = 0;
+	f->log = -1;
+	trace("POST %s\n", text);
+	return 0;
+}
+
+void cms_accepts(struct flight *f)
+{
+	struct accepted *a = &world->accepted[world->accepted_count];
+	int i;
+
+	check(world->accepted_count < EVENTS_MAX);
+	for(i = world->exempt_count; i < world->accepted_count; i++) {
+		const struct accepted *b = &world->accepted[i];
+
+		if(is_low(f->seq))
+			break;
+
+		if(b->aor != f->aor || !(b->contacts & f->contacts)
+				|| b->seq <= f->seq)
+			continue;
+		if(b->exempt && !b->answered)
+			continue;
+		/* of rows with several contacts no event makes a part needless: there
+		 * it would have waited, had it been known that they are there */
+		if(b->unknown && f->contacts & (f->contacts - 1))
+			continue;
+		fprintf(stderr,
+				"%s: the CMS hears of contacts %d with number %" PRId64
+				" after those of %d with number %" PRId64 "\n",
+				keys[f->aor], f->contacts, f->seq, b->contacts, b->seq);
+		check(!"older after newer");
+	}
+	a->aor = f->aor;
+	a->contacts = f->contacts;
+	a->seq = f->seq;
+	a->answered = false;
+	a->exempt = database_trouble();
+	a->unknown = !db.loaded
+				 || (f->seq >= db.first_seq && f->seq <= db.unknown_seq);
+	f->log = world->accepted_count++;
+	world->delivered++;
+}
+
+static void cms_refuses(struct flight *f)
+{
+	check(world->refused_count < EVENTS_MAX);
+	world->refused[world->refused_count++] = (struct accepted){
+			.aor = f->aor, .contacts = f->contacts, .seq = f->seq};
+}
+
+/* It has read a request. */
+void step_cms(struct flight *f)
+{
+	if(f->user == NULL || f->status != 0)
+		return;
+	if((int)dice(100) < world->cms) {
+		if(chance(95)) {
+			f->status = 200;
+			cms_accepts(f);
+		} else {
+			f->status = 403;
+			cms_refuses(f);
+		}
+	} else {
+		f->status = chance(80) ? 503 : 500;
+	}
+	trace("CMS: %d %d %" PRId64 ": %d\n", f->aor, f->contacts, f->seq,
+			f->status);
+}
+
+static void end_flight(struct flight *f, const struct cn_http_result *result)
+{
+	void *user = f->user;
+
+	if(result->status == 200 && f->log >= 0)
+		world->accepted[f->log].answered = true;
+	if(result->cause == CN_CAUSE_none)
+		answered_us = world->now_us;
+	f->user = NULL;
+	step_http_done(user, result);
+}
+
+/* Its answer arrives, or gets lost. */
+void step_answer(struct flight *f)
+{
+	struct cn_http_result result = {.detail = ""};
+
+	if(f->user == NULL || f->status == 0)
+		return;
+	if(!now.quiet && chance(10)) {
+		trace("the answer to %" PRId64 " gets lost\n", f->seq);
+		result.cause = CN_CAUSE_connect;
+		result.lost = true;
+	} else {
+		result.status = f->status;
+		result.cause = f->status >= 500 ? CN_CAUSE_http : CN_CAUSE_none;
+	}
+	end_flight(f, &result);
+}
+
+void give_up_late_flights(void)
+{
+	static const struct cn_http_result result = {
+			.cause = CN_CAUSE_timeout, .lost = true, .detail = ""};
+	int i;
+
+	for(i = 0; i < FLIGHTS_MAX; i++) {
+		if(flights[i].user && flights[i].deadline_us <= world->now_us)
+			end_flight(&flights[i], &result);
+	}
+}
