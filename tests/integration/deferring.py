@@ -93,3 +93,17 @@ def defer(server, ua, **kw):
     assert (answer.status, answer.get("X-Deferred")) == (200, "1"), \
         answer.start_line
     return shown(answer)["id"]
+
+
+LEAVING = ("events", "register,unregister,expire")
+
+
+def events(cms, ua=None):
+    """What the CMS has accepted, in the order in which it came."""
+    return [r.json["event"] for r in cms.requests if r.outcome == 200
+            and (ua is None or r.json["username"] == ua.user)]
+
+
+def wait_event(cms, event, timeout=10):
+    cms.wait_until(lambda: event in events(cms), timeout)
+    return next(r for r in cms.requests if r.json["event"] == event)

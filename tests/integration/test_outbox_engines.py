@@ -13,8 +13,7 @@ import harness
 from harness import HOST, ReferenceCms, until
 from mysql import Mysql
 from postgres import Postgres
-from deferring import defer, deferring, drained
-from test_outbox import events
+from deferring import defer, deferring, drained, events
 
 
 class OnMysql(Mysql):
