@@ -29,6 +29,7 @@ static struct
 {
 	int64_t until_us; /* 0: nothing to be stored yet */
 	bool failed;
+	int64_t failed_us; /* since when nothing could be stored, 0: it could */
 } stop;
 
 int cn_leaving_init(cn_event_show_f show)
@@ -129,9 +130,16 @@ void cn_leaving_finish(void)
 
 void cn_leaving_store(struct cn_event *ev)
 {
-	if(stop.until_us != 0 && !cn_db_is_open())
-		stop.until_us = 0; /* closed by the one before */
+	/* closed by the one before; one that fails is tried for a moment */
+	if(stop.until_us != 0 && !cn_db_is_open()
+			&& (stop.failed_us == 0
+					|| cn_now_us() < stop.failed_us + CN_END_US))
+		stop.until_us = 0;
 	store_or_say(ev);
+	if(!stop.failed)
+		stop.failed_us = 0;
+	else if(stop.failed_us == 0)
+		stop.failed_us = cn_now_us();
 	/* The database's module is the next one that ends: it wants its connections
 	 * to be closed by then. */
 	cn_db_close();

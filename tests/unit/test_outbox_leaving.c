@@ -263,6 +263,36 @@ static void after_a_second_nothing_is_stored_any_more(void **state)
 	stub_in_child(finish_slowly, NULL);
 }
 
+/* @return was the database asked? */
+static bool store_after(int ms, int version, int i)
+{
+	int before = fake_db.operations;
+
+	now_us += ms * 1000;
+	fake_db.version = version; /* one that it does not know cannot be used */
+	cn_leaving_store(leaving(i));
+	return fake_db.operations > before;
+}
+
+static void store_in_trouble(void *unused)
+{
+	check(store_after(0, 1, 1));
+	check(store_after(600, 2, 2));
+	check(fake_db_rows() == 1);
+	check(store_after(600, 1, 3));
+	check(store_after(600, 1, 4));
+	/* else each that leaves would make the end later */
+	check(!store_after(600, 1, 5));
+	check(!store_after(600, 2, 6));
+	check(fake_db_rows() == 1);
+	check(end(NULL) == 0);
+}
+
+static void a_database_that_fails_is_tried_for_a_second(void **state)
+{
+	stub_in_child(store_in_trouble, NULL);
+}
+
 static void what_cannot_be_a_row_is_told(void **state)
 {
 	struct cn_event *ev = leaving(1);
@@ -291,6 +321,7 @@ int main(void)
 			TEST(what_the_outbox_process_left_behind_is_stored),
 			TEST(each_failure_is_told_and_ends_it),
 			TEST(after_a_second_nothing_is_stored_any_more),
+			TEST(a_database_that_fails_is_tried_for_a_second),
 			TEST(who_leaves_is_stored_and_waits),
 			TEST(its_number_is_above_all_that_the_table_has),
 			TEST(without_an_outbox_there_is_nothing_to_do),
