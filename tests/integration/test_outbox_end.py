@@ -60,15 +60,16 @@ def test_deferred_while_the_server_stops(cms, kamailio):
 
 
 def test_nothing_to_wait_for_at_the_end(cms, kamailio):
-    """What waits in the outbox for a CMS that is away holds nobody up."""
-    server = kamailio(cms, config=deferring())
+    """What waits in the outbox for a CMS that is away holds nobody up, whatever
+    drain_timeout allows."""
+    server = kamailio(cms, config=deferring(("drain_timeout", 8000)))
     cms.stop()
     for _ in range(5):
         defer(server, server.device())
     server.wait_log("the outbox waits for the CMS")
     began = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 7
     cms.start()
     server.start()
     drained(server)
@@ -86,7 +87,7 @@ def test_a_delivery_that_hangs_at_the_end(cms, kamailio):
     cms.wait(2)
     began = time.monotonic()
     assert server.stop() == 0
-    assert 0.6 < time.monotonic() - began < 2
+    assert 0.6 < time.monotonic() - began < 9
     cms.remove_rule(rule)
     cms.clear()
     server.start()
@@ -120,7 +121,7 @@ def test_who_leaves_with_the_database_locked_at_the_end(cms, kamailio):
     server = kamailio(cms, config=deferring(LEAVING, ("drain_timeout", 500)))
     server.allow_errors("locked", "db_", "srdb1", "store_result",
                         "is not told")
-    uas = [server.device() for _ in range(20)]
+    uas = [server.device() for _ in range(60)]
     for ua in uas:
         assert ua.register().status == 200
     server.settle()
@@ -128,8 +129,7 @@ def test_who_leaves_with_the_database_locked_at_the_end(cms, kamailio):
         db.execute("BEGIN EXCLUSIVE")
         for ua in uas:
             assert ua.unregister().status == 200
-        began = time.monotonic()
-        server.stop()
-        assert time.monotonic() - began < 5
+        # it would be killed: half a second for each is too long
+        assert server.stop() == 0
         db.rollback()
-    assert len(server.log("is not told that .* has left")) >= 19
+    assert len(server.log("is not told that .* has left")) >= len(uas) - 1

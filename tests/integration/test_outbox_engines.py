@@ -80,7 +80,8 @@ def database(engine):
 
 def on(database, node, *params, **kw):
     kw.setdefault("modules", [database.module])
-    return deferring(("node", node), *params, db=lambda _server: database.url,
+    # time enough for the first transaction of a server on a busy machine
+    return deferring(("node", node), ("timeout", 2000), *params, db=lambda _server: database.url,
                      **kw)
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from deferring import LEAVING, defer, deferring, drained, events, rows, table
-from harness import shown, until
+from harness import repeated, shown, until
 
 pytestmark = pytest.mark.contract
 
@@ -27,6 +27,20 @@ def test_full(cms, kamailio):
     drained(server)
 
 
+def answered_in_time(server):
+    """As if nothing was locked, sooner than a statement that waits for the lock
+    has ended; three times at most, the machine may have been busy."""
+    for _attempt in range(3):
+        began = time.monotonic()
+        answer = server.device().register()
+        took = time.monotonic() - began
+        assert answer.status == 503
+        if took < 1.5:
+            return answer
+        repeated(f"{took:.1f} s for an answer with a locked database")
+    pytest.fail(f"{took:.1f} s")
+
+
 def test_locked(cms, kamailio):
     """A database that somebody else has locked is an answer in time, not a
     device that waits."""
@@ -35,13 +49,9 @@ def test_locked(cms, kamailio):
     cms.stop()
     with contextlib.closing(sqlite3.connect(table(server))) as db:
         db.execute("BEGIN IMMEDIATE")
-        began = time.monotonic()
-        answer = server.device().register()
-        assert answer.status == 503 and time.monotonic() - began < 1.5
+        answer = answered_in_time(server)
         assert answer.get("X-Defer-Cause") == "outbox"
-        began = time.monotonic()
-        assert server.device().register().status == 503
-        assert time.monotonic() - began < 1.5
+        answered_in_time(server)
         db.rollback()
     until(lambda: server.device().register().status == 200)
     cms.start()

@@ -52,12 +52,14 @@ def test_outbox_shown(cms, kamailio):
     assert (state["state"], state["waiting"], state["dead"],
             state["dead_letters"]) == ("running", 0, 0, [])
     cms.stop()
+    began = time.monotonic()
     bad = [server.device() for _ in range(3)]
     ids = [defer(server, ua) for ua in bad]
     defer(server, server.device())
     state = server.rpc("cms_notify.outbox")
     assert (state["waiting"], state["dead"]) == (4, 0)
-    assert 0 <= state["oldest_s"] < 10 and 0 <= state["next_try_ms"] <= 10000
+    assert 0 <= state["oldest_s"] <= time.monotonic() - began
+    assert 0 <= state["next_try_ms"] <= 10000
     for ua in bad:
         cms.refuse(ua.aor)
     cms.start()
