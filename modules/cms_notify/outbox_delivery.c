@@ -34,7 +34,6 @@ struct delivery
 	struct delivery *next; /* free ones */
 	struct cn_row *row;	   /* NULL: of a task */
 	struct cn_task *task;
-	int64_t newest; /* number of its slot, when it was chosen */
 	int64_t began_us;
 	struct cn_job *job;
 };
@@ -78,7 +77,9 @@ bool cn_delivery_any(void)
 
 /* -------- sending -------- */
 
-static int send(struct delivery *d, const struct cn_delivery_facts *facts)
+/* @param newest number of its slot, when it was chosen */
+static int send(struct delivery *d, const struct cn_delivery_facts *facts,
+		int64_t newest)
 {
 	d->job = cn_job_new_delivery(facts);
 	if(d->job == NULL) {
@@ -86,7 +87,7 @@ static int send(struct delivery *d, const struct cn_delivery_facts *facts)
 			   "(kamailio -m)\n");
 		return -1;
 	}
-	if(!cn_index_enter_delivery(d->job, d->newest)) {
+	if(!cn_index_enter_delivery(d->job, newest)) {
 		cn_job_free(d->job);
 		return -1;
 	}
@@ -96,9 +97,6 @@ static int send(struct delivery *d, const struct cn_delivery_facts *facts)
 	cn_http_proc_give_spare(d->job);
 	return 0;
 }
-
-/* The numbers of the slots of those that were chosen, in their order. */
-static int64_t *newest;
 
 /* Is there no point in sending the row? It tells of a contact's leaving that is
  * there again; or a server that is dead had it, and the contact has come here
@@ -132,8 +130,6 @@ void cn_delivery_choose(int64_t now_us)
 {
 	struct cn_row *row;
 
-	if(newest == NULL && (newest = calloc(most, sizeof(*newest))) == NULL)
-		return;
 	while(cn_delivery_has_room()
 			&& (row = cn_rows_take_due(now_us, cn_retry_is_probing()))
 					   != NULL) {
@@ -148,8 +144,9 @@ void cn_delivery_choose(int64_t now_us)
 			cn_batch_doom(row);
 			cn_rows_done(of, 0);
 		} else {
-			newest[chosen_count] = cn_index_newest(cn_row_hash(row));
+			row->newest = cn_index_newest(cn_row_hash(row));
 			row->sent = true;
+			row->posted = false;
 			chosen[chosen_count++] = row;
 			if(cn_row_follows_doomed(row))
 				cn_batch_hurry();
@@ -176,15 +173,6 @@ void cn_delivery_give_up(void)
 	chosen_count = 0;
 }
 
-static int64_t newest_of(const struct cn_row *row)
-{
-	int i = 0;
-
-	while(chosen[i] != row)
-		i++;
-	return newest[i];
-}
-
 static void send_row(struct cn_row *row, const str *body)
 {
 	struct delivery *d = free_deliveries;
@@ -201,22 +189,9 @@ static void send_row(struct cn_row *row, const str *body)
 		return;
 	d->row = row;
 	d->task = NULL;
-	d->newest = newest_of(row);
-	if(send(d, &facts) == 0)
-		row->sent = true;
-	else
+	row->posted = send(d, &facts, row->newest) == 0;
+	if(!row->posted)
 		d->row = NULL;
-}
-
-static bool is_under_way(const struct cn_row *row)
-{
-	int i;
-
-	for(i = 0; i < most; i++) {
-		if(deliveries[i].row == row)
-			return true;
-	}
-	return false;
 }
 
 int cn_delivery_send(void)
@@ -231,7 +206,7 @@ int cn_delivery_send(void)
 		/* another server has accepted something newer, and deleted it */
 		if(err == 0 && !chosen[i]->seen)
 			cn_row_doom(chosen[i]);
-		if(!is_under_way(chosen[i]))
+		if(!chosen[i]->posted)
 			put_back(chosen[i], cn_now_us() + CN_AGAIN_US);
 	}
 	chosen_count = 0;
@@ -263,10 +238,10 @@ static enum cn_told tell(struct cn_task *task, struct cn_event *ev)
 		return CN_TOLD_NOT_NOW;
 	if(cn_leaving_render(ev, &body) < 0)
 		return CN_TOLD_FAILED;
-	facts.seq = d->newest = ev->seq;
+	facts.seq = ev->seq;
 	d->row = NULL;
 	d->task = task;
-	return send(d, &facts) == 0 ? CN_TOLD : CN_TOLD_NOT_NOW;
+	return send(d, &facts, ev->seq) == 0 ? CN_TOLD : CN_TOLD_NOT_NOW;
 }
 
 void cn_delivery_resync(int64_t now_us, int64_t *due_us)

@@ -44,6 +44,8 @@ struct cn_row
 	bool listed; /* it will be deleted */
 	bool going;	 /* something newer takes its place */
 	bool seen;
+	int64_t newest; /* of its slot, when it was chosen to be sent */
+	bool posted;	/* and it has been */
 	/* of outbox_rows.c */
 	struct cn_row_aor *of;
 	struct cn_row *next; /* of the AOR, the next newer one */
