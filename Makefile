@@ -47,7 +47,8 @@ help:
 	@echo "make test-deb          the packages, built, installed, upgraded, purged"
 	@echo "                       on a new Debian 12 and 13"
 	@echo "make bench             what telling the CMS costs, side by side;"
-	@echo "                       tests/bench/README.md"
+	@echo "                       BENCH_BEFORE=FOLDER: and the module of another"
+	@echo "                       checkout; tests/bench/README.md"
 	@echo "make bench-refresh     instructions of a refresh, with and without"
 	@echo "make bench-outbox      deferrals a second, delivery; a database that hangs"
 	@echo "make bench-scaling     cost of a POST by what is in flight, known"
@@ -164,8 +165,7 @@ bench-refresh: module
 
 bench-outbox: module
 	@scripts/deps kamailio run test bench
-	@env $$(scripts/kamailio-env installed) tests/bench/deferring
-	@env $$(scripts/kamailio-env installed) tests/bench/hanging
+	@tests/bench/outbox
 
 bench-scaling: module
 	@scripts/deps kamailio bench
