@@ -41,4 +41,6 @@ def sipp(server, rate, seconds, first=0, status=200):
 
 
 def part(times, share):
+    if not times:
+        return float("nan")
     return times[min(len(times) - 1, int(len(times) * share))]
