@@ -127,15 +127,20 @@ int cn_pools_watch(struct cn_pools *pools, int fd)
 	return -1;
 }
 
-static void end_handles(struct cn_pool *p)
+/* @return has any ended? */
+static bool end_handles(struct cn_pool *p)
 {
 	CURLMsg *msg;
 	int left;
+	bool any = false;
 
 	while((msg = curl_multi_info_read(p->multi, &left)) != NULL) {
-		if(msg->msg == CURLMSG_DONE)
-			p->pools->ended(msg->easy_handle, msg->data.result);
+		if(msg->msg != CURLMSG_DONE)
+			continue;
+		p->pools->ended(msg->easy_handle, msg->data.result);
+		any = true;
 	}
+	return any;
 }
 
 static int wait_ms(const struct cn_pools *pools, int timeout_ms)
@@ -193,13 +198,11 @@ static void wait_for_events(struct cn_pools *pools, int timeout_ms)
 	}
 }
 
-void cn_pools_run(struct cn_pools *pools, int timeout_ms)
+static void run_timers(struct cn_pools *pools)
 {
-	int64_t now;
+	int64_t now = cn_now_us();
 	int i;
 
-	wait_for_events(pools, timeout_ms);
-	now = cn_now_us();
 	for(i = 0; i < pools->count; i++) {
 		struct cn_pool *p = &pools->list[i];
 
@@ -207,9 +210,33 @@ void cn_pools_run(struct cn_pools *pools, int timeout_ms)
 			p->timer_us = -1; /* curl sets it anew */
 			call(p, CURL_SOCKET_TIMEOUT, 0);
 		}
-		if(p->called) {
-			p->called = false;
-			end_handles(p);
-		}
 	}
+}
+
+static bool end_called(struct cn_pools *pools)
+{
+	bool any = false;
+	int i;
+
+	for(i = 0; i < pools->count; i++) {
+		struct cn_pool *p = &pools->list[i];
+
+		if(!p->called)
+			continue;
+		p->called = false;
+		if(end_handles(p))
+			any = true;
+	}
+	return any;
+}
+
+/* What has just begun is written before we sleep. */
+void cn_pools_run(struct cn_pools *pools, int timeout_ms)
+{
+	run_timers(pools);
+	if(end_called(pools))
+		return;
+	wait_for_events(pools, timeout_ms);
+	run_timers(pools);
+	(void)end_called(pools);
 }
