@@ -3,7 +3,7 @@
  */
 
 /* A table of reservations, by a hash of the AOR. Where a request enters or is turned
- * away: SIP workers, verdict processes. */
+ * away: SIP workers, HTTP and verdict processes. */
 
 #include <string.h>
 

@@ -27,8 +27,7 @@ struct cn_conf cn_conf = {
 		.timeout_ms = 4000,
 		.connect_timeout_ms = 1000,
 		.attempt_timeout_ms = 2000,
-		.http_processes = 1,
-		.verdict_processes = 2,
+		.http_processes = 2,
 		.max_in_flight = 256,
 		.max_connections = 32,
 		.connection_lifetime_s = 300,
@@ -101,7 +100,7 @@ static int check_ranges(void)
 			{"attempt_timeout", &cn_conf.attempt_timeout_ms, 10,
 					CN_TIMEOUT_MAX_MS},
 			{"http_processes", &cn_conf.http_processes, 1, 64},
-			{"verdict_processes", &cn_conf.verdict_processes, 1, 64},
+			{"verdict_processes", &cn_conf.verdict_processes, 0, 64},
 			{"max_in_flight", &cn_conf.max_in_flight, 1, 100000},
 			{"max_connections", &cn_conf.max_connections, 1, 10000},
 			{"connection_lifetime", &cn_conf.connection_lifetime_s, 0, 86400},
@@ -369,6 +368,12 @@ int cn_conf_check_fr_timer(int fr_timer_ms)
 			cn_conf.timeout_ms, fr_timer_ms, fr_timer_ms - margin,
 			cn_conf.timeout_ms + margin);
 	return -1;
+}
+
+int cn_conf_resumers(void)
+{
+	return cn_conf.verdict_processes > 0 ? cn_conf.verdict_processes
+										 : cn_conf.http_processes;
 }
 
 int cn_conf_posts_per_process(void)

@@ -98,6 +98,9 @@ int cn_conf_check(void) CN_MUST;
  */
 int cn_conf_check_fr_timer(int fr_timer_ms) CN_MUST;
 
+/* Processes that run the verdict route. */
+int cn_conf_resumers(void);
+
 /* POSTs that one HTTP process has under way at once: HTTP/1.1 has one on a
  * connection, HTTP/2 as many as it likes. */
 int cn_conf_posts_per_process(void);

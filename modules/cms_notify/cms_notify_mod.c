@@ -19,6 +19,7 @@
 #include "job_index.h"
 #include "job_number.h"
 #include "reg_expired.h"
+#include "http_jobs.h"
 #include "http_proc.h"
 #include "job.h"
 #include "outbox_leaving.h"
@@ -37,7 +38,9 @@
 #include "base_sqlite.h"
 #include "base_stats.h"
 #include "job_order.h"
+#include "verdict.h"
 #include "verdict_proc.h"
+#include "verdict_watch.h"
 
 MODULE_VERSION
 
@@ -104,9 +107,9 @@ static int mod_init(void)
 			|| cn_outbox_init() < 0 || cn_resync_init() < 0
 			|| cn_http_proc_init() < 0 || cn_leaving_init(cn_pv_set_event) < 0
 			|| cn_outbox_proc_init() < 0 || cn_usrloc_init() < 0
-			|| cn_verdict_proc_init(cn_pv_set_verdict) < 0)
+			|| cn_verdict_init(cn_pv_set_verdict) < 0 || cn_watch_init() < 0)
 		return -1;
-	cn_order_init(cn_http_proc_give, cn_http_proc_give_back);
+	cn_order_init(cn_http_jobs_give, cn_http_jobs_give_back);
 	if(rpc_register_array(cn_rpc_commands) != 0) {
 		LM_ERR("cannot register the RPC commands\n");
 		return -1;
@@ -136,7 +139,7 @@ static int child_init(int rank)
 
 static void destroy(void)
 {
-	cn_verdict_proc_destroy();
+	cn_verdict_destroy();
 	cn_http_proc_destroy();
 	cn_resync_destroy();
 	cn_leaving_finish();

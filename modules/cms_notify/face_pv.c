@@ -3,7 +3,7 @@
  */
 
 /* Shows the verdict or the event that is set around the one call that looks at it. In
- * SIP workers, verdict processes and the outbox process. */
+ * SIP workers, HTTP, verdict and outbox processes. */
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -15,13 +15,12 @@
 #define CN_OLD_MAX 8
 /* How often they are looked at. */
 #define CN_OLD_LOOK_MS 5
-#define CN_FDS_MAX 4
 
 static struct
 {
 	int most;
 	cn_http_done_f done;
-	int fds[CN_FDS_MAX];
+	int fds[CN_CLIENTS_FDS_MAX + 1]; /* with the one of http_reload */
 	int fd_count;
 	struct cn_http *now;
 	unsigned number; /* of the reading that it is from */

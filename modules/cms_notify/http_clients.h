@@ -11,9 +11,12 @@
 
 #include "http_client.h"
 
+#define CN_CLIENTS_FDS_MAX 4
+
 /**
  * @param most POSTs that may be under way at once, with all clients
- * @param fds  descriptors that end cn_clients_run() when they are written to
+ * @param fds  descriptors that end cn_clients_run() when they are written to; as
+ *             many as CN_CLIENTS_FDS_MAX
  */
 int cn_clients_set_up(
 		int most, cn_http_done_f done, const int *fds, int count) CN_MUST;

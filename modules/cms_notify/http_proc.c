@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Takes jobs from the ring, POSTs them, passes on how they ended. In the HTTP
- * processes; whoever gives a job is any process. */
+/* An HTTP process: takes jobs from the ring, POSTs them, passes on how they ended,
+ * and resumes those that have ended, where no other process does. */
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,21 +16,22 @@
 #include "http_breaker.h"
 #include "base_conf.h"
 #include "job_index.h"
-#include "job_order.h"
-#include "outbox.h"
 #include "base_stop.h"
 #include "http_clients.h"
 #include "http_files.h"
 #include "http_reload.h"
+#include "http_jobs.h"
 #include "http_proc.h"
 #include "admit.h"
 #include "job_ring.h"
 #include "base_stats.h"
-#include "verdict_proc.h"
+#include "verdict.h"
 
 /* While all connections are taken, how often a process looks for jobs whose
  * deadline passes in the ring. */
 #define CN_RING_LOOK_MS 50
+/* So many jobs are resumed before answers are looked at again. */
+#define CN_RESUME_AT_ONCE 8
 
 /* A job that this process is sending. */
 struct post
@@ -42,87 +43,12 @@ struct post
 	int64_t began_us; /* this attempt */
 };
 
-static struct cn_ring *ring;
-static struct cn_ring *spare; /* events of the outbox; NULL: there is none */
-static struct cn_ring *ended; /* the same, back */
-
 /* of one HTTP process */
 static int number; /* among them, from 0 on */
 static struct post *posts;
 static struct post *free_posts;
 static int spare_posts; /* under way for the outbox */
-
-int cn_http_proc_init(void)
-{
-	if(cn_http_check() < 0 || cn_reload_init() < 0 || cn_files_check() < 0)
-		return -1;
-	ring = cn_ring_new(cn_conf_capacity(), cn_conf.http_processes);
-	if(ring == NULL)
-		return -1;
-	if(cn_conf.outbox_db_url == NULL)
-		return 0;
-	spare = cn_ring_new(cn_http_proc_spare(), cn_conf.http_processes);
-	ended = cn_ring_new(cn_http_proc_spare(), 1);
-	return spare && ended ? 0 : -1;
-}
-
-static void free_jobs(struct cn_ring *of)
-{
-	struct cn_job *job;
-
-	while(of && (job = cn_ring_take(of)) != NULL)
-		cn_job_free(job);
-	cn_ring_free(of);
-}
-
-void cn_http_proc_destroy(void)
-{
-	cn_ring_free(ring);
-	free_jobs(spare);
-	free_jobs(ended);
-	ring = spare = ended = NULL;
-	cn_reload_destroy();
-}
-
-static int spare_most(void)
-{
-	int most = cn_conf_posts_per_process() / 4;
-
-	return most > 0 ? most : 1;
-}
-
-int cn_http_proc_spare(void)
-{
-	return cn_conf.http_processes * spare_most();
-}
-
-void cn_http_proc_give_spare(struct cn_job *job)
-{
-	void *item = job;
-
-	if(cn_ring_push(spare, &item) < 0)
-		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
-				cn_job_id(job)->s);
-}
-
-struct cn_job *cn_http_proc_take_ended(void)
-{
-	return cn_ring_take(ended);
-}
-
-struct cn_ring *cn_http_proc_ended(void)
-{
-	return ended;
-}
-
-void cn_http_proc_give_back(struct cn_job *job)
-{
-	void *item = job;
-
-	if(cn_ring_push(ended, &item) < 0)
-		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
-				cn_job_id(job)->s);
-}
+static bool resumes;	/* it runs the verdict route */
 
 /* The log shows the edge, not each request. */
 static void report(int endpoint, const struct cn_http_result *result)
@@ -143,51 +69,6 @@ static void report(int endpoint, const struct cn_http_result *result)
 	}
 }
 
-/* To the outbox, which ends it; or else to its verdict. */
-static void pass_on(struct cn_job *job, const struct cn_outcome *outcome)
-{
-	struct cn_outcome end = *outcome;
-	bool stored = false;
-
-	if(end.verdict == CN_UNAVAILABLE && cn_job_defers(job)) {
-		stored = cn_outbox_store(job, outcome) == 0;
-		if(end.cause != CN_CAUSE_shutdown)
-			end.cause = CN_CAUSE_outbox;
-	}
-	/* lost: the watchdog has ended it */
-	if(!stored && cn_job_decide(job, &end)) {
-		if(cn_job_is_delivery(job)) {
-			cn_http_proc_give_back(job);
-			cn_order_left(job);
-		} else {
-			cn_verdict_proc_give(job);
-		}
-	}
-	cn_job_release(job);
-}
-
-static void fail(struct cn_job *job, enum cn_cause cause)
-{
-	struct cn_outcome outcome = {.verdict = CN_UNAVAILABLE, .cause = cause};
-
-	pass_on(job, &outcome);
-}
-
-void cn_http_proc_give(struct cn_job *job)
-{
-	void *item = job;
-
-	/* the HTTP processes may have gone already */
-	if(cn_stop_asked()) {
-		fail(job, CN_CAUSE_shutdown);
-		return;
-	}
-	cn_stats_gauge(CN_GAUGE_queued, 1);
-	if(cn_ring_push(ring, &item) < 0)
-		LM_BUG("no room for event %.*s\n", cn_job_id(job)->len,
-				cn_job_id(job)->s);
-}
-
 static void end_post(struct post *post, const struct cn_http_result *result)
 {
 	struct cn_outcome outcome = {.verdict = CN_UNAVAILABLE};
@@ -199,7 +80,7 @@ static void end_post(struct post *post, const struct cn_http_result *result)
 		outcome.verdict = cn_policy_verdict(result->status);
 	if(result->cause == CN_CAUSE_none || result->cause == CN_CAUSE_http)
 		outcome.body = result->body;
-	pass_on(post->job, &outcome);
+	cn_http_jobs_end(post->job, &outcome);
 }
 
 static void free_post(struct post *post)
@@ -274,8 +155,8 @@ static void on_done(void *user, const struct cn_http_result *result)
 			&& attempt(post, post->endpoint + 1) == CN_CAUSE_none)
 		return;
 	works = cn_policy_says(result->cause, result->status) == CN_SAYS_WORKS;
-	cn_admission_ended(
-			works ? now - post->began_us : -1, cn_ring_count(ring) > 0, now);
+	cn_admission_ended(works ? now - post->began_us : -1,
+			cn_ring_count(cn_http_jobs_ring()) > 0, now);
 	end_post(post, result);
 	free_post(post);
 }
@@ -302,7 +183,7 @@ static void begin(struct cn_job *job)
 		return;
 	}
 	if(!cn_admission_has_time(cn_job_deadline_us(job) - now)) {
-		fail(job, CN_CAUSE_timeout);
+		cn_http_jobs_fail(job, CN_CAUSE_timeout);
 		return;
 	}
 	if(!cn_job_is_delivery(job))
@@ -313,7 +194,7 @@ static void begin(struct cn_job *job)
 	cause = attempt(post, 0);
 	if(cause != CN_CAUSE_none) {
 		post->job = NULL;
-		fail(job, cause);
+		cn_http_jobs_fail(job, cause);
 		return;
 	}
 	free_posts = post->next;
@@ -327,8 +208,8 @@ static void begin(struct cn_job *job)
 static struct cn_job *next_job(void)
 {
 	if(free_posts || all_away(cn_now_us()))
-		return cn_ring_take(ring);
-	return cn_ring_take_if(ring, is_overdue);
+		return cn_ring_take(cn_http_jobs_ring());
+	return cn_ring_take_if(cn_http_jobs_ring(), is_overdue);
 }
 
 static void take_jobs(void)
@@ -340,26 +221,28 @@ static void take_jobs(void)
 		if(free_posts)
 			begin(job);
 		else
-			fail(job, is_overdue(job) ? CN_CAUSE_timeout : cn_breaker_cause(0));
+			cn_http_jobs_fail(job,
+					is_overdue(job) ? CN_CAUSE_timeout : cn_breaker_cause(0));
 	}
 }
 
 static bool has_spare(void)
 {
-	return spare != NULL && free_posts != NULL && spare_posts < spare_most();
+	return cn_http_jobs_spare() && free_posts
+		   && spare_posts < cn_http_jobs_spare_share();
 }
 
 static void take_spare(void)
 {
 	struct cn_job *job;
 
-	while(has_spare() && cn_ring_count(ring) == 0
-			&& (job = cn_ring_take(spare)) != NULL) {
+	while(has_spare() && cn_ring_count(cn_http_jobs_ring()) == 0
+			&& (job = cn_ring_take(cn_http_jobs_spare())) != NULL) {
 		/* a registration that came in between goes first */
 		if(cn_job_claim_sending(job))
 			begin(job);
 		else
-			fail(job, CN_CAUSE_busy);
+			cn_http_jobs_fail(job, CN_CAUSE_busy);
 	}
 }
 
@@ -369,57 +252,99 @@ static void run_http(int timeout_ms)
 	cn_clients_run(timeout_ms, number == 0 && cn_files_any());
 }
 
-/* With nothing to do but to wait for answers. Who has no connection free does
- * not sleep at the rings: a new job must wake another process. */
-static void sleep_until_woken(void)
+/* Until there is a job that it can do something with, or something of a POST. Who
+ * has no connection free does not sleep at the rings of what is to be sent: a new
+ * job must wake another process. */
+static void wait_for_work(int timeout_ms)
 {
-	bool wants_spare = has_spare();
+	struct cn_ring *rings[3];
+	int count = 0, asleep = 0;
 
-	if(!cn_ring_sleep(ring, number))
-		return;
-	if(!wants_spare || cn_ring_sleep(spare, number)) {
-		run_http(-1);
-		if(wants_spare)
-			cn_ring_wake(spare, number);
-	}
-	cn_ring_wake(ring, number);
+	if(free_posts)
+		rings[count++] = cn_http_jobs_ring();
+	if(has_spare())
+		rings[count++] = cn_http_jobs_spare();
+	if(resumes)
+		rings[count++] = cn_verdict_ring();
+	while(asleep < count && cn_ring_sleep(rings[asleep], number))
+		asleep++;
+	run_http(asleep == count ? timeout_ms : 0);
+	while(asleep > 0)
+		cn_ring_wake(rings[--asleep], number);
 }
 
-static void fail_waiting(enum cn_cause cause)
+/* A new job goes out first: while a script runs here the CMS can work. */
+static void resume_decided(void)
+{
+	int i;
+
+	for(i = 0; resumes && i < CN_RESUME_AT_ONCE; i++) {
+		if(!cn_verdict_resume()
+				|| (free_posts && cn_ring_count(cn_http_jobs_ring()) > 0))
+			break;
+	}
+}
+
+/* -------- the server stops -------- */
+
+static void fail_waiting(void)
 {
 	struct cn_job *job;
 
-	while((job = cn_ring_take(ring)) != NULL) {
+	while((job = cn_ring_take(cn_http_jobs_ring())) != NULL) {
 		cn_stats_gauge(CN_GAUGE_queued, -1);
-		fail(job, cause);
+		cn_http_jobs_fail(job, CN_CAUSE_shutdown);
 	}
-	while(spare && (job = cn_ring_take(spare)) != NULL)
-		fail(job, CN_CAUSE_busy);
+	while(cn_http_jobs_spare()
+			&& (job = cn_ring_take(cn_http_jobs_spare())) != NULL)
+		cn_http_jobs_fail(job, CN_CAUSE_busy);
 }
 
-/* The server stops: what waits has waited in vain, what is under way gets its
- * time, and nobody is left without a verdict. */
+static bool is_posting(void)
+{
+	int i;
+
+	for(i = 0; i < cn_conf_posts_per_process(); i++) {
+		if(posts[i].job != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* libcurl is not called any more. */
+static void fail_posts(void)
+{
+	int i;
+
+	for(i = 0; i < cn_conf_posts_per_process(); i++) {
+		if(posts[i].job != NULL)
+			cn_http_jobs_fail(posts[i].job, CN_CAUSE_shutdown);
+	}
+}
+
+/* What waits has waited in vain, what is under way gets its time, and nobody is
+ * left without a verdict. */
 static void drain(void)
 {
-	int most = cn_conf_posts_per_process(), i;
+	int64_t left;
 
-	for(;;) {
-		bool busy = false;
-		int64_t left = cn_stop_left_us();
-
-		fail_waiting(CN_CAUSE_shutdown);
-		for(i = 0; i < most && !busy; i++)
-			busy = posts[i].job != NULL;
-		if(!busy || left <= 0)
+	while((left = cn_stop_left_us()) > 0) {
+		fail_waiting();
+		if(resumes)
+			cn_verdict_end_unsent();
+		resume_decided();
+		if(!is_posting())
 			break;
-		run_http(left > CN_RING_LOOK_MS * 1000 ? CN_RING_LOOK_MS
-											   : (int)(left / 1000) + 1);
+		wait_for_work(left > CN_RING_LOOK_MS * 1000 ? CN_RING_LOOK_MS
+													: (int)(left / 1000) + 1);
 	}
-	for(i = 0; i < most; i++) {
-		if(posts[i].job != NULL)
-			fail(posts[i].job, CN_CAUSE_shutdown);
-	}
+	fail_waiting();
+	fail_posts();
+	if(resumes)
+		cn_verdict_drain(number);
 }
+
+/* -------- the process -------- */
 
 static void run(void)
 {
@@ -427,24 +352,28 @@ static void run(void)
 		cfg_update(); /* the log level, for one */
 		take_jobs();
 		take_spare();
-		if(free_posts == NULL)
-			run_http(CN_RING_LOOK_MS);
-		else
-			sleep_until_woken();
+		wait_for_work(free_posts ? -1 : CN_RING_LOOK_MS);
+		resume_decided();
 	}
 	drain();
 }
 
 static int set_up(void)
 {
-	int most = cn_conf_posts_per_process(), fds[3], count = 0, i;
+	int most = cn_conf_posts_per_process(), fds[CN_CLIENTS_FDS_MAX], count = 0,
+		i;
 
 	if(cfg_child_init() || cn_stop_init() < 0)
 		return -1;
 	fds[count++] = cn_stop_fd();
-	fds[count++] = cn_ring_fd(ring, number);
-	if(spare)
-		fds[count++] = cn_ring_fd(spare, number);
+	fds[count++] = cn_ring_fd(cn_http_jobs_ring(), number);
+	if(cn_http_jobs_spare())
+		fds[count++] = cn_ring_fd(cn_http_jobs_spare(), number);
+	resumes = cn_conf.verdict_processes == 0;
+	if(resumes) {
+		cn_verdict_begin();
+		fds[count++] = cn_ring_fd(cn_verdict_ring(), number);
+	}
 	posts = calloc(most, sizeof(*posts));
 	if(posts == NULL || cn_clients_set_up(most, on_done, fds, count) < 0)
 		return -1;
@@ -455,13 +384,30 @@ static int set_up(void)
 	return 0;
 }
 
+int cn_http_proc_init(void)
+{
+	if(cn_http_check() < 0 || cn_reload_init() < 0 || cn_files_check() < 0)
+		return -1;
+	return cn_http_jobs_init();
+}
+
+void cn_http_proc_destroy(void)
+{
+	cn_http_jobs_destroy();
+	cn_reload_destroy();
+}
+
 int cn_http_proc_fork(void)
 {
+	/* Who runs the script does it as an RPC process: usrloc and the database
+	 * modules connect there; with a socket to the TCP process, to answer over TCP.
+	 * Otherwise no child_init of any module: no database, no script. */
+	bool script = cn_conf.verdict_processes == 0;
 	int i, pid;
 
 	for(i = 0; i < cn_conf.http_processes; i++) {
-		/* no child_init of any module: no database, no script */
-		pid = fork_process(PROC_NOCHLDINIT, "cms_notify http", 0);
+		pid = fork_process(
+				script ? PROC_RPC : PROC_NOCHLDINIT, "cms_notify http", script);
 		if(pid < 0)
 			return -1;
 		if(pid == 0) {

@@ -4,7 +4,7 @@
 
 /* What is under way for an AOR: what is POSTed, who waits for it, how it ended.
  * A job is one block of shared memory. Two hold it: the sending side (ring, HTTP
- * process) and the answering side (index, verdict process); each lets go of it
+ * process) and the answering side (index, who resumes); each lets go of it
  * with cn_job_release(). */
 
 #ifndef CN_JOB_H
@@ -135,8 +135,8 @@ bool cn_job_cancel_sending(struct cn_job *job);
 bool cn_job_cancelled(const struct cn_job *job);
 
 /**
- * End the event. Whoever comes first wins; the job is then passed on to the
- * verdict process by the winner, and by nobody else.
+ * End the event. Whoever comes first wins; the job is then passed on to those
+ * who resume (verdict.h) by the winner, and by nobody else.
  *
  * @param outcome the body is copied; where memory is short it is dropped
  * @return true: this call ended it

@@ -66,7 +66,7 @@ int64_t cn_index_number_event(
 /* -------- leaving -------- */
 
 /**
- * The next waiter to be resumed, in CSeq order. Process: verdict.
+ * The next waiter to be resumed, in CSeq order. Process: who resumes.
  *
  * @return NULL: there is no more; the job has left the index
  */

@@ -113,21 +113,38 @@ static void wake(const struct taker *taker)
 		LM_ERR("cannot wake a process: %s\n", strerror(errno));
 }
 
+/* Under the lock. */
+static int append(struct cn_ring *ring, void **item)
+{
+	if(ring->count == ring->capacity)
+		return -1;
+	ring->items[(ring->first + ring->count) % ring->capacity] = *item;
+	ring->count++;
+	*item = NULL;
+	return 0;
+}
+
 int cn_ring_push(struct cn_ring *ring, void **item)
 {
 	const struct taker *sleeper = NULL;
-	int err = -1;
+	int err;
 
 	lock_get(&ring->lock);
-	if(ring->count < ring->capacity) {
-		ring->items[(ring->first + ring->count) % ring->capacity] = *item;
-		ring->count++;
-		*item = NULL;
-		err = 0;
+	err = append(ring, item);
+	if(err == 0)
 		sleeper = next_sleeper(ring);
-	}
 	lock_release(&ring->lock);
 	wake(sleeper);
+	return err;
+}
+
+int cn_ring_push_own(struct cn_ring *ring, void **item)
+{
+	int err;
+
+	lock_get(&ring->lock);
+	err = append(ring, item);
+	lock_release(&ring->lock);
 	return err;
 }
 

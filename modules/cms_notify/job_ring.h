@@ -28,6 +28,10 @@ void cn_ring_free(struct cn_ring *ring); /* NULL is allowed */
  */
 int cn_ring_push(struct cn_ring *ring, void **item) CN_MUST;
 
+/* The same, by one who takes from it and looks before it sleeps: nobody is
+ * woken. */
+int cn_ring_push_own(struct cn_ring *ring, void **item) CN_MUST;
+
 /* The oldest pointer, NULL when there is none. */
 void *cn_ring_take(struct cn_ring *ring) CN_MUST;
 

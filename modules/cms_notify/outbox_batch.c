@@ -19,7 +19,7 @@
 #include "outbox_batch.h"
 #include "outbox_db.h"
 #include "outbox_table.h"
-#include "verdict_proc.h"
+#include "verdict.h"
 
 /* What is deleted costs a transaction, which waits for the disk. */
 #define CN_DELETE_MANY 100
@@ -190,7 +190,7 @@ bool cn_batch_end_job(struct cn_job *job, bool stored)
 		outcome.cause = CN_CAUSE_outbox;
 	if(!cn_job_decide(job, &outcome))
 		return false;
-	cn_verdict_proc_give(job);
+	cn_verdict_give(job);
 	return true;
 }
 

@@ -13,7 +13,7 @@
 
 #include "base_conf.h"
 #include "base_stats.h"
-#include "http_proc.h"
+#include "http_jobs.h"
 #include "job_index.h"
 #include "job_number.h"
 #include "job_order.h"
@@ -50,7 +50,7 @@ int cn_delivery_init(void)
 {
 	int i;
 
-	most = cn_http_proc_spare();
+	most = cn_http_jobs_spare_most();
 	cn_retry_init(most);
 	deliveries = calloc(most, sizeof(*deliveries));
 	chosen = calloc(most, sizeof(*chosen));
@@ -94,7 +94,7 @@ static int send(struct delivery *d, const struct cn_delivery_facts *facts,
 	d->began_us = cn_now_us();
 	free_deliveries = d->next;
 	under_way++;
-	cn_http_proc_give_spare(d->job);
+	cn_http_jobs_give_spare(d->job);
 	return 0;
 }
 
@@ -375,7 +375,7 @@ bool cn_delivery_take_ended(void)
 	struct cn_job *job;
 	bool any = false;
 
-	while((job = cn_http_proc_take_ended()) != NULL) {
+	while((job = cn_http_jobs_take_ended()) != NULL) {
 		end(cn_job_tag(job));
 		any = true;
 	}

@@ -17,7 +17,7 @@
 #include "base_stats.h"
 #include "base_stop.h"
 #include "base_wait.h"
-#include "http_proc.h"
+#include "http_jobs.h"
 #include "job.h"
 #include "job_index.h"
 #include "job_number.h"
@@ -383,7 +383,7 @@ static int64_t next_us(void)
 
 static void sleep_until(int64_t until_us)
 {
-	struct cn_ring *rings[] = {cn_outbox_ring(), cn_http_proc_ended()};
+	struct cn_ring *rings[] = {cn_outbox_ring(), cn_http_jobs_ended()};
 	int64_t left = until_us - cn_now_us();
 
 	if(left <= 0 || !cn_ring_sleep(rings[0], 0))
@@ -446,7 +446,7 @@ static int set_up(void)
 	wait_set = cn_wait_new();
 	if(wait_set < 0 || cn_wait_add(wait_set, cn_stop_fd()) < 0
 			|| cn_wait_add(wait_set, cn_ring_fd(cn_outbox_ring(), 0)) < 0
-			|| cn_wait_add(wait_set, cn_ring_fd(cn_http_proc_ended(), 0)) < 0)
+			|| cn_wait_add(wait_set, cn_ring_fd(cn_http_jobs_ended(), 0)) < 0)
 		return -1;
 	return 0;
 }

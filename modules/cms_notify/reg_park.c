@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Suspends and resumes transactions of tm. In SIP workers; in verdict processes. */
+/* Suspends and resumes transactions of tm. In SIP workers; in processes
+ * that run the verdict route. */
 
 #include <limits.h>
 #include <string.h>

@@ -223,6 +223,17 @@ static int listen_to_usrloc(int types)
 	return 0;
 }
 
+/* In these modes save() is a statement of the database. */
+static void warn_of_waiting(void)
+{
+	if(cn_conf.verdict_processes == 0
+			&& (usrloc.db_mode == WRITE_THROUGH || usrloc.db_mode == DB_ONLY))
+		LM_WARN("with usrloc's db_mode %d each registration waits for the "
+				"database, and so do POSTs: set verdict_processes to 2 or "
+				"more\n",
+				usrloc.db_mode);
+}
+
 int cn_usrloc_init(void)
 {
 	bind_usrloc_t bind_usrloc;
@@ -238,7 +249,10 @@ int cn_usrloc_init(void)
 		types |= UL_CONTACT_DELETE;
 	if(cn_conf.events_expire)
 		types |= UL_CONTACT_EXPIRE;
-	return types ? listen_to_usrloc(types) : 0;
+	if(types && listen_to_usrloc(types) < 0)
+		return -1;
+	warn_of_waiting();
+	return 0;
 }
 
 /* -------- being there -------- */

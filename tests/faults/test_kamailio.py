@@ -50,7 +50,8 @@ def test_child_killed(mode, size, process, cms, server, row):
     started again."""
     if process == "outbox" and mode == "reject":
         pytest.skip("there is no outbox process")
-    one = server(cms, mode, size.params)
+    own = {"verdict_processes": 2} if process == "verdict" else {}
+    one = server(cms, mode, {**size.params, **own})
     with Trial(one, [cms], size.devices) as trial:
         trial.warm_up()
         cms.stop()

@@ -208,6 +208,10 @@ def quoted(value):
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+# verdict_processes where a test sets none.
+VERDICT_PROCESSES = int(os.environ.get("TEST_VERDICT_PROCESSES", "0"))
+
+
 def local_settings(server, cms_url, settings=None):
     """kamailio-local.cfg: every setting a #!define, over defaults that suit a
     test. None leaves one out."""
@@ -217,6 +221,7 @@ def local_settings(server, cms_url, settings=None):
         "CHILDREN": 2, "TCP_CHILDREN": 2, "MIN_EXPIRES": 1,
         "MAX_CONTACTS": 0, "NAT_PING_INTERVAL": 0, "USRLOC_SYNC": 1,
         "NODE_NAME": "test-node", "CMS_URL": cms_url,
+        "CMS_VERDICT_PROCESSES": VERDICT_PROCESSES or None,
         "CMS_BREAKER_FAILURES": 1000000, **(settings or {})}
     lines = [f"#!define {name} {quoted(value)}"
              for name, value in defines.items()
@@ -307,6 +312,9 @@ def registrar(server, cms_url, *, modules=(), params=(), before="",
         # a test is about one answer of the CMS, whatever came before it
         ("cms_notify", "breaker_failures", 1000000),
         ("cms_notify", "node", "test-node")]
+    if VERDICT_PROCESSES:
+        defaults.append(
+            ("cms_notify", "verdict_processes", VERDICT_PROCESSES))
     if cms_url is not None:
         defaults.append(("cms_notify", "cms_url", cms_url))
     if "db_sqlite" in loaded:

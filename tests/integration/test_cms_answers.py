@@ -17,6 +17,8 @@ from verdicts import check, register  # noqa: E402
 pytestmark = pytest.mark.contract
 
 TIMEOUT = 1500
+# Each process has connections of its own.
+ONE = {"CMS_HTTP_PROCESSES": 1}
 BIG = 20_000_000
 
 
@@ -317,7 +319,7 @@ def kept_connections(server, cms, count):
 
 
 def test_a_restarted_cms_is_found_again_every_time(kamailio, cms):
-    server = kamailio(cms)
+    server = kamailio(cms, settings=ONE)
     uas = server.devices(20)
     for ua in uas:
         cms.stop()
@@ -329,7 +331,7 @@ def test_a_restarted_cms_is_found_again_every_time(kamailio, cms):
 @pytest.mark.parametrize("connections", [1, 8])
 def test_a_kept_connection_that_ends_as_the_request_goes_out_is_no_failure(
         kamailio, cms, connections, reset):
-    server = kamailio(cms)
+    server = kamailio(cms, settings=ONE)
     kept_connections(server, cms, connections)
     cms.rule(close="reuse", reset=reset)
     ua = server.device()
@@ -340,7 +342,7 @@ def test_a_kept_connection_that_ends_as_the_request_goes_out_is_no_failure(
 
 def test_what_is_repeated_on_a_fresh_connection_is_the_same_event(
         kamailio, cms):
-    server = kamailio(cms)
+    server = kamailio(cms, settings=ONE)
     kept_connections(server, cms, 1)
     cms.rule(close="request", times=1)
     ua = server.device()
@@ -385,7 +387,7 @@ def libcurl():
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_what_comes_before_a_post_is_no_answer_to_it(
         kamailio, cms, extra, ends):
-    server = kamailio(cms)
+    server = kamailio(cms, settings=ONE)
     cms.rule(times=1, extra=EXTRAS[extra], extra_delay=0.1, extra_end=ends)
     assert server.device().register().status == 200
     cms.wait_until(lambda: cms.extras)
@@ -398,14 +400,14 @@ def test_what_comes_before_a_post_is_no_answer_to_it(
 
 @pytest.mark.parametrize("extra", ["an acceptance", "a refusal", "a piece"])
 def test_what_comes_with_an_answer_is_no_other_answer(kamailio, cms, extra):
-    server = kamailio(cms)
+    server = kamailio(cms, settings=ONE)
     cms.rule(times=1, extra=EXTRAS[extra], text="welcome")
     assert server.device().register().status == 200
     check_verdicts(server, cms)
 
 
 def test_a_408_on_a_kept_connection_means_again_on_a_new_one(kamailio, cms):
-    server = kamailio(cms)
+    server = kamailio(cms, settings=ONE)
     kept_connections(server, cms, 1)
     cms.rule(status=408, times=1, headers=[("Connection", "close")])
     ua = server.device()
@@ -416,13 +418,14 @@ def test_a_408_on_a_kept_connection_means_again_on_a_new_one(kamailio, cms):
 
 
 def test_trailer_fields_open_no_breaker(kamailio, cms):
-    server = kamailio(cms)
+    server = kamailio(cms, settings=ONE)
     cms.rule(headers=[("Transfer-Encoding", "chunked")], body=TRAILERS)
     assert {ua.register().status for ua in server.devices(10)} == {200}
 
 
 def test_a_connection_is_used_for_connection_lifetime(kamailio, cms):
-    server = kamailio(cms, settings={"CMS_CONNECTION_LIFETIME": 1})
+    server = kamailio(cms, settings={
+        **ONE, "CMS_CONNECTION_LIFETIME": 1})
     deadline = time.monotonic() + 3.5
     while time.monotonic() < deadline:
         assert server.device().register().status == 200

@@ -223,7 +223,8 @@ def test_a_key_of_another_certificate_is_told_at_the_start(ca):
 def test_tls_sessions_are_resumed(kamailio, ca, pairs):
     with tls_cms(pairs["nothing"]) as cms:
         server = kamailio(cms, settings={
-            "CMS_TLS_CA": ca.certificate, "USRLOC_DB_MODE": 0})
+            "CMS_TLS_CA": ca.certificate, "USRLOC_DB_MODE": 0,
+            "CMS_HTTP_PROCESSES": 1})
         cms.rule(headers=[("Connection", "close")])
         for _ in range(5):
             assert server.device().register().status == 200
@@ -235,8 +236,10 @@ LEFT = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 def tls_registrar(kamailio, cms, ca, **settings):
+    """With one process: each has connections of its own."""
     return kamailio(cms, settings={
-        "CMS_TLS_CA": ca.certificate, "USRLOC_DB_MODE": 0, **settings})
+        "CMS_TLS_CA": ca.certificate, "USRLOC_DB_MODE": 0,
+        "CMS_HTTP_PROCESSES": 1, **settings})
 
 
 @pytest.mark.parametrize("rule", [

@@ -6,6 +6,9 @@ from sip_ua import register_all
 
 pytestmark = pytest.mark.contract
 
+# Each process has connections of its own.
+ONE = {"CMS_HTTP_PROCESSES": 1}
+
 
 @pytest.mark.parametrize("processes, most", [(1, 8), (3, 24)])
 def test_never_more_connections_than_max_connections(
@@ -25,7 +28,7 @@ def test_never_more_connections_than_max_connections(
 
 
 def test_connections_are_kept_and_used_again(kamailio, cms):
-    server = kamailio(cms, settings={"USRLOC_DB_MODE": 0})
+    server = kamailio(cms, settings={"USRLOC_DB_MODE": 0, **ONE})
     registrations = register_all(server.devices(1000), window=50)
     assert {r.result.status for r in registrations} == {200}
     assert len(server.posts()) == 1000
@@ -33,7 +36,7 @@ def test_connections_are_kept_and_used_again(kamailio, cms):
 
 
 def test_one_after_the_other_goes_over_one_connection(kamailio, cms):
-    server = kamailio(cms)
+    server = kamailio(cms, settings=ONE)
     for ua in server.devices(20):
         assert ua.register().status == 200
     assert cms.connections == 1
@@ -42,7 +45,7 @@ def test_one_after_the_other_goes_over_one_connection(kamailio, cms):
 def test_an_answer_that_was_not_read_to_its_end_spoils_no_other(
         kamailio, cms):
     """The rest of a big answer is not taken for the next one."""
-    server = kamailio(cms)
+    server = kamailio(cms, settings=ONE)
     big, *others = server.devices(5)
     cms.rule(match={"username": big.user}, body_size=200_000)
     assert big.register().status == 503
@@ -52,7 +55,7 @@ def test_an_answer_that_was_not_read_to_its_end_spoils_no_other(
 @pytest.mark.parametrize("rule", [
     {"status": 403, "text": "no"}, {"status": 500}, {"status": 302}], ids=str)
 def test_a_failure_by_status_keeps_the_connection(kamailio, cms, rule):
-    server = kamailio(cms)
+    server = kamailio(cms, settings=ONE)
     cms.rule(**rule)
     for ua in server.devices(5):
         ua.register()
@@ -61,7 +64,7 @@ def test_a_failure_by_status_keeps_the_connection(kamailio, cms, rule):
 
 def test_two_posts_at_once_are_not_sent_on_one_connection(kamailio, cms):
     """HTTP/1.1 without pipelining: an answer belongs to what was asked."""
-    server = kamailio(cms, settings={"CMS_MAX_CONNECTIONS": 2})
+    server = kamailio(cms, settings={**ONE, "CMS_MAX_CONNECTIONS": 2})
     cms.rule(hold=True)
     registrations = [ua.start_register() for ua in server.devices(6)]
     cms.wait_until(lambda: cms.held == 2)

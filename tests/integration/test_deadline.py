@@ -203,7 +203,7 @@ def test_nothing_of_the_crowd_is_left(crowd):
 
 
 def test_a_crowd_takes_no_more_connections_than_allowed(crowd):
-    assert crowd.connections == 32
+    assert crowd.connections == 2 * 32
 
 
 # -- one deadline for everything ----------------------------------------------------
@@ -251,7 +251,8 @@ def test_the_answer_comes_when_the_deadline_passes(
 def test_the_deadline_counts_from_the_request_and_not_from_the_post(
         kamailio, cms):
     """One connection, taken; those behind it wait in the queue."""
-    server = kamailio(cms, config=small(1000, max_connections=1))
+    server = kamailio(cms, config=small(
+        1000, http_processes=1, max_connections=1))
     cms.rule(hang=True)
 
     def queued():
@@ -296,7 +297,8 @@ def test_a_connection_that_is_not_accepted_ends_after_connect_timeout(
 def stopped(kamailio, cms):
     """A server whose HTTP process stands still until resume(pid)."""
     server = kamailio(cms, settings={
-        "CMS_TIMEOUT": 1500, "USRLOC_DB_MODE": 0})
+        "CMS_TIMEOUT": 1500, "USRLOC_DB_MODE": 0, "CMS_HTTP_PROCESSES": 1,
+        "CMS_VERDICT_PROCESSES": 1})
     assert server.device().register().status == 200
     pids = server.pids("cms_notify http")
     assert len(pids) == 1
@@ -348,7 +350,8 @@ def test_a_stopped_http_process_works_again_when_it_goes_on(stopped, cms):
 def test_a_stopped_verdict_process_keeps_no_verdict(kamailio, cms):
     """Whichever of them stands still, and was woken for a verdict: another one
     is woken for it."""
-    server = kamailio(cms, settings={"USRLOC_DB_MODE": 0})
+    server = kamailio(cms, settings={
+        "USRLOC_DB_MODE": 0, "CMS_VERDICT_PROCESSES": 2})
     pids = server.pids("cms_notify verdict")
     assert len(pids) == 2
     for pid in pids:

@@ -160,7 +160,8 @@ def test_the_lines_work(kamailio, cms):
 def test_the_lines_answer_when_nothing_can_be_queued(kamailio, cms):
     def config(server, url):
         params = "".join(f'modparam("cms_notify", "{name}", 1)\n'
-                         for name in ("queue_size", "max_connections"))
+                         for name in ("queue_size", "http_processes",
+                                      "max_connections"))
         return with_the_lines(server, url).replace(
             "request_route {", params + "request_route {")
 
@@ -530,7 +531,7 @@ def test_a_dead_cms_is_logged_as_shown(kamailio, cms):
 
 
 def test_the_processes_are_called_as_documented(kamailio, cms):
-    server = kamailio(cms, config=deferring())
+    server = kamailio(cms, config=deferring(("verdict_processes", 1)))
     named = re.findall(r"<quote>(cms_notify \w+)</quote>",
                        section("processes"))
     assert len(named) == 3

@@ -17,7 +17,7 @@ WAITERS = 64
 
 
 def config(**params):
-    params = {"timeout": 20000, "queue_size": QUEUE,
+    params = {"timeout": 20000, "queue_size": QUEUE, "http_processes": 1,
               "max_connections": CONNECTIONS, **params}
     return lambda s, url: registrar(s, url, params=[
         ("cms_notify", name, value) for name, value in params.items()])
@@ -59,6 +59,7 @@ def full(kamailio, cms):
 def full_shipped(kamailio, cms):
     return Full(kamailio(cms, settings={
         "CMS_TIMEOUT": 20000, "CMS_QUEUE_SIZE": QUEUE,
+        "CMS_HTTP_PROCESSES": 1,
         "CMS_MAX_CONNECTIONS": CONNECTIONS, "USRLOC_DB_MODE": 0}), cms)
 
 

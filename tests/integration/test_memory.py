@@ -117,7 +117,7 @@ def test_shared_memory_comes_back(kamailio, way):
         # One of each process: what each takes once, it has taken then.
         server = kamailio(cms, config=lambda s, url: registrar(
             s, url, core="children=1", params=[
-                *params, ("cms_notify", "verdict_processes", 1),
+                *params, ("cms_notify", "http_processes", 1),
                 *(BUSY if way is busy else [])]))
         ua = server.device()
         way(server, cms, ua)

@@ -99,7 +99,7 @@ def test_counters_add_up(kamailio, cms):
 def test_gauges(start, cms):
     """in_flight: POSTs under way; queued: events without a connection yet;
     parked: requests that wait."""
-    server = start(max_connections=2, timeout=10000)
+    server = start(http_processes=1, max_connections=2, timeout=10000)
     cms.rule(hold=True)
     uas = [server.device() for _ in range(5)]
     transactions = [ua.send(ua.build_register()) for ua in uas]
@@ -120,7 +120,7 @@ def test_gauges(start, cms):
 def test_latencies(start, cms):
     """Queueing and HTTP are told apart: with one connection three events wait
     for each other."""
-    server = start(max_connections=1)
+    server = start(http_processes=1, max_connections=1)
     cms.rule(delay=0.3)
     uas = [server.device() for _ in range(3)]
     for transaction in [ua.send(ua.build_register()) for ua in uas]:
@@ -196,7 +196,7 @@ def test_endpoints(kamailio, cms):
 
 def test_parked(start, cms):
     """Who waits for what, since when, and how far it is."""
-    server = start(max_connections=1)
+    server = start(http_processes=1, max_connections=1)
     assert server.rpc("cms_notify.parked") == []
     cms.rule(hold=True)
     first, second = server.device(), server.device()

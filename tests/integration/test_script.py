@@ -182,6 +182,7 @@ def test_retry_after_of_the_cms(start, cms):
 def test_values_when_the_queue_is_full(start, cms):
     """cms_notify() is false when nothing more fits: $cms(...) says so."""
     server = start(params=[("cms_notify", "queue_size", 1),
+                           ("cms_notify", "http_processes", 1),
                            ("cms_notify", "max_connections", 1)])
     cms.rule(hold=True)
     waiting = []
@@ -216,6 +217,7 @@ def test_no_value_elsewhere(start, cms):
     show = 'append_to_reply("X-Before: $cms(verdict)$cms(id)\\r\\n");'
     server = start(before=show, core="children=1",
                    params=[("cms_notify", "queue_size", 1),
+                           ("cms_notify", "http_processes", 1),
                            ("cms_notify", "max_connections", 1)])
     known = server.device()
     assert known.register().get("X-Before") == "<null><null>"
@@ -480,11 +482,12 @@ def test_contact_as_it_was_sent(start):
 
 
 @pytest.mark.contract
-def test_nothing_leaks_from_one_to_the_next(start, cms):
+@pytest.mark.parametrize("process", ["http_processes", "verdict_processes"])
+def test_nothing_leaks_from_one_to_the_next(start, cms, process):
     """What is set for one request is not seen in another, though they wait at
     the same time and one process resumes both."""
     server = start(before=CARRY, verdict=SHOW_CARRIED, core="children=1",
-                   params=[("cms_notify", "verdict_processes", 1)])
+                   params=[("cms_notify", process, 1)])
     cms.rule(hold=True)
     uas = [server.device() for _ in range(12)]
     transactions = []
@@ -790,6 +793,7 @@ def test_kemi_waits_and_joins(kemi, cms):
 def test_kemi_busy(kemi, cms):
     """KEMI: -1 when nothing more fits, with $cms(cause)."""
     server = kemi(params=[("cms_notify", "queue_size", 1),
+                          ("cms_notify", "http_processes", 1),
                           ("cms_notify", "max_connections", 1)])
     cms.rule(hold=True)
     transactions = []

@@ -18,7 +18,8 @@ def slow(**params):
     """Everybody waits for the CMS as long as the test wants."""
     return lambda s, url: registrar(s, url, params=[
         *(("cms_notify", name, value) for name, value in (
-            {"timeout": 25000, "attempt_timeout": 25000} | params).items()
+            {"timeout": 25000, "attempt_timeout": 25000,
+             "http_processes": 1} | params).items()
           if name != "max_contacts"),
         *(("registrar", name, value) for name, value in params.items()
           if name == "max_contacts"), ("registrar", "retry_after", 7)])

@@ -42,7 +42,9 @@ def test_a_post_under_way_is_finished(kamailio, cms):
 def test_nobody_is_left_without_an_answer(kamailio, cms):
     """Whom the CMS does not answer in time gets 503, cause shutdown, at the end
     of drain_timeout; who waits for a connection gets it at once."""
-    server = kamailio(cms, config=config(("cms_notify", "max_connections", 2)))
+    server = kamailio(cms, config=config(
+        ("cms_notify", "http_processes", 1),
+        ("cms_notify", "max_connections", 2)))
     cms.rule(hang=True)
     devices = [server.device() for _ in range(20)]
     sent = [ua.send(ua.build_register()) for ua in devices]

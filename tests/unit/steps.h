@@ -18,7 +18,7 @@ int step_http_start(void);
 void step_http(void);
 void step_http_done(void *user, const struct cn_http_result *result);
 
-/* verdict process */
+/* who resumes */
 void step_verdict(void);
 
 /* timer */

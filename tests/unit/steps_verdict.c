@@ -2,15 +2,17 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* A verdict process and the watchdog, as they are. */
+/* A process that resumes, and the watchdog, as they are. */
 
-#include "verdict_proc.c"
+#include "verdict.h"
+#include "verdict_watch.c"
 
 #include "steps.h"
 
 void step_verdict(void)
 {
-	resume_all();
+	while(cn_verdict_resume())
+		;
 }
 
 void step_watchdog(void)

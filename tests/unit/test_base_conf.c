@@ -56,8 +56,8 @@ static void defaults_are_the_documented_ones(void **state)
 	assert_int_equal(cn_conf.timeout_ms, 4000);
 	assert_int_equal(cn_conf.connect_timeout_ms, 1000);
 	assert_int_equal(cn_conf.attempt_timeout_ms, 2000);
-	assert_int_equal(cn_conf.http_processes, 1);
-	assert_int_equal(cn_conf.verdict_processes, 2);
+	assert_int_equal(cn_conf.http_processes, 2);
+	assert_int_equal(cn_conf.verdict_processes, 0);
 	assert_int_equal(cn_conf.max_in_flight, 256);
 	assert_int_equal(cn_conf.max_connections, 32);
 	assert_int_equal(cn_conf.connection_lifetime_s, 300);
@@ -108,7 +108,7 @@ static void each_number_has_a_range(void **state)
 			{"connect_timeout", &cn_conf.connect_timeout_ms, 10, 30000},
 			{"attempt_timeout", &cn_conf.attempt_timeout_ms, 10, 30000},
 			{"http_processes", &cn_conf.http_processes, 1, 64},
-			{"verdict_processes", &cn_conf.verdict_processes, 1, 64},
+			{"verdict_processes", &cn_conf.verdict_processes, 0, 64},
 			{"max_in_flight", &cn_conf.max_in_flight, 1, 100000},
 			{"max_connections", &cn_conf.max_connections, 1, 10000},
 			{"connection_lifetime", &cn_conf.connection_lifetime_s, 0, 86400},
@@ -336,6 +336,14 @@ static void posts_under_way_are_bounded_by_connections(void **state)
 	assert_int_equal(cn_conf_posts_per_process(), 256);
 }
 
+static void who_runs_the_verdict_route(void **state)
+{
+	cn_conf.http_processes = 3;
+	assert_int_equal(cn_conf_resumers(), 3);
+	cn_conf.verdict_processes = 5;
+	assert_int_equal(cn_conf_resumers(), 5);
+}
+
 static void the_capacity_is_queue_and_posts(void **state)
 {
 	cn_conf.queue_size = 1000;
@@ -371,6 +379,7 @@ int main(void)
 			TEST(the_longest_host_name_fits),
 			TEST(the_deadline_comes_before_fr_timer),
 			TEST(posts_under_way_are_bounded_by_connections),
+			TEST(who_runs_the_verdict_route),
 			TEST(the_capacity_is_queue_and_posts),
 	};
 

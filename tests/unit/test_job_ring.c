@@ -204,6 +204,27 @@ static void who_woke_for_another_reason_sleeps_no_more(void **state)
 	cn_ring_free(ring);
 }
 
+/* Of what a taker gives another one is reminded, if it hangs before it looks. */
+static void who_takes_as_well_wakes_nobody(void **state)
+{
+	struct cn_ring *ring = cn_ring_new(2, 2);
+	void *more = item(3), *one = item(1);
+
+	assert_true(cn_ring_sleep(ring, 1));
+	assert_int_equal(cn_ring_push_own(ring, &one), 0);
+	assert_null(one);
+	assert_false(is_woken(ring, 0) || is_woken(ring, 1));
+	assert_false(cn_ring_sleep(ring, 0));
+	cn_ring_remind(ring);
+	assert_true(is_woken(ring, 1));
+	assert_ptr_equal(cn_ring_take(ring), item(1));
+	push(ring, 1);
+	push(ring, 2);
+	assert_int_equal(cn_ring_push_own(ring, &more), -1);
+	assert_ptr_equal(more, item(3));
+	cn_ring_free(ring);
+}
+
 /* The one that was woken has been stopped, or is gone. */
 static void another_one_is_reminded_of_what_lies(void **state)
 {
@@ -526,6 +547,7 @@ int main(void)
 			cmocka_unit_test(a_sleeper_is_woken_and_nobody_else),
 			cmocka_unit_test(one_item_wakes_one),
 			cmocka_unit_test(the_first_that_sleeps_is_woken),
+			cmocka_unit_test(who_takes_as_well_wakes_nobody),
 			cmocka_unit_test(another_one_is_reminded_of_what_lies),
 			cmocka_unit_test(who_woke_for_another_reason_sleeps_no_more),
 			cmocka_unit_test(without_memory_there_is_no_ring),

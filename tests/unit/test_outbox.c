@@ -20,7 +20,7 @@
 #include "world.h"
 
 #include "admit_share.h"
-#include "http_proc.h"
+#include "http_jobs.h"
 #include "job_index.h"
 #include "job_number.h"
 #include "job_order.h"
@@ -28,7 +28,7 @@
 #include "outbox_delivery.h"
 #include "outbox_leaving.h"
 #include "outbox_proc.h"
-#include "verdict_proc.h"
+#include "verdict.h"
 
 /* -------- steps -------- */
 
@@ -284,8 +284,8 @@ static void start(void)
 	check(cn_index_init(64) == 0);
 	check(cn_outbox_init() == 0);
 	check(step_http_start() == 0);
-	check(cn_verdict_proc_init(show) == 0);
-	cn_order_init(cn_http_proc_give, cn_http_proc_give_back);
+	check(cn_verdict_init(show) == 0);
+	cn_order_init(cn_http_jobs_give, cn_http_jobs_give_back);
 	check(cn_leaving_init(show_event) == 0);
 	check(cn_outbox_proc_init() == 0);
 	db.first_seq = cn_number_next();

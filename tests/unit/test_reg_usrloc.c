@@ -695,6 +695,29 @@ static void what_usrloc_does_not_say_cannot_be_told(void **state)
 	assert_int_equal(cn_usrloc_init(), 0);
 }
 
+static void who_waits_for_the_database_needs_processes(void **state)
+{
+	static const struct
+	{
+		int db_mode, verdict_processes;
+		bool warned;
+	} rows[] = {{NO_DB, 0, false}, {WRITE_BACK, 0, false},
+			{WRITE_THROUGH, 0, true}, {DB_ONLY, 0, true},
+			{WRITE_THROUGH, 1, false}, {DB_ONLY, 2, false}};
+	size_t i;
+
+	cn_conf.events_unregister = cn_conf.events_expire = false;
+	for(i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		stub_clear_log();
+		fake_usrloc.db_mode = rows[i].db_mode;
+		cn_conf.verdict_processes = rows[i].verdict_processes;
+		assert_int_equal(cn_usrloc_init(), 0);
+		assert_true((strstr(stub_log(), "set verdict_processes") != NULL)
+					== rows[i].warned);
+	}
+	cn_conf.verdict_processes = 0;
+}
+
 static void servers_that_replicate_need_names(void **state)
 {
 	fake_module("dmq_usrloc");
@@ -732,6 +755,7 @@ int main(void)
 			TEST(who_is_not_live_or_not_ours_is_not_shown),
 			TEST(without_what_it_needs_it_does_not_start),
 			TEST(what_usrloc_does_not_say_cannot_be_told),
+			TEST(who_waits_for_the_database_needs_processes),
 			TEST(servers_that_replicate_need_names),
 	};
 

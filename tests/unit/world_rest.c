@@ -26,6 +26,11 @@ int cn_conf_capacity(void)
 	return 64;
 }
 
+int cn_conf_resumers(void)
+{
+	return 1;
+}
+
 int cn_conf_posts_per_process(void)
 {
 	return 8;
