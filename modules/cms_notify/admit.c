@@ -76,12 +76,11 @@ int cn_admission_init(int posts, int capacity, int64_t timeout_us)
 	memset(load, 0, sizeof(*load));
 	load->posts = posts;
 	load->capacity = capacity;
-	load->in_time_us = CN_IN_TIME(timeout_us);
-	load->reserve_us = CN_RESERVE(load->in_time_us);
 	if(lock_init(&load->lock) == NULL) {
 		LM_ERR("cannot make a lock\n");
 		return -1;
 	}
+	cn_admission_set_timeout(timeout_us);
 	return cn_reservation_init();
 }
 
@@ -91,6 +90,14 @@ void cn_admission_destroy(void)
 	if(load)
 		shm_free(load);
 	load = NULL;
+}
+
+void cn_admission_set_timeout(int64_t timeout_us)
+{
+	lock_get(&load->lock);
+	load->in_time_us = CN_IN_TIME(timeout_us);
+	load->reserve_us = CN_RESERVE(load->in_time_us);
+	lock_release(&load->lock);
 }
 
 static void note_time(int64_t us)
@@ -207,21 +214,24 @@ static bool has_waited(uint64_t device, int64_t now_us)
 bool cn_admission_admits(uint64_t device, int queued, int64_t now_us)
 {
 	double rate, ahead, most;
+	int64_t in_time_us, reserve_us;
 	bool line;
 
 	lock_get(&load->lock);
 	ahead = (double)queued + load->under_way;
 	rate = rate_now(now_us);
+	in_time_us = load->in_time_us;
+	reserve_us = load->reserve_us;
 	/* a short one is no reason to leave places free */
-	line = load->next_us - now_us > load->reserve_us;
+	line = load->next_us - now_us > reserve_us;
 	lock_release(&load->lock);
 	if(ahead < load->posts)
 		return true;
-	if(rate != 0 && ahead * 1e6 / rate >= load->in_time_us)
+	if(rate != 0 && ahead * 1e6 / rate >= in_time_us)
 		return false;
 	if(!line)
 		return true;
-	most = rate * load->reserve_us / 1e6;
+	most = rate * reserve_us / 1e6;
 	if(rate == 0 || most > CN_RESERVE(load->capacity))
 		most = CN_RESERVE(load->capacity);
 	return ahead - load->posts < most || has_waited(device, now_us);

@@ -26,6 +26,9 @@
 int cn_admission_init(int posts, int capacity, int64_t timeout_us) CN_MUST;
 void cn_admission_destroy(void);
 
+/* The deadline of events that come from now on. Process: any. */
+void cn_admission_set_timeout(int64_t timeout_us);
+
 /* An event goes to the CMS. Process: HTTP. */
 void cn_admission_began(int64_t now_us);
 

@@ -16,33 +16,31 @@
 #include "base_conf.h"
 #include "base_header.h"
 
-/* A SIP client gives up after 32 s (64*T1, RFC 3261 17.1.2.2). */
-#define CN_TIMEOUT_MAX_MS 30000
 /* What the verdict route may take on top of the deadline. */
 #define CN_FR_TIMER_MARGIN_MS 500
 /* The same, for the outbox: what may be stored after the deadline. */
 #define CN_OUTBOX_MARGIN_MS 250
 
 struct cn_conf cn_conf = {
-		.timeout_ms = 4000,
-		.connect_timeout_ms = 1000,
-		.attempt_timeout_ms = 2000,
+		.limits = {.timeout_ms = 4000,
+				.connect_timeout_ms = 1000,
+				.attempt_timeout_ms = 2000,
+				.connection_lifetime_s = 300,
+				.max_answer_size = 16384,
+				.breaker_failures = 5,
+				.breaker_cooldown_ms = 2000,
+				.outbox_max_age_s = 86400,
+				.resync_rate = 100,
+				.drain_timeout_ms = 3000},
 		.http_processes = 2,
 		.max_in_flight = 256,
 		.max_connections = 32,
-		.connection_lifetime_s = 300,
 		.queue_size = 8192,
-		.max_answer_size = 16384,
 		.identity_name = "contact",
 		.http_version_name = "1.1",
-		.breaker_failures = 5,
-		.breaker_cooldown_ms = 2000,
 		.outbox_table = "cms_outbox",
 		.outbox_max = 100000,
-		.outbox_max_age_s = 86400,
-		.resync_rate = 100,
 		.events_list = "register",
-		.drain_timeout_ms = 3000,
 };
 
 static char host_name[HOST_NAME_MAX + 1];
@@ -86,6 +84,14 @@ int cn_conf_add_sign_key_file(unsigned int type, void *value)
 			CN_SIGN_KEY_FILES_MAX, "sign_key_file", value);
 }
 
+static int check_range(const char *name, int value, int min, int max)
+{
+	if(value >= min && value <= max)
+		return 0;
+	LM_ERR("%s is %d, must be from %d to %d\n", name, value, min, max);
+	return -1;
+}
+
 static int check_ranges(void)
 {
 	static const struct
@@ -94,39 +100,25 @@ static int check_ranges(void)
 		const int *value;
 		int min, max;
 	} ranges[] = {
-			{"timeout", &cn_conf.timeout_ms, 100, CN_TIMEOUT_MAX_MS},
-			{"connect_timeout", &cn_conf.connect_timeout_ms, 10,
-					CN_TIMEOUT_MAX_MS},
-			{"attempt_timeout", &cn_conf.attempt_timeout_ms, 10,
-					CN_TIMEOUT_MAX_MS},
 			{"http_processes", &cn_conf.http_processes, 1, 64},
 			{"verdict_processes", &cn_conf.verdict_processes, 0, 64},
 			{"max_in_flight", &cn_conf.max_in_flight, 1, 100000},
 			{"max_connections", &cn_conf.max_connections, 1, 10000},
-			{"connection_lifetime", &cn_conf.connection_lifetime_s, 0, 86400},
 			{"queue_size", &cn_conf.queue_size, 1, 1000000},
-			{"max_answer_size", &cn_conf.max_answer_size, 256, 16777216},
 			{"detect_reboot", &cn_conf.detect_reboot, 0, 1},
-			{"breaker_failures", &cn_conf.breaker_failures, 1, 1000000},
-			{"breaker_cooldown", &cn_conf.breaker_cooldown_ms, 10, 600000},
 			{"outbox_max", &cn_conf.outbox_max, 1, 10000000},
-			{"resync_rate", &cn_conf.resync_rate, 1, 100000},
-			{"outbox_max_age", &cn_conf.outbox_max_age_s, 1, 31536000},
-			{"drain_timeout", &cn_conf.drain_timeout_ms, 0, CN_TIMEOUT_MAX_MS},
 			{"sqlite_busy_timeout", &cn_conf.sqlite_busy_timeout_ms, 0,
 					CN_TIMEOUT_MAX_MS},
 	};
-	size_t i;
-	int err = 0;
+	const struct cn_limit *limit;
+	int i, err = 0;
 
-	for(i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-		if(*ranges[i].value >= ranges[i].min
-				&& *ranges[i].value <= ranges[i].max)
-			continue;
-		LM_ERR("%s is %d, must be from %d to %d\n", ranges[i].name,
-				*ranges[i].value, ranges[i].min, ranges[i].max);
-		err = -1;
-	}
+	for(i = 0; i < (int)(sizeof(ranges) / sizeof(ranges[0])); i++)
+		err |= check_range(
+				ranges[i].name, *ranges[i].value, ranges[i].min, ranges[i].max);
+	for(i = 0; (limit = cn_limit_row(i)) != NULL; i++)
+		err |= check_range(limit->name, cn_limit_value(&cn_conf.limits, limit),
+				limit->min, limit->max);
 	return err;
 }
 
@@ -224,6 +216,10 @@ static int check_paths(void)
 					(int)name, header);
 		if(name == 0 || cn_header_value(header, name)[0] != '/')
 			err = -1;
+	}
+	if(cn_conf.settings_file && cn_conf.settings_file[0] != '/') {
+		LM_ERR("settings_file is no path that begins with /\n");
+		err = -1;
 	}
 	for(i = 0; i < cn_conf.sign_key_files; i++) {
 		if(cn_conf.sign_key_file[i][0] == '/')
@@ -339,7 +335,7 @@ int cn_conf_check(void)
 {
 	int err = 0;
 
-	if(cn_conf.endpoints == 0) {
+	if(cn_conf.endpoints == 0 && cn_conf.settings_file == NULL) {
 		LM_ERR("cms_url is not set, add modparam(\"cms_notify\", "
 			   "\"cms_url\", \"https://...\")\n");
 		err = -1;
@@ -355,19 +351,19 @@ int cn_conf_check(void)
 	return err ? -1 : 0;
 }
 
-int cn_conf_check_fr_timer(int fr_timer_ms)
+int cn_conf_check_timeout(
+		int timeout_ms, int fr_timer_ms, struct cn_fault *fault)
 {
 	int margin = CN_FR_TIMER_MARGIN_MS;
 
 	if(cn_conf.outbox_db_url)
 		margin += CN_OUTBOX_MARGIN_MS;
-	if(cn_conf.timeout_ms + margin <= fr_timer_ms)
+	if(timeout_ms + margin <= fr_timer_ms)
 		return 0;
-	LM_ERR("timeout is %d ms but tm ends a transaction after fr_timer, %d ms: "
-		   "set timeout to at most %d or tm's fr_timer to at least %d\n",
-			cn_conf.timeout_ms, fr_timer_ms, fr_timer_ms - margin,
-			cn_conf.timeout_ms + margin);
-	return -1;
+	return cn_refuse(fault,
+			"timeout is %d ms but tm ends a transaction after fr_timer, %d ms: "
+			"set timeout to at most %d or tm's fr_timer to at least %d",
+			timeout_ms, fr_timer_ms, fr_timer_ms - margin, timeout_ms + margin);
 }
 
 int cn_conf_resumers(void)

@@ -3,12 +3,14 @@
  */
 
 /* The parameters of the module, their defaults, and whether they make sense
- * together. Written by Kamailio before it forks, read-only afterwards. */
+ * together. Written by Kamailio before it forks, read-only afterwards: what may
+ * change is in force as base_limits and http_endpoints say. */
 
 #ifndef CN_BASE_CONF_H
 #define CN_BASE_CONF_H
 
-#include "base.h"
+#include "base_fault.h"
+#include "base_limits.h"
 
 #define CN_ENDPOINTS_MAX 8
 #define CN_HEADERS_MAX 32
@@ -34,16 +36,13 @@ struct cn_conf
 {
 	char *cms_url[CN_ENDPOINTS_MAX];
 	int endpoints;
-	int timeout_ms;
-	int connect_timeout_ms;
-	int attempt_timeout_ms;
+	struct cn_limits limits;
+	char *settings_file; /* NULL: none */
 	int http_processes;
 	int verdict_processes;
 	int max_in_flight;
 	int max_connections;
-	int connection_lifetime_s; /* 0: no bound */
 	int queue_size;
-	int max_answer_size;
 	int detect_reboot;
 	char *identity_name;
 	enum cn_identity identity;
@@ -60,17 +59,12 @@ struct cn_conf
 	char *tls_cert;
 	char *tls_key;
 	char *node;
-	int breaker_failures;
-	int breaker_cooldown_ms;
 	char *outbox_db_url; /* NULL: no outbox */
 	char *outbox_table;
 	int outbox_max;
-	int outbox_max_age_s;
-	int resync_rate; /* events a second */
 	char *events_list;
 	bool events_unregister;
 	bool events_expire;
-	int drain_timeout_ms;
 	int sqlite_busy_timeout_ms; /* 0: as it is */
 };
 
@@ -96,7 +90,8 @@ int cn_conf_check(void) CN_MUST;
  *
  * @param fr_timer_ms tm's fr_timer
  */
-int cn_conf_check_fr_timer(int fr_timer_ms) CN_MUST;
+int cn_conf_check_timeout(
+		int timeout_ms, int fr_timer_ms, struct cn_fault *fault) CN_MUST;
 
 /* Processes that run the verdict route. */
 int cn_conf_resumers(void);

@@ -233,6 +233,11 @@ int cn_stats_gauge_value(enum cn_gauge gauge)
 	return shared ? atomic_get(&shared->gauges[gauge]) : 0;
 }
 
+void cn_stats_endpoint_reset(int endpoint)
+{
+	memset(&shared->endpoints[endpoint], 0, sizeof(struct endpoint));
+}
+
 void cn_stats_endpoint(int endpoint, struct cn_endpoint_stats *stats)
 {
 	struct endpoint *e = &shared->endpoints[endpoint];

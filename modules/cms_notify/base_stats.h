@@ -91,6 +91,8 @@ unsigned long cn_stats_cause_count(enum cn_cause cause);
 int cn_stats_gauge_value(enum cn_gauge gauge);
 /* @param percent 0 to 100; @return milliseconds, within an eighth */
 double cn_stats_latency_ms(enum cn_latency latency, double percent);
+/* Another one has its place; nothing is under way to it. */
+void cn_stats_endpoint_reset(int endpoint);
 void cn_stats_endpoint(int endpoint, struct cn_endpoint_stats *stats);
 
 #endif

@@ -13,7 +13,7 @@
 
 #include "../../core/dprint.h"
 
-#include "base_conf.h"
+#include "base_limits.h"
 #include "base_stop.h"
 
 /* On top of drain_timeout: for the last verdicts. */
@@ -39,7 +39,7 @@ static void on_stop(int signal)
 	(void)signal;
 	if(!asked) {
 		asked = 1;
-		alarm((cn_conf.drain_timeout_ms + 999) / 1000 + CN_HARD_END_S);
+		alarm((cn_limits->drain_timeout_ms + 999) / 1000 + CN_HARD_END_S);
 		if(write(fd, &one, sizeof(one)) < 0)
 			_exit(0);
 	}
@@ -88,5 +88,5 @@ bool cn_stop_asked(void)
 
 int64_t cn_stop_left_us(void)
 {
-	return asked_us + (int64_t)cn_conf.drain_timeout_ms * 1000 - cn_now_us();
+	return asked_us + (int64_t)cn_limits->drain_timeout_ms * 1000 - cn_now_us();
 }

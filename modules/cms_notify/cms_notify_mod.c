@@ -14,6 +14,8 @@
 #include "reg_usrloc.h"
 #include "base_body.h"
 #include "http_breaker.h"
+#include "http_endpoints.h"
+#include "http_settings.h"
 #include "base_conf.h"
 #include "reg_classify.h"
 #include "job_index.h"
@@ -46,16 +48,18 @@ MODULE_VERSION
 
 static param_export_t params[] = {
 		{"cms_url", PARAM_STRING | PARAM_USE_FUNC, (void *)cn_conf_add_url},
-		{"timeout", PARAM_INT, &cn_conf.timeout_ms},
-		{"connect_timeout", PARAM_INT, &cn_conf.connect_timeout_ms},
-		{"attempt_timeout", PARAM_INT, &cn_conf.attempt_timeout_ms},
+		{"settings_file", PARAM_STRING, &cn_conf.settings_file},
+		{"timeout", PARAM_INT, &cn_conf.limits.timeout_ms},
+		{"connect_timeout", PARAM_INT, &cn_conf.limits.connect_timeout_ms},
+		{"attempt_timeout", PARAM_INT, &cn_conf.limits.attempt_timeout_ms},
 		{"http_processes", PARAM_INT, &cn_conf.http_processes},
 		{"verdict_processes", PARAM_INT, &cn_conf.verdict_processes},
 		{"max_in_flight", PARAM_INT, &cn_conf.max_in_flight},
 		{"max_connections", PARAM_INT, &cn_conf.max_connections},
-		{"connection_lifetime", PARAM_INT, &cn_conf.connection_lifetime_s},
+		{"connection_lifetime", PARAM_INT,
+				&cn_conf.limits.connection_lifetime_s},
 		{"queue_size", PARAM_INT, &cn_conf.queue_size},
-		{"max_answer_size", PARAM_INT, &cn_conf.max_answer_size},
+		{"max_answer_size", PARAM_INT, &cn_conf.limits.max_answer_size},
 		{"identity", PARAM_STRING, &cn_conf.identity_name},
 		{"detect_reboot", PARAM_INT, &cn_conf.detect_reboot},
 		{"body", PARAM_STRING, &cn_conf.body},
@@ -70,15 +74,15 @@ static param_export_t params[] = {
 		{"tls_cert", PARAM_STRING, &cn_conf.tls_cert},
 		{"tls_key", PARAM_STRING, &cn_conf.tls_key},
 		{"node", PARAM_STRING, &cn_conf.node},
-		{"breaker_failures", PARAM_INT, &cn_conf.breaker_failures},
-		{"breaker_cooldown", PARAM_INT, &cn_conf.breaker_cooldown_ms},
-		{"drain_timeout", PARAM_INT, &cn_conf.drain_timeout_ms},
+		{"breaker_failures", PARAM_INT, &cn_conf.limits.breaker_failures},
+		{"breaker_cooldown", PARAM_INT, &cn_conf.limits.breaker_cooldown_ms},
+		{"drain_timeout", PARAM_INT, &cn_conf.limits.drain_timeout_ms},
 		{"outbox_db_url", PARAM_STRING, &cn_conf.outbox_db_url},
 		{"outbox_table", PARAM_STRING, &cn_conf.outbox_table},
-		{"resync_rate", PARAM_INT, &cn_conf.resync_rate},
+		{"resync_rate", PARAM_INT, &cn_conf.limits.resync_rate},
 		{"events", PARAM_STRING, &cn_conf.events_list},
 		{"outbox_max", PARAM_INT, &cn_conf.outbox_max},
-		{"outbox_max_age", PARAM_INT, &cn_conf.outbox_max_age_s},
+		{"outbox_max_age", PARAM_INT, &cn_conf.limits.outbox_max_age_s},
 		{"sqlite_busy_timeout", PARAM_INT, &cn_conf.sqlite_busy_timeout_ms},
 		{"auth_random_secret", PARAM_INT | PARAM_USE_FUNC,
 				(void *)cn_key_give_auth},
@@ -96,11 +100,12 @@ static int mod_init(void)
 	cn_body_own_values(cn_pv_exports[0].getf);
 	capacity = cn_conf_capacity();
 	if(cn_park_init() < 0 || cn_answer_init() < 0 || cn_expired_init() < 0
-			|| cn_classify_init() < 0 || cn_stats_init(cn_conf.endpoints) < 0
-			|| cn_breaker_init(cn_conf.endpoints) < 0
+			|| cn_classify_init() < 0 || cn_limits_init(&cn_conf.limits) < 0
+			|| cn_stats_init(CN_ENDPOINT_SLOTS) < 0
+			|| cn_breaker_init(CN_ENDPOINT_SLOTS) < 0 || cn_endpoints_init() < 0
 			|| cn_admission_init(
 					   cn_conf.http_processes * cn_conf_posts_per_process(),
-					   capacity, (int64_t)cn_conf.timeout_ms * 1000)
+					   capacity, cn_timeout_us())
 					   < 0
 			|| cn_share_init(capacity, cn_key()) < 0 || cn_number_init() < 0
 			|| cn_job_init(capacity) < 0 || cn_index_init(capacity) < 0
@@ -124,7 +129,7 @@ static int mod_init(void)
 static int child_init(int rank)
 {
 	if(rank == PROC_INIT)
-		return cn_conf_check_fr_timer(cn_park_fr_timer_ms());
+		return cn_settings_set_fr_timer(cn_park_fr_timer_ms());
 	if(rank > 0 || rank == PROC_TCP_MAIN)
 		cn_log_limit();
 	if(rank != PROC_MAIN)
@@ -150,8 +155,10 @@ static void destroy(void)
 	cn_job_destroy();
 	cn_share_destroy();
 	cn_admission_destroy();
+	cn_endpoints_destroy();
 	cn_breaker_destroy();
 	cn_stats_destroy();
+	cn_limits_destroy();
 	cn_log_destroy();
 }
 

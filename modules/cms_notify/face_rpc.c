@@ -13,6 +13,7 @@
 
 #include "reg_usrloc.h"
 #include "http_breaker.h"
+#include "http_endpoints.h"
 #include "http_reload.h"
 #include "base_conf.h"
 #include "job_index.h"
@@ -73,6 +74,20 @@ static void add_progress(rpc_t *rpc, void *reply, const char *state)
 			p.refused, "failed", p.failed);
 }
 
+/* As they are in force. */
+static void add_limits(rpc_t *rpc, void *reply)
+{
+	const struct cn_limit *row;
+	void *limits;
+	int i;
+
+	if(rpc->struct_add(reply, "{", "limits", &limits) < 0)
+		return;
+	for(i = 0; (row = cn_limit_row(i)) != NULL; i++)
+		rpc->struct_add(limits, "d", (char *)row->name,
+				cn_limit_value((const struct cn_limits *)cn_limits, row));
+}
+
 /* of a figure that is shown */
 static unsigned whole(double value)
 {
@@ -80,7 +95,7 @@ static unsigned whole(double value)
 }
 
 static const char *const status_doc[] = {
-		"Counters, gauges and latencies at a glance", NULL};
+		"Counters, gauges, latencies and limits at a glance", NULL};
 
 static void rpc_status(rpc_t *rpc, void *ctx)
 {
@@ -95,6 +110,7 @@ static void rpc_status(rpc_t *rpc, void *ctx)
 			"line_s", whole(cn_admission_line_us(cn_now_us()) / 1e6));
 	add_counters(rpc, reply);
 	add_latencies(rpc, reply);
+	add_limits(rpc, reply);
 	if(cn_outbox_exists()
 			&& rpc->struct_add(reply, "{", "resync", &resync) >= 0)
 		add_progress(rpc, resync, NULL);
@@ -106,31 +122,37 @@ static int shown_length(const char *url)
 	return (int)strcspn(url, "?");
 }
 
+static void add_endpoint(
+		rpc_t *rpc, void *row, const struct cn_endpoints *list, int i)
+{
+	struct cn_endpoint_stats stats;
+	char url[512];
+
+	cn_stats_endpoint(list->slot[i], &stats);
+	snprintf(
+			url, sizeof(url), "%.*s", shown_length(list->url[i]), list->url[i]);
+	rpc->struct_add(row, "dssuuusuu", "endpoint", i + 1, "url", url, "state",
+			cn_breaker_state_name(cn_breaker_state(list->slot[i])), "in_flight",
+			stats.in_flight, "attempts", stats.attempts, "failures",
+			stats.failures, "last_cause", cn_cause_name(stats.last_cause),
+			"last_status", stats.last_status, "last_ms", stats.last_ms);
+}
+
 static const char *const endpoints_doc[] = {
 		"What each endpoint of the CMS has been through", NULL};
 
 static void rpc_endpoints(rpc_t *rpc, void *ctx)
 {
-	struct cn_endpoint_stats stats;
-	char url[512];
+	struct cn_endpoints list;
 	void *row;
 	int i;
 
-	for(i = 0; i < cn_conf.endpoints; i++) {
-		if(rpc->add(ctx, "{", &row) < 0) {
-			rpc->fault(ctx, 500, "Internal error");
-			return;
-		}
-		cn_stats_endpoint(i, &stats);
-		snprintf(url, sizeof(url), "%.*s", shown_length(cn_conf.cms_url[i]),
-				cn_conf.cms_url[i]);
-		rpc->struct_add(row, "dssuuusuu", "endpoint", i + 1, "url", url,
-				"state", cn_breaker_state_name(cn_breaker_state(i)),
-				"in_flight", stats.in_flight, "attempts", stats.attempts,
-				"failures", stats.failures, "last_cause",
-				cn_cause_name(stats.last_cause), "last_status",
-				stats.last_status, "last_ms", stats.last_ms);
-	}
+	cn_endpoints_take(&list);
+	for(i = 0; i < list.count && rpc->add(ctx, "{", &row) >= 0; i++)
+		add_endpoint(rpc, row, &list, i);
+	if(i < list.count)
+		rpc->fault(ctx, 500, "Internal error");
+	cn_endpoints_give_back(&list);
 }
 
 static const char *state_name(const struct cn_index_row *row)
@@ -334,14 +356,15 @@ static void rpc_resync(rpc_t *rpc, void *ctx)
 		add_progress(rpc, reply, started ? "started" : NULL);
 }
 
-/* -------- files -------- */
+/* -------- files and settings -------- */
 
 static const char *const reload_doc[] = {
-		"Read certificates, keys and headers again from their files", NULL};
+		"Read settings, certificates, keys and headers again from their files",
+		NULL};
 
 static void rpc_reload(rpc_t *rpc, void *ctx)
 {
-	struct cn_files_fault fault;
+	struct cn_fault fault;
 	void *reply;
 
 	if(cn_reload_ask(&fault) < 0) {

@@ -11,7 +11,7 @@
 #include "../../core/mem/shm_mem.h"
 
 #include "http_breaker.h"
-#include "base_conf.h"
+#include "base_limits.h"
 
 struct breaker
 {
@@ -35,11 +35,11 @@ int cn_breaker_init(int endpoints)
 	}
 	memset(breakers, 0, endpoints * sizeof(*breakers));
 	for(i = 0; i < endpoints; i++) {
-		breakers[i].cause = CN_CAUSE_connect;
 		if(lock_init(&breakers[i].lock) == NULL) {
 			LM_ERR("cannot make a lock\n");
 			return -1;
 		}
+		cn_breaker_reset(i);
 	}
 	return 0;
 }
@@ -51,6 +51,17 @@ void cn_breaker_destroy(void)
 	breakers = NULL;
 }
 
+void cn_breaker_reset(int endpoint)
+{
+	struct breaker *b = &breakers[endpoint];
+
+	lock_get(&b->lock);
+	b->state = CN_BREAKER_CLOSED;
+	b->cause = CN_CAUSE_connect;
+	b->failures = 0;
+	lock_release(&b->lock);
+}
+
 static bool may_pass(const struct breaker *b, int64_t now_us)
 {
 	switch(b->state) {
@@ -58,10 +69,10 @@ static bool may_pass(const struct breaker *b, int64_t now_us)
 			return true;
 		case CN_BREAKER_OPEN:
 			return now_us - b->since_us
-				   >= (int64_t)cn_conf.breaker_cooldown_ms * 1000;
+				   >= (int64_t)cn_limits->breaker_cooldown_ms * 1000;
 		case CN_BREAKER_HALF:
 			/* whoever was to find out has not come back */
-			return now_us - b->since_us > (int64_t)cn_conf.timeout_ms * 1000;
+			return now_us - b->since_us > cn_timeout_us();
 	}
 	return true;
 }
@@ -107,7 +118,7 @@ static enum cn_breaker_edge failed(
 	b->cause = cause;
 	switch(b->state) {
 		case CN_BREAKER_CLOSED:
-			if(++b->failures < cn_conf.breaker_failures)
+			if(++b->failures < cn_limits->breaker_failures)
 				return CN_BREAKER_SAME;
 			b->state = CN_BREAKER_OPEN;
 			b->since_us = now_us;

@@ -31,6 +31,9 @@ enum cn_breaker_edge
 int cn_breaker_init(int endpoints) CN_MUST;
 void cn_breaker_destroy(void);
 
+/* Another endpoint has its place: closed, as at the start. Process: any. */
+void cn_breaker_reset(int endpoint);
+
 /**
  * May a POST go to this endpoint now? Who gets true sends one, and reports how
  * it went.

@@ -66,6 +66,7 @@ struct transfer
 struct cn_http
 {
 	struct cn_http_common common;
+	struct cn_endpoints list;
 	struct cn_pools pools;
 	cn_http_done_f done;
 	bool *moved; /* by endpoint: the address that is remembered did not answer */
@@ -106,7 +107,7 @@ static size_t on_body(char *data, size_t one, size_t n, void *transfer)
 	n *= one;
 	if(t->http->common.heads_first && !t->end.head_ended)
 		return is_usable(t, data) ? n : CURL_WRITEFUNC_ERROR;
-	if(n > (size_t)cn_conf.max_answer_size - t->answer_len) {
+	if(n > (size_t)t->http->common.max_answer_size - t->answer_len) {
 		t->end.too_big = true;
 		return CURL_WRITEFUNC_ERROR;
 	}
@@ -257,13 +258,14 @@ static int set_up_easy(struct transfer *t)
 static int start(struct transfer *t, enum cn_http_again again)
 {
 	long left_ms = (long)((t->until_us - cn_now_us()) / 1000);
+	int connect_ms = cn_limits->connect_timeout_ms;
 	bool resolve = again == CN_AGAIN_RESOLVED || t->http->moved[t->endpoint];
 	struct cn_http_options want;
 
 	if(left_ms < 1)
 		left_ms = 1;
 	memset(&want, 0, sizeof(want));
-	want.connect_ms = cn_conf.connect_timeout_ms;
+	want.connect_ms = connect_ms;
 	if(want.connect_ms > left_ms)
 		want.connect_ms = left_ms;
 	want.names_s = resolve ? 0 : cn_http_name_lifetime_s();
@@ -271,7 +273,7 @@ static int start(struct transfer *t, enum cn_http_again again)
 				 || cn_http_reuse_is_broken();
 	memset(&t->end, 0, sizeof(t->end));
 	t->end.error = t->error;
-	t->end.hurried = cn_conf.connect_timeout_ms > left_ms * 2;
+	t->end.hurried = connect_ms > left_ms * 2;
 	t->end.resolved = resolve || !t->http->common.endpoints[t->endpoint].named;
 	t->head_lines = 0;
 	t->in_line = false;
@@ -296,7 +298,7 @@ static int set_up_request(
 	cn_head_set_id(&t->head, &request->id);
 	if(t->endpoint != request->endpoint
 			&& (curl_easy_setopt(
-						e, CURLOPT_URL, cn_conf.cms_url[request->endpoint])
+						e, CURLOPT_URL, t->http->list.url[request->endpoint])
 					|| curl_easy_setopt(e, CURLOPT_CURLU,
 							t->http->common.endpoints[request->endpoint].url)))
 		return -1;
@@ -460,19 +462,20 @@ static void set_up_transfers(struct cn_http *h)
 	}
 }
 
-static struct cn_http *new_client(
-		int most, cn_http_done_f done, const struct cn_files *files)
+static struct cn_http *new_client(int most, cn_http_done_f done,
+		const struct cn_endpoints *list, const struct cn_files *files)
 {
 	struct cn_http *h = calloc(1, sizeof(*h) + most * sizeof(struct transfer));
 
 	if(h == NULL)
 		return NULL;
 	h->done = done;
+	h->list = *list;
 	h->most = most;
 	h->pools.sockets.epoll = -1;
-	h->moved = calloc(cn_conf.endpoints, sizeof(*h->moved));
-	if(cn_http_setup_common(&h->common, files) < 0 || h->moved == NULL
-			|| cn_pools_set_up(&h->pools, most, on_ended) < 0) {
+	h->moved = calloc(list->count, sizeof(*h->moved));
+	if(cn_http_setup_common(&h->common, files, &h->list) < 0 || h->moved == NULL
+			|| cn_pools_set_up(&h->pools, most, list->count, on_ended) < 0) {
 		cn_http_free(h);
 		return NULL;
 	}
@@ -480,8 +483,8 @@ static struct cn_http *new_client(
 	return h;
 }
 
-struct cn_http *cn_http_new(
-		int most, cn_http_done_f done, struct cn_files_fault *fault)
+struct cn_http *cn_http_new(int most, cn_http_done_f done,
+		const struct cn_endpoints *list, struct cn_fault *fault)
 {
 	struct cn_http *h = NULL;
 	struct cn_files files;
@@ -489,12 +492,17 @@ struct cn_http *cn_http_new(
 	if(cn_files_load(&files, fault) < 0)
 		return NULL;
 	if(curl_global_init(CURL_GLOBAL_ALL) == 0)
-		h = new_client(most, done, &files);
+		h = new_client(most, done, list, &files);
 	if(h == NULL)
 		snprintf(fault->text, sizeof(fault->text),
 				"cannot set up libcurl, out of memory");
 	cn_files_forget(&files);
 	return h;
+}
+
+const struct cn_endpoints *cn_http_endpoints(const struct cn_http *http)
+{
+	return &http->list;
 }
 
 bool cn_http_is_idle(const struct cn_http *http)

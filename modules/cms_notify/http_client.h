@@ -9,13 +9,14 @@
 #define CN_HTTP_CLIENT_H
 
 #include "base_policy.h"
+#include "http_endpoints.h"
 #include "http_files.h"
 
 struct cn_http; /* one of a process, never shared */
 
 struct cn_http_request
 {
-	int endpoint;	 /* index into cn_conf.cms_url */
+	int endpoint;	 /* its place in the list of the client */
 	str id;			 /* for Idempotency-Key */
 	str body;		 /* must stay until the request has ended */
 	long timeout_ms; /* > 0: for all of it, from the name look-up on */
@@ -36,8 +37,7 @@ struct cn_http_result
  * no longer valid. */
 typedef void (*cn_http_done_f)(void *user, const struct cn_http_result *result);
 
-/* Process: main, in mod_init. Is libcurl new enough, and each cms_url a URL that
- * we can POST to? -1: with a line in the log */
+/* Process: main, in mod_init. Is libcurl new enough? -1: with a line in the log */
 int cn_http_check(void) CN_MUST;
 
 /**
@@ -45,10 +45,14 @@ int cn_http_check(void) CN_MUST;
  * files that the parameters name, as they are now.
  *
  * @param most  requests that may be under way at once
+ * @param list  where they may go; copied, what it points to stays
  * @param fault what is wrong, when NULL is returned
  */
-struct cn_http *cn_http_new(
-		int most, cn_http_done_f done, struct cn_files_fault *fault) CN_MUST;
+struct cn_http *cn_http_new(int most, cn_http_done_f done,
+		const struct cn_endpoints *list, struct cn_fault *fault) CN_MUST;
+
+/* The list that it was made with. */
+const struct cn_endpoints *cn_http_endpoints(const struct cn_http *http);
 
 /* Is nothing under way? */
 bool cn_http_is_idle(const struct cn_http *http) CN_MUST;

@@ -2,9 +2,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Takes a new client when the files have been read again. In the HTTP processes. */
-
-#include <stdio.h>
+/* Takes a new client when files and settings have been read again. In the HTTP
+ * processes. */
 
 #include "../../core/dprint.h"
 
@@ -28,16 +27,28 @@ static struct
 	int old_count;
 } clients;
 
-static struct cn_http *new_client(struct cn_files_fault *fault)
+static void free_client(struct cn_http *http)
 {
-	struct cn_http *http = cn_http_new(clients.most, clients.done, fault);
+	struct cn_endpoints list = *cn_http_endpoints(http);
+
+	cn_http_free(http);
+	cn_endpoints_give_back(&list);
+}
+
+static struct cn_http *new_client(struct cn_fault *fault)
+{
+	struct cn_endpoints list;
+	struct cn_http *http;
 	int i;
 
+	cn_endpoints_take(&list);
+	http = cn_http_new(clients.most, clients.done, &list, fault);
+	if(http == NULL)
+		cn_endpoints_give_back(&list);
 	for(i = 0; http && i < clients.fd_count; i++) {
 		if(cn_http_watch(http, clients.fds[i]) < 0) {
-			snprintf(fault->text, sizeof(fault->text),
-					"cannot watch a descriptor");
-			cn_http_free(http);
+			cn_refuse(fault, "cannot watch a descriptor");
+			free_client(http);
 			http = NULL;
 		}
 	}
@@ -46,7 +57,7 @@ static struct cn_http *new_client(struct cn_files_fault *fault)
 
 int cn_clients_set_up(int most, cn_http_done_f done, const int *fds, int count)
 {
-	struct cn_files_fault fault;
+	struct cn_fault fault;
 	int i;
 
 	clients.most = most;
@@ -66,7 +77,7 @@ int cn_clients_set_up(int most, cn_http_done_f done, const int *fds, int count)
  * that, too. */
 struct cn_http *cn_clients_now(void)
 {
-	struct cn_files_fault fault;
+	struct cn_fault fault;
 	unsigned number = cn_reload_number();
 	struct cn_http *http;
 
@@ -83,6 +94,15 @@ struct cn_http *cn_clients_now(void)
 	return clients.now;
 }
 
+struct cn_http *cn_clients_again(struct cn_http *before)
+{
+	struct cn_http *now = cn_clients_now();
+
+	return cn_http_endpoints(now)->number == cn_http_endpoints(before)->number
+				   ? now
+				   : before;
+}
+
 static void run_old(void)
 {
 	int i = 0;
@@ -93,7 +113,7 @@ static void run_old(void)
 			i++;
 			continue;
 		}
-		cn_http_free(clients.old[i]);
+		free_client(clients.old[i]);
 		clients.old[i] = clients.old[--clients.old_count];
 	}
 }

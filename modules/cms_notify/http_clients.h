@@ -24,6 +24,11 @@ int cn_clients_set_up(
 /* For the next POST, with what the files say now. */
 struct cn_http *cn_clients_now(void);
 
+/* For another attempt of a POST whose last one has just been reported by this client: a
+ * POST ends with the endpoints that it began with. Where they are still the same, with
+ * what the files say now. */
+struct cn_http *cn_clients_again(struct cn_http *before);
+
 /* Wait for something to happen, at most timeout_ms (-1: no limit), and do it.
  *
  * @param looks this process looks for changes of the files */

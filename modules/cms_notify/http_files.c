@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,19 +35,6 @@ static const struct
 		{"tls_cert", &cn_conf.tls_cert, "CERTIFICATE"},
 		{"tls_key", &cn_conf.tls_key, "PRIVATE KEY"}};
 
-static int refuse(struct cn_files_fault *fault, const char *format, ...)
-		__attribute__((format(printf, 2, 3)));
-
-static int refuse(struct cn_files_fault *fault, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(fault->text, sizeof(fault->text), format, args);
-	va_end(args);
-	return -1;
-}
-
 /* -------- reading -------- */
 
 /* @return how much was read; -1: errno says why */
@@ -65,9 +51,8 @@ static ssize_t read_all(int fd, char *to, size_t size)
 	return n < 0 ? -1 : (ssize_t)have;
 }
 
-/* @return how much was read into `to`; -1: with a fault */
-static ssize_t read_file(const char *parameter, const char *path, char *to,
-		size_t size, struct cn_files_fault *fault)
+ssize_t cn_file_read(const char *parameter, const char *path, char *to,
+		size_t size, struct cn_fault *fault)
 {
 	/* nobody waits for the other end of a pipe */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -77,10 +62,10 @@ static ssize_t read_file(const char *parameter, const char *path, char *to,
 	if(fd >= 0)
 		close(fd);
 	if(len < 0)
-		return refuse(fault, "%s: cannot read %s: %s", parameter, path,
+		return cn_refuse(fault, "%s: cannot read %s: %s", parameter, path,
 				strerror(error));
 	if((size_t)len == size)
-		return refuse(fault, "%s: %s is too long, more than %zu bytes",
+		return cn_refuse(fault, "%s: %s is too long, more than %zu bytes",
 				parameter, path, size - 1);
 	return len;
 }
@@ -88,9 +73,9 @@ static ssize_t read_file(const char *parameter, const char *path, char *to,
 /* A small text file, without the blanks and line breaks at its end.
  * @param to of CN_LINE_MAX bytes */
 static int read_text(const char *parameter, const char *path, char *to,
-		struct cn_files_fault *fault)
+		struct cn_fault *fault)
 {
-	ssize_t len = read_file(parameter, path, to, CN_LINE_MAX, fault);
+	ssize_t len = cn_file_read(parameter, path, to, CN_LINE_MAX, fault);
 
 	if(len < 0)
 		return -1;
@@ -98,20 +83,20 @@ static int read_text(const char *parameter, const char *path, char *to,
 		len--;
 	to[len] = '\0';
 	if(len == 0)
-		return refuse(fault, "%s: %s is empty", parameter, path);
+		return cn_refuse(fault, "%s: %s is empty", parameter, path);
 	if(strlen(to) < (size_t)len)
-		return refuse(fault, "%s: %s is no text", parameter, path);
+		return cn_refuse(fault, "%s: %s is no text", parameter, path);
 	return 0;
 }
 
 static int read_key(
-		struct cn_sign_key *key, const char *path, struct cn_files_fault *fault)
+		struct cn_sign_key *key, const char *path, struct cn_fault *fault)
 {
 	char text[CN_LINE_MAX], what[128];
 	int err = read_text("sign_key_file", path, text, fault);
 
 	if(err == 0 && cn_sign_read_key(key, text, what, sizeof(what)) < 0)
-		err = refuse(fault, "sign_key_file: %s %s", path, what);
+		err = cn_refuse(fault, "sign_key_file: %s %s", path, what);
 	explicit_bzero(text, sizeof(text));
 	return err;
 }
@@ -128,7 +113,7 @@ static char *new_header(const char *name, size_t len, const char *value)
 
 /* The file's first line. */
 static int read_header(
-		char **header, const char *parameter, struct cn_files_fault *fault)
+		char **header, const char *parameter, struct cn_fault *fault)
 {
 	size_t name = cn_header_name(parameter);
 	const char *path = cn_header_value(parameter, name);
@@ -139,15 +124,15 @@ static int read_header(
 		text[strcspn(text, "\r\n")] = '\0';
 		*header = NULL;
 		if(text[strspn(text, " \t")] == '\0')
-			err = refuse(fault,
+			err = cn_refuse(fault,
 					"http_header_file: the first line of %s is empty", path);
 		else if(cn_header_breaks(text, strlen(text)))
-			err = refuse(fault,
+			err = cn_refuse(fault,
 					"http_header_file: the first line of %s has a control "
 					"character",
 					path);
 		else if((*header = new_header(parameter, name, text)) == NULL)
-			err = refuse(fault, "out of memory");
+			err = cn_refuse(fault, "out of memory");
 	}
 	explicit_bzero(text, sizeof(text));
 	return err;
@@ -172,8 +157,8 @@ static bool has_pem(const char *text, const char *label)
 	return false;
 }
 
-static int read_tls(struct cn_files *files, enum cn_tls_file which,
-		struct cn_files_fault *fault)
+static int read_tls(
+		struct cn_files *files, enum cn_tls_file which, struct cn_fault *fault)
 {
 	const char *name = tls_files[which].name;
 	const char *path = *tls_files[which].path;
@@ -184,19 +169,19 @@ static int read_tls(struct cn_files *files, enum cn_tls_file which,
 		return 0;
 	text = files->tls[which] = malloc(CN_PEM_MAX + 1);
 	if(text == NULL)
-		return refuse(fault, "out of memory");
-	len = read_file(name, path, text, CN_PEM_MAX, fault);
+		return cn_refuse(fault, "out of memory");
+	len = cn_file_read(name, path, text, CN_PEM_MAX, fault);
 	if(len < 0)
 		return -1;
 	text[len] = '\0';
 	files->tls_len[which] = (size_t)len;
 	if(!has_pem(text, tls_files[which].label))
-		return refuse(fault, "%s: %s is not a PEM file with a %s", name, path,
-				tls_files[which].label);
+		return cn_refuse(fault, "%s: %s is not a PEM file with a %s", name,
+				path, tls_files[which].label);
 	return 0;
 }
 
-int cn_files_read(struct cn_files *files, struct cn_files_fault *fault)
+int cn_files_read(struct cn_files *files, struct cn_fault *fault)
 {
 	int i, err = 0;
 
@@ -233,26 +218,26 @@ void cn_files_forget(struct cn_files *files)
 	explicit_bzero(files, sizeof(*files));
 }
 
-static int try_tls(const struct cn_files *files, struct cn_files_fault *fault)
+static int try_tls(const struct cn_files *files, struct cn_fault *fault)
 {
 	const char *what;
 
 	if(files->tls[CN_TLS_CA]
 			&& !cn_pem_has_certificates(
 					files->tls[CN_TLS_CA], files->tls_len[CN_TLS_CA]))
-		return refuse(fault, "tls_ca: %s cannot be read, it is broken",
+		return cn_refuse(fault, "tls_ca: %s cannot be read, it is broken",
 				cn_conf.tls_ca);
 	if(files->tls[CN_TLS_CERT] == NULL)
 		return 0;
 	what = cn_pem_pair_fault(files->tls[CN_TLS_CERT],
 			files->tls_len[CN_TLS_CERT], files->tls[CN_TLS_KEY],
 			files->tls_len[CN_TLS_KEY]);
-	return what ? refuse(fault, "%s (%s, %s)", what, cn_conf.tls_cert,
+	return what ? cn_refuse(fault, "%s (%s, %s)", what, cn_conf.tls_cert,
 				   cn_conf.tls_key)
 				: 0;
 }
 
-int cn_files_load(struct cn_files *files, struct cn_files_fault *fault)
+int cn_files_load(struct cn_files *files, struct cn_fault *fault)
 {
 	if(cn_files_read(files, fault) < 0)
 		return -1;
@@ -308,13 +293,15 @@ uint64_t cn_files_stamp(void)
 		stamp = add_file(stamp, cn_conf.sign_key_file[i]);
 	for(i = 0; i < cn_conf.http_header_files; i++)
 		stamp = add_file(stamp, header_path(i));
+	if(cn_conf.settings_file)
+		stamp = add_file(stamp, cn_conf.settings_file);
 	return stamp;
 }
 
 bool cn_files_any(void)
 {
 	return cn_conf.tls_ca || cn_conf.tls_cert || cn_conf.sign_key_files > 0
-		   || cn_conf.http_header_files > 0;
+		   || cn_conf.http_header_files > 0 || cn_conf.settings_file;
 }
 
 /* -------- at the start -------- */
@@ -328,9 +315,9 @@ static void warn_of_everybody(const char *path)
 				path);
 }
 
-static int check(int (*read)(struct cn_files *, struct cn_files_fault *))
+static int check(int (*read)(struct cn_files *, struct cn_fault *))
 {
-	struct cn_files_fault fault;
+	struct cn_fault fault;
 	struct cn_files files;
 
 	if(read(&files, &fault) < 0) {

@@ -8,6 +8,8 @@
 #ifndef CN_HTTP_FILES_H
 #define CN_HTTP_FILES_H
 
+#include <sys/types.h>
+
 #include "base_conf.h"
 #include "http_sign.h"
 
@@ -30,11 +32,14 @@ struct cn_files
 	int header_count;
 };
 
-/* What is wrong, in one line that names parameter and file, without their content. */
-struct cn_files_fault
-{
-	char text[512];
-};
+/**
+ * Read a file as it is; nobody waits for the other end of a pipe. Process: any.
+ *
+ * @param size one more than the file may have
+ * @return how much was read into `to`; -1: with a fault
+ */
+ssize_t cn_file_read(const char *parameter, const char *path, char *to,
+		size_t size, struct cn_fault *fault) CN_MUST;
 
 /**
  * Read the files that the parameters name. Process: any; it leaves nothing of
@@ -42,13 +47,14 @@ struct cn_files_fault
  *
  * @param files filled in if 0 is returned; the caller forgets it
  */
-int cn_files_read(struct cn_files *files, struct cn_files_fault *fault) CN_MUST;
+int cn_files_read(struct cn_files *files, struct cn_fault *fault) CN_MUST;
 
 /* The same, and can TLS use what was read? Process: any after the fork, see
  * http_pem. */
-int cn_files_load(struct cn_files *files, struct cn_files_fault *fault) CN_MUST;
+int cn_files_load(struct cn_files *files, struct cn_fault *fault) CN_MUST;
 
-/* The same number as long as nothing has been changed, replaced or made readable. */
+/* The same number as long as nothing has been changed, replaced or made readable:
+ * of these files, and of settings_file. */
 uint64_t cn_files_stamp(void);
 
 /* Are there any? */

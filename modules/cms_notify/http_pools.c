@@ -66,7 +66,8 @@ static bool shares_connections(void)
 /* With HTTP/1.1 a pool has a connection for each of its requests. Connections
  * that are shared are hardly ever idle, which is when libcurl looks at their age:
  * there are two pools, and they take turns. */
-int cn_pools_set_up(struct cn_pools *pools, int most, cn_pools_ended_f ended)
+int cn_pools_set_up(
+		struct cn_pools *pools, int most, int endpoints, cn_pools_ended_f ended)
 {
 	int connections = cn_conf.max_connections, i;
 
@@ -86,7 +87,8 @@ int cn_pools_set_up(struct cn_pools *pools, int most, cn_pools_ended_f ended)
 
 		p->pools = pools;
 		p->timer_us = -1;
-		p->multi = cn_http_setup_multi(connections, on_socket, on_timer, p);
+		p->multi = cn_http_setup_multi(
+				connections, endpoints, on_socket, on_timer, p);
 		if(p->multi == NULL)
 			return -1;
 	}
@@ -105,7 +107,7 @@ void cn_pools_destroy(struct cn_pools *pools)
 
 CURLM *cn_pools_choose(const struct cn_pools *pools, int n)
 {
-	int64_t lifetime_us = (int64_t)cn_conf.connection_lifetime_s * 1000000;
+	int64_t lifetime_us = (int64_t)cn_limits->connection_lifetime_s * 1000000;
 
 	if(cn_conf.http_version == CN_HTTP_1_1)
 		return pools->list[n * pools->count / pools->most].multi;

@@ -26,9 +26,13 @@ struct cn_pools
 	cn_pools_ended_f ended;
 };
 
-/* @return -1: no memory */
-int cn_pools_set_up(
-		struct cn_pools *pools, int most, cn_pools_ended_f ended) CN_MUST;
+/**
+ * @param most      requests under way
+ * @param endpoints that they go to
+ * @return -1: no memory
+ */
+int cn_pools_set_up(struct cn_pools *pools, int most, int endpoints,
+		cn_pools_ended_f ended) CN_MUST;
 
 /* Close all connections. No handle is in a pool any more. */
 void cn_pools_destroy(struct cn_pools *pools);

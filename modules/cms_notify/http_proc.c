@@ -39,8 +39,10 @@ struct post
 	struct post *next; /* in the list of the free ones */
 	struct cn_job *job;
 	bool spare; /* of the outbox */
-	int endpoint;
-	int64_t began_us; /* this attempt */
+	/* this attempt */
+	struct cn_http *http;
+	int endpoint; /* in the list of http */
+	int64_t began_us;
 };
 
 /* of one HTTP process */
@@ -51,22 +53,20 @@ static int spare_posts; /* under way for the outbox */
 static bool resumes;	/* it runs the verdict route */
 
 /* The log shows the edge, not each request. */
-static void report(int endpoint, const struct cn_http_result *result)
+static void report(int slot, const struct cn_http_result *result)
 {
-	switch(cn_breaker_report(
-			endpoint, result->cause, result->status, cn_now_us())) {
-		case CN_BREAKER_SAME:
-			break;
-		case CN_BREAKER_WENT:
-			LM_NOTICE("the CMS at endpoint %d is away: %s, HTTP status %ld "
-					  "(%s)\n",
-					endpoint + 1, cn_cause_name(result->cause), result->status,
-					result->detail);
-			break;
-		case CN_BREAKER_BACK:
-			LM_NOTICE("the CMS at endpoint %d is back\n", endpoint + 1);
-			break;
-	}
+	enum cn_breaker_edge edge =
+			cn_breaker_report(slot, result->cause, result->status, cn_now_us());
+	int at = edge == CN_BREAKER_SAME ? -1 : cn_endpoints_find(slot);
+
+	if(at < 0) /* or it was taken out */
+		return;
+	if(edge == CN_BREAKER_WENT)
+		LM_NOTICE("the CMS at endpoint %d is away: %s, HTTP status %ld (%s)\n",
+				at + 1, cn_cause_name(result->cause), result->status,
+				result->detail);
+	else
+		LM_NOTICE("the CMS at endpoint %d is back\n", at + 1);
 }
 
 static void end_post(struct post *post, const struct cn_http_result *result)
@@ -93,40 +93,54 @@ static void free_post(struct post *post)
 }
 
 /* Could another endpoint follow this one? */
-static bool is_last(int endpoint, int64_t now)
+static bool is_last(const struct cn_endpoints *list, int endpoint, int64_t now)
 {
-	while(++endpoint < cn_conf.endpoints) {
-		if(cn_breaker_would_pass(endpoint, now))
+	while(++endpoint < list->count) {
+		if(cn_breaker_would_pass(list->slot[endpoint], now))
 			return false;
 	}
 	return true;
 }
 
+static int slot_of(const struct post *post)
+{
+	return cn_http_endpoints(post->http)->slot[post->endpoint];
+}
+
+/* Why nobody takes a POST. */
+static enum cn_cause away_cause(const struct cn_endpoints *list)
+{
+	return cn_breaker_cause(list->slot[0]);
+}
+
 /* Send to the first endpoint from this one on that takes it.
  * @return CN_CAUSE_none: under way */
-static enum cn_cause attempt(struct post *post, int endpoint)
+static enum cn_cause attempt(
+		struct post *post, struct cn_http *http, int endpoint)
 {
+	const struct cn_endpoints *list = cn_http_endpoints(http);
 	struct cn_http_request request;
 	int64_t now = cn_now_us();
 
-	while(endpoint < cn_conf.endpoints && !cn_breaker_pass(endpoint, now))
+	while(endpoint < list->count && !cn_breaker_pass(list->slot[endpoint], now))
 		endpoint++;
-	if(endpoint == cn_conf.endpoints)
-		return cn_breaker_cause(0);
+	if(endpoint == list->count)
+		return away_cause(list);
 	request.endpoint = endpoint;
 	request.id = *cn_job_id(post->job);
 	request.body = *cn_job_body(post->job);
-	request.timeout_ms =
-			cn_policy_attempt_ms((cn_job_deadline_us(post->job) - now) / 1000,
-					cn_conf.attempt_timeout_ms, is_last(endpoint, now));
+	request.timeout_ms = cn_policy_attempt_ms(
+			(cn_job_deadline_us(post->job) - now) / 1000,
+			cn_limits->attempt_timeout_ms, is_last(list, endpoint, now));
+	post->http = http;
 	post->endpoint = endpoint;
 	post->began_us = now;
-	if(cn_http_post(cn_clients_now(), &request, post) < 0) {
-		cn_breaker_report(endpoint, CN_CAUSE_memory, 0, now);
+	if(cn_http_post(http, &request, post) < 0) {
+		cn_breaker_report(slot_of(post), CN_CAUSE_memory, 0, now);
 		return CN_CAUSE_memory;
 	}
 	cn_job_begin_attempt(post->job);
-	cn_stats_attempt_begin(endpoint);
+	cn_stats_attempt_begin(slot_of(post));
 	return CN_CAUSE_none;
 }
 
@@ -142,17 +156,18 @@ static void on_done(void *user, const struct cn_http_result *result)
 	int64_t now = cn_now_us();
 	bool works;
 
-	cn_stats_attempt_end(post->endpoint, result->cause,
-			(unsigned)result->status, now - post->began_us);
+	cn_stats_attempt_end(slot_of(post), result->cause, (unsigned)result->status,
+			now - post->began_us);
 	cn_stats_latency(CN_LATENCY_HTTP, now - post->began_us);
 	if(result->unasked > 0)
 		cn_stats_count(CN_COUNTER_unasked);
-	report(post->endpoint, result);
+	report(slot_of(post), result);
 	cn_job_end_attempt(post->job, result->lost || result->status == 409);
 	if(cn_policy_moves_on(result->cause, result->status)
 			&& now < cn_job_deadline_us(post->job) && !is_over(post->job)
 			&& !(post->spare && cn_index_keeps_waiting(post->job))
-			&& attempt(post, post->endpoint + 1) == CN_CAUSE_none)
+			&& attempt(post, cn_clients_again(post->http), post->endpoint + 1)
+					   == CN_CAUSE_none)
 		return;
 	works = cn_policy_says(result->cause, result->status) == CN_SAYS_WORKS;
 	cn_admission_ended(works ? now - post->began_us : -1,
@@ -169,7 +184,7 @@ static bool is_overdue(const void *job)
 /* Nobody to send to, and nobody about to find out: waiting is no use. */
 static bool all_away(int64_t now)
 {
-	return is_last(-1, now);
+	return is_last(cn_http_endpoints(cn_clients_now()), -1, now);
 }
 
 static void begin(struct cn_job *job)
@@ -191,7 +206,7 @@ static void begin(struct cn_job *job)
 	cn_job_set_sent(job, now);
 	post->job = job;
 	post->spare = cn_job_is_delivery(job);
-	cause = attempt(post, 0);
+	cause = attempt(post, cn_clients_now(), 0);
 	if(cause != CN_CAUSE_none) {
 		post->job = NULL;
 		cn_http_jobs_fail(job, cause);
@@ -222,7 +237,9 @@ static void take_jobs(void)
 			begin(job);
 		else
 			cn_http_jobs_fail(job,
-					is_overdue(job) ? CN_CAUSE_timeout : cn_breaker_cause(0));
+					is_overdue(job)
+							? CN_CAUSE_timeout
+							: away_cause(cn_http_endpoints(cn_clients_now())));
 	}
 }
 

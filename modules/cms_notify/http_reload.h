@@ -2,18 +2,20 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Files have changed: who notices, and how the HTTP processes learn of it. Only what
- * was found good is told. */
+/* Files have changed: who notices, puts the settings in force, and how the HTTP
+ * processes learn of it. Only what was found good is told. */
 
 #ifndef CN_HTTP_RELOAD_H
 #define CN_HTTP_RELOAD_H
 
-#include "http_files.h"
+#include "base.h"
+#include "base_fault.h"
 
 /* How often it is looked whether files have changed. */
 #define CN_RELOAD_LOOK_MS 250
 
-/* Process: main, in mod_init, before the files are read. */
+/* Process: main, in mod_init, before the other files are read: the settings are in
+ * force afterwards. -1: with a line in the log */
 int cn_reload_init(void) CN_MUST;
 void cn_reload_destroy(void);
 
@@ -24,11 +26,11 @@ unsigned cn_reload_number(void);
 int cn_reload_fd(void);
 
 /**
- * Have the files read again, if they are good. Process: any after the fork.
+ * Have the files read again, if all are good. Process: any after the fork.
  *
  * @return 0, or -1 with what is wrong: nothing changes
  */
-int cn_reload_ask(struct cn_files_fault *fault) CN_MUST;
+int cn_reload_ask(struct cn_fault *fault) CN_MUST;
 
 /* Have they changed since they were read? Then the same; what is wrong is a line in
  * the log, once for each change. Process: one of the HTTP processes, all the time. */

@@ -91,8 +91,6 @@ static void keep_keys_secret(void)
 int cn_http_setup_check(void)
 {
 	const curl_version_info_data *libcurl = curl_version_info(CURLVERSION_NOW);
-	const char *error;
-	int i;
 
 	keep_keys_secret();
 	if(libcurl->version_num < CN_LIBCURL) {
@@ -105,12 +103,6 @@ int cn_http_setup_check(void)
 				"http_version 2-prior-knowledge: use 1.1, 2 over TLS, or "
 				"libcurl 8\n",
 				libcurl->version);
-	for(i = 0; i < cn_conf.endpoints; i++) {
-		if(!cn_http_url_ok(cn_conf.cms_url[i], &error)) {
-			LM_ERR("cms_url number %d: %s\n", i + 1, error);
-			return -1;
-		}
-	}
 	return 0;
 }
 
@@ -187,15 +179,17 @@ static int set_up_endpoint(const char *text, struct cn_http_endpoint *endpoint)
 	return err;
 }
 
-static int set_up_endpoints(struct cn_http_common *common)
+static int set_up_endpoints(
+		struct cn_http_common *common, const struct cn_endpoints *list)
 {
 	int i;
 
-	common->endpoints = calloc(cn_conf.endpoints, sizeof(*common->endpoints));
+	common->endpoints = calloc(list->count, sizeof(*common->endpoints));
 	if(common->endpoints == NULL)
 		return -1;
-	for(i = 0; i < cn_conf.endpoints; i++) {
-		if(set_up_endpoint(cn_conf.cms_url[i], &common->endpoints[i]) < 0)
+	common->endpoint_count = list->count;
+	for(i = 0; i < list->count; i++) {
+		if(set_up_endpoint(list->url[i], &common->endpoints[i]) < 0)
 			return -1;
 	}
 	return 0;
@@ -239,15 +233,16 @@ static int set_up_tls_files(
 	return 0;
 }
 
-int cn_http_setup_common(
-		struct cn_http_common *common, const struct cn_files *files)
+int cn_http_setup_common(struct cn_http_common *common,
+		const struct cn_files *files, const struct cn_endpoints *list)
 {
 	common->heads_first = cn_http_unfolds_badly();
+	common->max_answer_size = cn_limits->max_answer_size;
 	if(set_up_tls_files(common, files) < 0)
 		return -1;
 	common->share = new_share();
 	if(common->share == NULL || set_up_headers(&common->headers, files) < 0
-			|| set_up_endpoints(common) < 0)
+			|| set_up_endpoints(common, list) < 0)
 		return -1;
 	if(files->key_count == 0)
 		return 0;
@@ -262,7 +257,7 @@ void cn_http_setup_free_common(struct cn_http_common *common)
 	curl_share_cleanup(common->share);
 	curl_slist_free_all(common->headers);
 	cn_signer_free(common->signer);
-	for(i = 0; common->endpoints && i < cn_conf.endpoints; i++)
+	for(i = 0; i < common->endpoint_count; i++)
 		curl_url_cleanup(common->endpoints[i].url);
 	free(common->endpoints);
 	for(i = 0; i < CN_TLS_FILES; i++) {
@@ -273,8 +268,9 @@ void cn_http_setup_free_common(struct cn_http_common *common)
 
 /* -------- handles -------- */
 
-CURLM *cn_http_setup_multi(long connections, curl_socket_callback on_socket,
-		curl_multi_timer_callback on_timer, void *user)
+CURLM *cn_http_setup_multi(long connections, int endpoints,
+		curl_socket_callback on_socket, curl_multi_timer_callback on_timer,
+		void *user)
 {
 	CURLM *m = curl_multi_init();
 
@@ -284,7 +280,7 @@ CURLM *cn_http_setup_multi(long connections, curl_socket_callback on_socket,
 			|| curl_multi_setopt(m, CURLMOPT_TIMERDATA, user)
 			|| curl_multi_setopt(m, CURLMOPT_MAX_HOST_CONNECTIONS, connections)
 			|| curl_multi_setopt(
-					m, CURLMOPT_MAXCONNECTS, connections * cn_conf.endpoints)
+					m, CURLMOPT_MAXCONNECTS, connections * endpoints)
 			|| curl_multi_setopt(m, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX))
 		return NULL;
 	return m;
@@ -354,7 +350,7 @@ static int set_up_connections(CURL *e)
 			|| curl_easy_setopt(e, CURLOPT_FORBID_REUSE, broken ? 1L : 0L)
 			|| curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L)
 			|| curl_easy_setopt(e, CURLOPT_MAXLIFETIME_CONN,
-					(long)cn_conf.connection_lifetime_s)
+					(long)cn_limits->connection_lifetime_s)
 			|| (cn_conf.http_version == CN_HTTP_1_1
 					&& curl_easy_setopt(
 							e, CURLOPT_BUFFERSIZE, CN_RECEIVE_BYTES)))
@@ -383,7 +379,7 @@ CURL *cn_http_setup_easy(const struct cn_http_common *common,
 			/* neither a signal nor a wait for the resolver's thread */
 			|| curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L)
 			|| curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE,
-					(curl_off_t)cn_conf.max_answer_size)
+					(curl_off_t)common->max_answer_size)
 			|| curl_easy_setopt(
 					e, CURLOPT_HEADER, common->heads_first ? 1L : 0L)
 			|| set_up_calls(e, calls) < 0 || set_up_connections(e) < 0
@@ -410,7 +406,7 @@ int cn_http_setup_options(CURL *easy, struct cn_http_options *have,
 
 long cn_http_name_lifetime_s(void)
 {
-	int bound = cn_conf.connection_lifetime_s;
+	int bound = cn_limits->connection_lifetime_s;
 
 	return bound > 0 && bound < CN_NAME_LIFETIME_S ? bound : CN_NAME_LIFETIME_S;
 }

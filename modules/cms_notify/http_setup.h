@@ -10,6 +10,7 @@
 
 #include <curl/curl.h>
 
+#include "http_endpoints.h"
 #include "http_files.h"
 
 struct cn_http_endpoint
@@ -24,9 +25,11 @@ struct cn_http_common
 {
 	CURLSH *share; /* name look-ups, TLS sessions */
 	struct curl_slist *headers;
-	struct cn_signer *signer; /* NULL: POSTs are not signed */
-	int tls[CN_TLS_FILES];	  /* files in memory; -1: not set */
-	struct cn_http_endpoint *endpoints;
+	struct cn_signer *signer;			/* NULL: POSTs are not signed */
+	int tls[CN_TLS_FILES];				/* files in memory; -1: not set */
+	struct cn_http_endpoint *endpoints; /* by their place in the list */
+	int endpoint_count;
+	int max_answer_size;
 	bool heads_first; /* heads come to body(), too, and before libcurl's use */
 };
 
@@ -41,8 +44,7 @@ struct cn_http_calls
 	void *process; /* for closed() */
 };
 
-/* Process: main, in mod_init. Is libcurl new enough, and each cms_url a URL that
- * we can POST to? -1: with a line in the log */
+/* Process: main, in mod_init. Is libcurl new enough? -1: with a line in the log */
 int cn_http_setup_check(void) CN_MUST;
 
 /**
@@ -53,9 +55,12 @@ int cn_http_setup_check(void) CN_MUST;
  */
 bool cn_http_url_ok(const char *url, const char **error);
 
-/* @return -1: no memory */
-int cn_http_setup_common(
-		struct cn_http_common *common, const struct cn_files *files) CN_MUST;
+/**
+ * @param list stays as long as common
+ * @return -1: no memory
+ */
+int cn_http_setup_common(struct cn_http_common *common,
+		const struct cn_files *files, const struct cn_endpoints *list) CN_MUST;
 
 /* No handle uses it any more. */
 void cn_http_setup_free_common(struct cn_http_common *common);
@@ -77,9 +82,10 @@ struct cn_http_options
 int cn_http_setup_options(CURL *easy, struct cn_http_options *have,
 		const struct cn_http_options *want) CN_MUST;
 
-/* Connections that requests share. NULL: no memory */
-CURLM *cn_http_setup_multi(long connections, curl_socket_callback on_socket,
-		curl_multi_timer_callback on_timer, void *user) CN_MUST;
+/* Connections that requests share: so many to each endpoint. NULL: no memory */
+CURLM *cn_http_setup_multi(long connections, int endpoints,
+		curl_socket_callback on_socket, curl_multi_timer_callback on_timer,
+		void *user) CN_MUST;
 
 /* Before 8.0 libcurl cannot use an HTTP/2 connection twice that began without
  * TLS: "Error in the HTTP2 framing layer" (curl issue 10634). */

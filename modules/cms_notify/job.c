@@ -173,7 +173,7 @@ enum cn_cause cn_job_new(const struct cn_event *ev, const str *body,
 	job->reason = ev->reason;
 	job->defers = defers;
 	job->parked_us = job->waiter.parked_us;
-	job->deadline_us = job->parked_us + (int64_t)cn_conf.timeout_ms * 1000;
+	job->deadline_us = job->parked_us + cn_timeout_us();
 	*out = job;
 	return CN_CAUSE_none;
 }
@@ -317,7 +317,7 @@ void cn_job_set_sent(struct cn_job *job, int64_t now_us)
 {
 	job->sent_us = now_us;
 	if(job->is_delivery)
-		job->deadline_us = now_us + (int64_t)cn_conf.timeout_ms * 1000;
+		job->deadline_us = now_us + cn_timeout_us();
 }
 
 bool cn_job_sent(const struct cn_job *job)

@@ -11,7 +11,7 @@
 #include "../../core/dprint.h"
 #include "../../core/rand/kam_rand.h"
 
-#include "base_conf.h"
+#include "base_limits.h"
 #include "base_stats.h"
 #include "http_jobs.h"
 #include "job_index.h"
@@ -123,7 +123,7 @@ static void bury(struct cn_row *row, const char *why)
 static bool is_too_old(const struct cn_row *row)
 {
 	return cn_number_clock_us() - row->created_us
-		   > (int64_t)cn_conf.outbox_max_age_s * 1000000;
+		   > (int64_t)cn_limits->outbox_max_age_s * 1000000;
 }
 
 void cn_delivery_choose(int64_t now_us)

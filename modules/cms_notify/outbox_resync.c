@@ -13,7 +13,7 @@
 #include "../../core/mem/shm_mem.h"
 
 #include "reg_usrloc.h"
-#include "base_conf.h"
+#include "base_limits.h"
 #include "outbox_resync.h"
 
 /* Attempts, while other events succeed. */
@@ -176,7 +176,7 @@ static void keep_rate(int64_t now_us)
 {
 	if(work.next_us < now_us - CN_BURST_US)
 		work.next_us = now_us - CN_BURST_US;
-	work.next_us += 1000000 / cn_conf.resync_rate;
+	work.next_us += 1000000 / cn_limits->resync_rate;
 }
 
 struct cn_task *cn_resync_next(

@@ -8,7 +8,7 @@
 #include "../../core/dprint.h"
 #include "../../core/timer.h"
 
-#include "base_conf.h"
+#include "base_limits.h"
 #include "http_jobs.h"
 #include "job_index.h"
 #include "job_order.h"
@@ -51,21 +51,24 @@ static void end_overdue(struct cn_job *job)
 
 /* To look at all jobs at each tick would cost more than all else here, and push
  * other processes' data out of the CPU's caches: not before the earliest
- * deadline of those that are there, or of one that enters just after the look. */
+ * deadline of those that are there, or of one that enters just after the look. With
+ * another timeout the next one to enter may be due earlier. */
 static void look_at_jobs(int64_t now_us)
 {
-	static int64_t next_us;
+	static int64_t next_us, timeout_us;
 	struct cn_index_watch watch = {.overdue = end_overdue,
 			.overdue_us = now_us - CN_WATCHDOG_GRACE_US,
 			.may_go = cn_outbox_may_go,
 			.go = cn_order_send,
 			.asked_us = now_us - CN_ASK_US};
 
-	if(watch.overdue_us < next_us && cn_index_asked() == 0)
+	if(watch.overdue_us < next_us && timeout_us == cn_timeout_us()
+			&& cn_index_asked() == 0)
 		return;
+	timeout_us = cn_timeout_us();
 	next_us = cn_index_look(&watch);
-	if(next_us > watch.overdue_us + (int64_t)cn_conf.timeout_ms * 1000)
-		next_us = watch.overdue_us + (int64_t)cn_conf.timeout_ms * 1000;
+	if(next_us > watch.overdue_us + timeout_us)
+		next_us = watch.overdue_us + timeout_us;
 }
 
 /* Process: timer. Looks, decides, pushes; nothing that could keep tm's timers

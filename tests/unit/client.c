@@ -11,7 +11,8 @@
 struct cn_conf cn_conf;
 
 struct cn_http *http;
-struct cn_files_fault fault;
+struct cn_fault fault;
+struct cn_endpoints endpoints;
 struct cn_http *all_https[1024];
 struct server *server;
 struct result *result;
@@ -39,14 +40,15 @@ void on_done(void *user, const struct cn_http_result *r)
 int start(void **state)
 {
 	memset(&cn_conf, 0, sizeof(cn_conf));
-	cn_conf.cms_url[0] = urls[0];
-	cn_conf.endpoints = 1;
-	cn_conf.timeout_ms = 4000;
-	cn_conf.connect_timeout_ms = 1000;
+	memset(&stub_limits, 0, sizeof(stub_limits));
+	endpoints.url[0] = urls[0];
+	endpoints.count = 1;
+	stub_limits.timeout_ms = 4000;
+	stub_limits.connect_timeout_ms = 1000;
 	cn_conf.max_connections = 32;
-	cn_conf.connection_lifetime_s = 300;
+	stub_limits.connection_lifetime_s = 300;
 	cn_conf.max_in_flight = 256;
-	cn_conf.max_answer_size = 16384;
+	stub_limits.max_answer_size = 16384;
 	free(result);
 	result = malloc(sizeof(*result));
 	memset(result, 0, sizeof(*result));
@@ -67,13 +69,13 @@ int end(void **state)
 void set_url(int i, int port)
 {
 	snprintf(urls[i], sizeof(urls[i]), "http://127.0.0.1:%d/register", port);
-	cn_conf.cms_url[i] = urls[i];
+	endpoints.url[i] = urls[i];
 }
 
 struct cn_http *new_http(int most)
 {
 	static int n;
-	struct cn_http *h = cn_http_new(most, on_done, &fault);
+	struct cn_http *h = cn_http_new(most, on_done, &endpoints, &fault);
 
 	assert_non_null(h);
 	assert_true(n < 1023);

@@ -29,7 +29,8 @@ struct result
 };
 
 extern struct cn_http *http;
-extern struct cn_files_fault fault;
+extern struct cn_fault fault;
+extern struct cn_endpoints endpoints;
 extern struct cn_http *all_https[1024]; /* they live as long as the process */
 extern struct server *server;
 extern struct result *result; /* of the one request of most tests */

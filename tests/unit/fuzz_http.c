@@ -62,7 +62,7 @@ static void on_done(void *user, const struct cn_http_result *result)
 {
 	(void)user;
 	ended++;
-	if(result->detail == NULL || result->body.len > cn_conf.max_answer_size)
+	if(result->detail == NULL || result->body.len > stub_limits.max_answer_size)
 		abort();
 	if(result->cause == CN_CAUSE_none
 			&& cn_policy_verdict(result->status) == CN_UNAVAILABLE)
@@ -75,7 +75,8 @@ static void on_done(void *user, const struct cn_http_result *result)
 
 static void set_up(void)
 {
-	struct cn_files_fault fault;
+	struct cn_endpoints endpoints;
+	struct cn_fault fault;
 	struct sockaddr_in address = {
 			.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(address);
@@ -87,14 +88,14 @@ static void set_up(void)
 			|| getsockname(listener, (struct sockaddr *)&address, &len) < 0)
 		abort();
 	snprintf(url, sizeof(url), "http://127.0.0.1:%d/", ntohs(address.sin_port));
-	cn_conf.cms_url[0] = url;
-	cn_conf.endpoints = 1;
-	cn_conf.connect_timeout_ms = TIMEOUT_MS;
+	endpoints.url[0] = url;
+	endpoints.count = 1;
+	stub_limits.connect_timeout_ms = TIMEOUT_MS;
 	cn_conf.max_connections = 2;
 	cn_conf.max_in_flight = 2;
-	cn_conf.max_answer_size = 1024;
-	cn_conf.connection_lifetime_s = 300;
-	http = cn_http_new(2, on_done, &fault);
+	stub_limits.max_answer_size = 1024;
+	stub_limits.connection_lifetime_s = 300;
+	http = cn_http_new(2, on_done, &endpoints, &fault);
 	if(http == NULL)
 		abort();
 }

@@ -16,6 +16,11 @@
 
 #include "stubs.h"
 
+/* -------- limits -------- */
+
+struct cn_limits stub_limits = {.drain_timeout_ms = 3000};
+__attribute__((weak)) const volatile struct cn_limits *cn_limits = &stub_limits;
+
 /* -------- sanitizers -------- */
 
 /* A crash is theirs to explain, not cmocka's to hide, and never looks like an

@@ -24,6 +24,8 @@
 
 #include "../../core/str.h"
 
+#include "base_limits.h"
+
 /* -------- memory -------- */
 
 /* Blocks of Kamailio's that have not been freed. */
@@ -50,6 +52,11 @@ void *stub_malloc(size_t size);
 void *stub_calloc(size_t n, size_t size);
 void *stub_realloc(void *p, size_t size);
 char *stub_strdup(const char *s);
+
+/* -------- limits -------- */
+
+/* In force, where base_limits is not linked. */
+extern struct cn_limits stub_limits;
 
 /* -------- log -------- */
 

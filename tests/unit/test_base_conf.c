@@ -53,18 +53,18 @@ static void assert_fine(void)
 static void defaults_are_the_documented_ones(void **state)
 {
 	assert_fine();
-	assert_int_equal(cn_conf.timeout_ms, 4000);
-	assert_int_equal(cn_conf.connect_timeout_ms, 1000);
-	assert_int_equal(cn_conf.attempt_timeout_ms, 2000);
+	assert_int_equal(cn_conf.limits.timeout_ms, 4000);
+	assert_int_equal(cn_conf.limits.connect_timeout_ms, 1000);
+	assert_int_equal(cn_conf.limits.attempt_timeout_ms, 2000);
 	assert_int_equal(cn_conf.http_processes, 2);
 	assert_int_equal(cn_conf.verdict_processes, 0);
 	assert_int_equal(cn_conf.max_in_flight, 256);
 	assert_int_equal(cn_conf.max_connections, 32);
-	assert_int_equal(cn_conf.connection_lifetime_s, 300);
+	assert_int_equal(cn_conf.limits.connection_lifetime_s, 300);
 	assert_int_equal(cn_conf.queue_size, 8192);
-	assert_int_equal(cn_conf.max_answer_size, 16384);
+	assert_int_equal(cn_conf.limits.max_answer_size, 16384);
 	assert_int_equal(cn_conf.detect_reboot, 0);
-	assert_int_equal(cn_conf.drain_timeout_ms, 3000);
+	assert_int_equal(cn_conf.limits.drain_timeout_ms, 3000);
 	assert_int_equal(cn_conf.identity, CN_IDENTITY_CONTACT);
 	assert_int_equal(cn_conf.http_version, CN_HTTP_1_1);
 	assert_null(cn_conf.body);
@@ -76,6 +76,15 @@ static void without_a_url_it_does_not_start(void **state)
 {
 	cn_conf.endpoints = 0;
 	assert_refused("cms_url");
+}
+
+static void with_a_file_of_settings_no_url_is_needed(void **state)
+{
+	cn_conf.endpoints = 0;
+	cn_conf.settings_file = "/etc/settings";
+	assert_fine();
+	cn_conf.settings_file = "settings";
+	assert_refused("settings_file is no path");
 }
 
 static void urls_keep_their_order_up_to_the_limit(void **state)
@@ -104,18 +113,18 @@ static void each_number_has_a_range(void **state)
 		int *value;
 		int min, max;
 	} rows[] = {
-			{"timeout", &cn_conf.timeout_ms, 100, 30000},
-			{"connect_timeout", &cn_conf.connect_timeout_ms, 10, 30000},
-			{"attempt_timeout", &cn_conf.attempt_timeout_ms, 10, 30000},
+			{"timeout", &cn_conf.limits.timeout_ms, 100, 30000},
+			{"connect_timeout", &cn_conf.limits.connect_timeout_ms, 10, 30000},
+			{"attempt_timeout", &cn_conf.limits.attempt_timeout_ms, 10, 30000},
 			{"http_processes", &cn_conf.http_processes, 1, 64},
 			{"verdict_processes", &cn_conf.verdict_processes, 0, 64},
 			{"max_in_flight", &cn_conf.max_in_flight, 1, 100000},
 			{"max_connections", &cn_conf.max_connections, 1, 10000},
-			{"connection_lifetime", &cn_conf.connection_lifetime_s, 0, 86400},
+			{"connection_lifetime", &cn_conf.limits.connection_lifetime_s, 0, 86400},
 			{"queue_size", &cn_conf.queue_size, 1, 1000000},
-			{"max_answer_size", &cn_conf.max_answer_size, 256, 16777216},
+			{"max_answer_size", &cn_conf.limits.max_answer_size, 256, 16777216},
 			{"detect_reboot", &cn_conf.detect_reboot, 0, 1},
-			{"drain_timeout", &cn_conf.drain_timeout_ms, 0, 30000},
+			{"drain_timeout", &cn_conf.limits.drain_timeout_ms, 0, 30000},
 	};
 	char part[64];
 	size_t i;
@@ -141,7 +150,7 @@ static void each_number_has_a_range(void **state)
 
 static void each_fault_is_told(void **state)
 {
-	cn_conf.timeout_ms = 0;
+	cn_conf.limits.timeout_ms = 0;
 	cn_conf.queue_size = 0;
 	cn_conf.identity_name = "mac";
 	assert_int_equal(cn_conf_check(), -1);
@@ -309,16 +318,20 @@ static void the_longest_host_name_fits(void **state)
 
 static void the_deadline_comes_before_fr_timer(void **state)
 {
-	cn_conf.timeout_ms = 4000;
-	assert_int_equal(cn_conf_check_fr_timer(30000), 0);
-	assert_int_equal(cn_conf_check_fr_timer(4500), 0);
-	assert_nothing_logged();
-	assert_int_equal(cn_conf_check_fr_timer(4499), -1);
-	assert_logged("ERROR", "fr_timer");
-	assert_int_equal(cn_conf_check_fr_timer(4000), -1);
-	assert_logged("ERROR", "timeout to at most 3500");
-	assert_int_equal(cn_conf_check_fr_timer(0), -1);
-	assert_logged("ERROR", "at least 4500");
+	struct cn_fault fault;
+
+	assert_int_equal(cn_conf_check_timeout(4000, 30000, &fault), 0);
+	assert_int_equal(cn_conf_check_timeout(4000, 4500, &fault), 0);
+	assert_int_equal(cn_conf_check_timeout(4000, 4499, &fault), -1);
+	assert_non_null(strstr(fault.text, "fr_timer"));
+	assert_int_equal(cn_conf_check_timeout(4000, 4000, &fault), -1);
+	assert_non_null(strstr(fault.text, "timeout to at most 3500"));
+	assert_int_equal(cn_conf_check_timeout(4000, 0, &fault), -1);
+	assert_non_null(strstr(fault.text, "at least 4500"));
+	/* what is stored is stored a little later */
+	cn_conf.outbox_db_url = "sqlite:///x";
+	assert_int_equal(cn_conf_check_timeout(4000, 4749, &fault), -1);
+	assert_int_equal(cn_conf_check_timeout(4000, 4750, &fault), 0);
 }
 
 static void posts_under_way_are_bounded_by_connections(void **state)
@@ -364,6 +377,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 			TEST(defaults_are_the_documented_ones),
 			TEST(without_a_url_it_does_not_start),
+			TEST(with_a_file_of_settings_no_url_is_needed),
 			TEST(urls_keep_their_order_up_to_the_limit),
 			TEST(each_number_has_a_range),
 			TEST(each_fault_is_told),

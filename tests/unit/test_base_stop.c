@@ -7,10 +7,7 @@
 
 #include "stubs.h"
 
-#include "base_conf.h"
 #include "base_stop.h"
-
-struct cn_conf cn_conf = {.drain_timeout_ms = 3000};
 
 static bool readable(int timeout_ms)
 {
@@ -50,7 +47,7 @@ static void a_signal_asks_and_does_not_end_the_process(void **state)
 
 static void have_no_time(void *unused)
 {
-	cn_conf.drain_timeout_ms = 0;
+	stub_limits.drain_timeout_ms = 0;
 	check(cn_stop_init() == 0);
 	check(kill(getpid(), SIGTERM) == 0);
 	check(cn_stop_asked());
@@ -64,7 +61,7 @@ static void the_time_may_be_none(void **state)
 
 static void run_out_of_time(void *unused)
 {
-	cn_conf.drain_timeout_ms = 10;
+	stub_limits.drain_timeout_ms = 10;
 	check(cn_stop_init() == 0);
 	check(kill(getpid(), SIGTERM) == 0);
 	check(cn_stop_asked());

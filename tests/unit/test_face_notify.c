@@ -218,7 +218,8 @@ static int start(void **state)
 	memset(gauges, 0, sizeof(gauges));
 	memset(causes, 0, sizeof(causes));
 	memset(&cn_conf, 0, sizeof(cn_conf));
-	cn_conf.timeout_ms = 4000;
+	memset(&stub_limits, 0, sizeof(stub_limits));
+	stub_limits.timeout_ms = 4000;
 	make_event(&the.event);
 	the.event.ev.id[0] = the.event.ev.time[0] = '\0';
 	the.reason = CN_REASON_NEW;

@@ -59,7 +59,7 @@ static int start(void **state)
 {
 	make_event(&event)->seq = 1795588330123456;
 	cn_conf.node = "sip1";
-	cn_conf.timeout_ms = 4000;
+	stub_limits.timeout_ms = 4000;
 	memset(&msg, 0, sizeof(msg));
 	memset(&other_msg, 0, sizeof(other_msg));
 	msg.id = 7;

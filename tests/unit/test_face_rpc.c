@@ -11,6 +11,7 @@
 #include "base_stats.h"
 #include "face_rpc.h"
 #include "http_breaker.h"
+#include "http_endpoints.h"
 #include "http_reload.h"
 #include "job_index.h"
 #include "job_number.h"
@@ -28,6 +29,8 @@ static struct
 	bool in_memory;
 	double rate;
 	int64_t line_us;
+	struct cn_endpoints endpoints;
+	int given_back;
 	struct cn_endpoint_stats endpoint;
 	enum cn_breaker_state breaker;
 	struct cn_index_row parked[1000];
@@ -45,7 +48,18 @@ static struct
 	unsigned reloads;
 } the;
 
-int cn_reload_ask(struct cn_files_fault *fault)
+void cn_endpoints_take(struct cn_endpoints *list)
+{
+	*list = the.endpoints;
+}
+
+void cn_endpoints_give_back(const struct cn_endpoints *list)
+{
+	assert_int_equal(list->count, the.endpoints.count);
+	the.given_back++;
+}
+
+int cn_reload_ask(struct cn_fault *fault)
 {
 	if(the.wrong == NULL) {
 		the.reloads++;
@@ -135,7 +149,7 @@ void cn_stats_endpoint(int endpoint, struct cn_endpoint_stats *stats)
 
 enum cn_breaker_state cn_breaker_state(int endpoint)
 {
-	return endpoint == 0 ? CN_BREAKER_CLOSED : the.breaker;
+	return endpoint == 7 ? CN_BREAKER_CLOSED : the.breaker;
 }
 
 const char *cn_breaker_state_name(enum cn_breaker_state state)
@@ -214,7 +228,8 @@ static int start(void **state)
 	memset(&cn_conf, 0, sizeof(cn_conf));
 	cn_conf.node = "sip1";
 	fake_rpc_fail_at(0);
-	return 0;
+	cn_limits_destroy();
+	return cn_limits_init(&stub_limits);
 }
 
 static int end(void **state)
@@ -265,6 +280,8 @@ static void status_shows_everything_at_a_glance(void **state)
 	assert_answer("0.queue_ms.p50", "1050.000");
 	assert_answer("0.http_ms.p95", "2095.000");
 	assert_answer("0.total_ms.p99", "3099.000");
+	assert_answer("0.limits.drain_timeout", "3000");
+	assert_answer("0.limits.timeout", "0");
 	assert_answer("0.resync.state", "running");
 	assert_answer("0.resync.aor", "gzj@telecom.com");
 	assert_answer("0.resync.percent", "40");
@@ -291,8 +308,8 @@ static void without_room_for_the_answer_nothing_breaks(void **state)
 	size_t i;
 	int n;
 
-	cn_conf.endpoints = 1;
-	cn_conf.cms_url[0] = "http://cms/";
+	the.endpoints.count = 1;
+	the.endpoints.url[0] = "http://cms/";
 	the.parked_count = the.letter_count = 2;
 	the.state.ready = true;
 	for(i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
@@ -315,9 +332,9 @@ static void without_room_for_the_answer_nothing_breaks(void **state)
 
 static void endpoints_are_shown_without_what_may_be_secret(void **state)
 {
-	cn_conf.endpoints = 2;
-	cn_conf.cms_url[0] = "https://cms/register?key=secret";
-	cn_conf.cms_url[1] = "http://spare/register";
+	the.endpoints = (struct cn_endpoints){.count = 2, .slot = {7, 0}};
+	the.endpoints.url[0] = "https://cms/register?key=secret";
+	the.endpoints.url[1] = "http://spare/register";
 	the.breaker = CN_BREAKER_OPEN;
 	the.endpoint = (struct cn_endpoint_stats){.in_flight = 3,
 			.attempts = 10,
@@ -329,17 +346,18 @@ static void endpoints_are_shown_without_what_may_be_secret(void **state)
 	assert_answer("0.endpoint", "1");
 	assert_answer("0.url", "https://cms/register");
 	assert_answer("0.state", "closed");
-	assert_answer("0.attempts", "10");
+	assert_answer("0.attempts", "17");
 	assert_answer("1.endpoint", "2");
 	assert_answer("1.url", "http://spare/register");
 	assert_answer("1.state", "open");
 	assert_answer("1.in_flight", "3");
-	assert_answer("1.attempts", "11");
+	assert_answer("1.attempts", "10");
 	assert_answer("1.failures", "4");
 	assert_answer("1.last_cause", "http");
 	assert_answer("1.last_status", "503");
 	assert_answer("1.last_ms", "12");
 	assert_null(fake_rpc_value("2.endpoint"));
+	assert_int_equal(the.given_back, 1);
 }
 
 static void who_waits_is_shown_and_since_when(void **state)

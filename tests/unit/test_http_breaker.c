@@ -21,9 +21,10 @@ static int start(void **state)
 {
 	stub_clear_log();
 	memset(&cn_conf, 0, sizeof(cn_conf));
-	cn_conf.breaker_failures = FAILURES;
-	cn_conf.breaker_cooldown_ms = COOLDOWN_US / 1000;
-	cn_conf.timeout_ms = TIMEOUT_US / 1000;
+	memset(&stub_limits, 0, sizeof(stub_limits));
+	stub_limits.breaker_failures = FAILURES;
+	stub_limits.breaker_cooldown_ms = COOLDOWN_US / 1000;
+	stub_limits.timeout_ms = TIMEOUT_US / 1000;
 	return cn_breaker_init(2);
 }
 
@@ -92,7 +93,7 @@ static void failures_in_a_row_open_it(void **state)
 
 static void one_failure_is_enough_where_so_configured(void **state)
 {
-	cn_conf.breaker_failures = 1;
+	stub_limits.breaker_failures = 1;
 	fails(T0, CN_BREAKER_WENT);
 	assert_passes(T0, false);
 }
@@ -230,8 +231,8 @@ static void it_tells_why_it_opened(void **state)
 
 static void times_far_apart_are_no_trouble(void **state)
 {
-	cn_conf.breaker_cooldown_ms = 600000;
-	cn_conf.timeout_ms = INT32_MAX;
+	stub_limits.breaker_cooldown_ms = 600000;
+	stub_limits.timeout_ms = INT32_MAX;
 	open_it();
 	assert_passes(T0 + 600000000ll - 1, false);
 	assert_passes(T0 + 600000000ll, true);

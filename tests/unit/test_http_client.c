@@ -186,7 +186,7 @@ static void a_client_can_be_freed(void **state)
 
 	server = server_start(answer_ok);
 	set_url(0, server->port);
-	http = h = cn_http_new(4, on_done, &fault);
+	http = h = cn_http_new(4, on_done, &endpoints, &fault);
 	assert_non_null(h);
 	assert_true(cn_http_is_idle(h));
 	assert_int_equal(post_to(0, result, ID, "{}", 3000), 0);
@@ -198,7 +198,7 @@ static void a_client_can_be_freed(void **state)
 	while(server->open > 0)
 		server_pause_ms(1);
 	/* the next one is another */
-	http = cn_http_new(4, on_done, &fault);
+	http = cn_http_new(4, on_done, &endpoints, &fault);
 	assert_result(post(), CN_CAUSE_none, 200);
 	assert_int_equal(server->connections, 2);
 	cn_http_free(http);
@@ -207,7 +207,7 @@ static void a_client_can_be_freed(void **state)
 static void without_its_key_there_is_no_client(void **state)
 {
 	unlink(key_file);
-	assert_null(cn_http_new(1, on_done, &fault));
+	assert_null(cn_http_new(1, on_done, &endpoints, &fault));
 	assert_non_null(strstr(fault.text, "sign_key_file: cannot read"));
 }
 
@@ -321,12 +321,12 @@ static void a_server_that_takes_no_connection(void **state)
 		(void)!connect(fillers[i], (struct sockaddr *)&address, len);
 	}
 	set_url(0, ntohs(address.sin_port));
-	cn_conf.connect_timeout_ms = 200;
+	stub_limits.connect_timeout_ms = 200;
 	http = new_http(1);
 	assert_result(post(), CN_CAUSE_connect, 0);
 	assert_in_range(result->us, 190000, 900000);
 	/* where the whole time is shorter it is not the connection that is late */
-	cn_conf.connect_timeout_ms = 5000;
+	stub_limits.connect_timeout_ms = 5000;
 	assert_result(post_ms(200), CN_CAUSE_timeout, 0);
 	assert_in_range(result->us, 190000, 900000);
 	for(i = 0; i < 4; i++)
@@ -451,7 +451,7 @@ static void fail_at(void *arg)
 			== 0);
 	stub_fail_at(a->fail_at);
 	curl_may_fail = true;
-	http = cn_http_new(2, on_done, &fault);
+	http = cn_http_new(2, on_done, &endpoints, &fault);
 	curl_may_fail = false;
 	a->started = http != NULL;
 	check(a->started || stub_has_failed());

@@ -376,7 +376,7 @@ static void another_protocol_is_no_answer(void **state)
 	post_once(answer_101);
 	assert_int_not_equal(result->cause, CN_CAUSE_none);
 	assert_int_not_equal(result->cause, CN_CAUSE_timeout);
-	assert_true(result->len <= cn_conf.max_answer_size);
+	assert_true(result->len <= stub_limits.max_answer_size);
 }
 
 static void answer_twice_the_length(struct connection *c)
@@ -408,7 +408,7 @@ static void a_plain_server_is_no_tls_server(void **state)
 static void without_its_authorities_there_is_no_client(void **state)
 {
 	cn_conf.tls_ca = "/dev/null";
-	assert_null(cn_http_new(1, on_done, &fault));
+	assert_null(cn_http_new(1, on_done, &endpoints, &fault));
 	assert_non_null(strstr(fault.text, "tls_ca"));
 }
 

@@ -60,7 +60,7 @@ static void too_big_leaves_nothing_to_the_next(void **state)
 	struct server *second = server_start(answer_ok);
 
 	set_url(1, second->port);
-	cn_conf.endpoints = 2;
+	endpoints.count = 2;
 	set_up(answer_endlessly, 1);
 	assert_int_equal(post()->cause, CN_CAUSE_too_big);
 	assert_int_equal(post_to(1, result, ID, "{}", 1000), 0);
@@ -214,7 +214,7 @@ static void a_connection_does_not_live_for_ever(void **state)
 {
 	int64_t until = cn_now_us() + 3500000;
 
-	cn_conf.connection_lifetime_s = 1;
+	stub_limits.connection_lifetime_s = 1;
 	set_up(answer_ok, 1);
 	while(cn_now_us() < until) {
 		assert_result(post(), CN_CAUSE_none, 200);
@@ -224,7 +224,7 @@ static void a_connection_does_not_live_for_ever(void **state)
 	assert_in_range(server->connections, 2, 4);
 	end(NULL);
 	start(NULL);
-	cn_conf.connection_lifetime_s = 0;
+	stub_limits.connection_lifetime_s = 0;
 	set_up(answer_ok, 1);
 	until = cn_now_us() + 2500000;
 	while(cn_now_us() < until) {
@@ -300,7 +300,7 @@ static void endpoints_are_told_apart(void **state)
 	int i;
 
 	set_url(1, second->port);
-	cn_conf.endpoints = 2;
+	endpoints.count = 2;
 	set_up(answer_ok, 1);
 	for(i = 0; i < 6; i++) {
 		assert_int_equal(post_to(i & 1, result, ID, "{}", 2000), 0);
@@ -326,8 +326,8 @@ static void a_request_may_begin_as_another_ends(void **state)
 	server = server_start(answer_ok);
 	set_url(0, unused_port());
 	set_url(1, server->port);
-	cn_conf.endpoints = 2;
-	http = all_https[1023] = cn_http_new(1, post_again, &fault);
+	endpoints.count = 2;
+	http = all_https[1023] = cn_http_new(1, post_again, &endpoints, &fault);
 	assert_non_null(http);
 	post();
 	assert_result(result, CN_CAUSE_connect, 0);

@@ -15,7 +15,7 @@ struct cn_conf cn_conf;
 static char folder[] = "/tmp/cms_notify-XXXXXX";
 static char path[64], other[64], header[80];
 static struct cn_files files;
-static struct cn_files_fault fault;
+static struct cn_fault fault;
 
 static void write_file(const char *name, const char *text, size_t size)
 {

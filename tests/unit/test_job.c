@@ -24,7 +24,8 @@ static int start(void **state)
 	stub_clear_log();
 	stub_share_shm(false);
 	memset(&cn_conf, 0, sizeof(cn_conf));
-	cn_conf.timeout_ms = 4000;
+	memset(&stub_limits, 0, sizeof(stub_limits));
+	stub_limits.timeout_ms = 4000;
 	cn_conf.identity = CN_IDENTITY_CONTACT;
 	return cn_job_init(10);
 }
@@ -118,7 +119,7 @@ static void the_deadline_is_timeout_after_parking(void **state)
 	int64_t before = cn_now_us(), after;
 	struct cn_job *job;
 
-	cn_conf.timeout_ms = 30000;
+	stub_limits.timeout_ms = 30000;
 	job = new_job(make_event(&t));
 	after = cn_now_us();
 	assert_true(cn_job_parked_us(job) >= before);

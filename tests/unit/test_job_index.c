@@ -25,7 +25,8 @@ static int start(void **state)
 	stub_clear_log();
 	stub_share_shm(false);
 	memset(&cn_conf, 0, sizeof(cn_conf));
-	cn_conf.timeout_ms = 4000;
+	memset(&stub_limits, 0, sizeof(stub_limits));
+	stub_limits.timeout_ms = 4000;
 	cn_conf.identity = CN_IDENTITY_CONTACT;
 	return cn_job_init(100000) < 0 || cn_number_init() < 0
 				   || cn_index_init(100) < 0

@@ -76,9 +76,10 @@ static int start(void **state)
 	stub_clear_log();
 	stub_share_shm(false);
 	memset(&cn_conf, 0, sizeof(cn_conf));
+	memset(&stub_limits, 0, sizeof(stub_limits));
 	memset(&outbox, 0, sizeof(outbox));
 	given_count = 0;
-	cn_conf.timeout_ms = 4000;
+	stub_limits.timeout_ms = 4000;
 	cn_conf.identity = CN_IDENTITY_CONTACT;
 	cn_order_init(give, give_back);
 	return cn_job_init(100) < 0 || cn_number_init() < 0 || cn_index_init(100) < 0

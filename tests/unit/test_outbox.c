@@ -264,14 +264,14 @@ static void start(void)
 	int i;
 
 	memset(&cn_conf, 0, sizeof(cn_conf));
-	cn_conf.timeout_ms = 1000;
-	cn_conf.endpoints = 1;
+	memset(&stub_limits, 0, sizeof(stub_limits));
+	stub_limits.timeout_ms = 1000;
 	cn_conf.http_processes = 1;
 	cn_conf.verdict_processes = 1;
 	cn_conf.identity = CN_IDENTITY_CONTACT;
 	cn_conf.outbox_db_url = "memory";
 	cn_conf.outbox_max = 200;
-	cn_conf.outbox_max_age_s = 1000000;
+	stub_limits.outbox_max_age_s = 1000000;
 	cn_conf.events_expire = true;
 	for(i = 0; i < CONTACTS; i++) {
 		struct scratch s;

@@ -58,7 +58,7 @@ static int start(void **state)
 	memset(&cn_conf, 0, sizeof(cn_conf));
 	cn_conf.outbox_db_url = "postgres://db/cms";
 	cn_conf.outbox_max = 100;
-	cn_conf.timeout_ms = TIMEOUT_US / 1000;
+	stub_limits.timeout_ms = TIMEOUT_US / 1000;
 	job_count = 0;
 	return cn_job_init(JOBS) < 0 || cn_number_init() < 0
 						   || cn_outbox_init() < 0

@@ -112,11 +112,12 @@ static int start(void **state)
 {
 	fake_db_start(2);
 	memset(&cn_conf, 0, sizeof(cn_conf));
+	memset(&stub_limits, 0, sizeof(stub_limits));
 	cn_conf.outbox_db_url = "postgres://db/cms";
 	cn_conf.outbox_table = FAKE_TABLE;
 	cn_conf.node = "sip1";
 	cn_conf.outbox_max = 100;
-	cn_conf.timeout_ms = 4000;
+	stub_limits.timeout_ms = 4000;
 	each_look_us = 0;
 	faked_result = render_result = 0;
 	now_us += 100000000; /* another server's end */

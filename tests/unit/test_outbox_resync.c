@@ -6,11 +6,9 @@
 
 #include "stubs.h"
 
-#include "base_conf.h"
 #include "outbox_resync.h"
 #include "reg_usrloc.h"
 
-struct cn_conf cn_conf = {.resync_rate = 10};
 
 #define SECOND 1000000
 #define INTERVAL (SECOND / 10)
@@ -113,6 +111,7 @@ static void finish(void)
 
 static int start(void **state)
 {
+	stub_limits.resync_rate = 10;
 	memset(&usrloc, 0, sizeof(usrloc));
 	usrloc.failing_part = -1;
 	if(now < cn_now_us())
@@ -281,7 +280,7 @@ static void what_cannot_be_told_now_is_tried_for_ever(void **state)
 	int64_t told_us = 0;
 	int i;
 
-	cn_conf.resync_rate = 1000000;
+	stub_limits.resync_rate = 1000000;
 	usrloc.count = 1;
 	assert_true(cn_resync_ask(NULL));
 	for(i = 0; i < 100; i++) {
@@ -292,7 +291,7 @@ static void what_cannot_be_told_now_is_tried_for_ever(void **state)
 		told_us = cn_now_us();
 		cn_resync_told(task, CN_TOLD_NOT_NOW);
 	}
-	cn_conf.resync_rate = 10;
+	stub_limits.resync_rate = 10;
 	assert_true(progress().running);
 	finish();
 	assert_int_equal(progress().sent, 1);

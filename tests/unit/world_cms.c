@@ -44,6 +44,24 @@ struct cn_http *cn_clients_now(void)
 	return (struct cn_http *)flights;
 }
 
+struct cn_http *cn_clients_again(struct cn_http *before)
+{
+	return before;
+}
+
+const struct cn_endpoints *cn_http_endpoints(const struct cn_http *http)
+{
+	static const struct cn_endpoints one = {.count = 1};
+
+	(void)http;
+	return &one;
+}
+
+int cn_endpoints_find(int slot)
+{
+	return slot;
+}
+
 void cn_clients_run(int timeout_ms, bool looks)
 {
 }

@@ -159,7 +159,7 @@ void do_register(int aor, int contacts, bool defers)
 				.parked_us = world->now_us,
 				.deadline_us = waiter->block ? cn_job_deadline_us(waiter->block)
 											 : world->now_us
-													   + cn_conf.timeout_ms * 1000,
+													   + stub_limits.timeout_ms * 1000,
 				.strange = database_trouble()};
 		request_count++;
 		meanwhile(5);
