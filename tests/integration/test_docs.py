@@ -288,19 +288,20 @@ def test_every_rpc_command_named_exists(kamailio, cms):
 
 def parameters():
     """{name: (default, range)}, as the C code has them."""
-    conf = (MODULE / "base_conf.c").read_text(encoding="utf-8")
+    conf = "".join((MODULE / name).read_text(encoding="utf-8")
+                   for name in ("base_conf.c", "base_limits.h", "base_limits.c"))
     table = (MODULE / "cms_notify_mod.c").read_text(encoding="utf-8")
     for name, value in re.findall(r"#define (\w+) (\d+)$", conf, re.M):
         conf = re.sub(rf"\b{name}\b", value, conf)
     start = conf.index("struct cn_conf cn_conf = {")
-    defaults = dict(re.findall(r'\.(\w+) = "?([^",]+)"?,',
+    defaults = dict(re.findall(r'\.(\w+) = "?([^",{}]+)"?[,}]',
                                conf[start:conf.index("};", start)]))
     ranges = {name: (low, high) for name, low, high in re.findall(
-        r'\{"(\w+)",\s*&[\w.]+,\s*(\d+),\s*(\d+)\}', conf)}
+        r'[{(]"(\w+)",\s*&?[\w.]+,\s*(\d+),\s*(\d+)[})]', conf)}
     found = {}
     for name, kind, field in re.findall(
             r'\{"(\w+)",\s*(\w*PARAM\w*)[^,]*,\s*(?:\(void \*\))?&?'
-            r'(?:cn_conf\.)?(\w+)\}', table):
+            r'(?:cn_conf\.(?:limits\.)?)?(\w+)\}', table):
         otherwise = "0" if kind == "PARAM_INT" else "none"
         found[name] = (defaults.get(field, otherwise), ranges.get(name))
     return found
@@ -321,6 +322,7 @@ def test_parameters_were_found():
     found = parameters()
     assert len(found) > 18
     assert found["timeout"] == ("4000", ("100", "30000"))
+    assert found["drain_timeout"] == ("3000", ("0", "30000"))
     assert found["identity"] == ("contact", None)
     assert found["detect_reboot"] == ("0", ("0", "1"))
 

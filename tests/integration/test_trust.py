@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import threading
 import time
 
 import pytest
@@ -18,6 +17,7 @@ from deferring import deferring, drained
 from harness import (TOP, ReferenceCms, RpcError, fails_to_start, registrar, shown,
                      until)
 from pki import Authority
+from reloading import NOTICED, Load, replace, replace_and_wait, unauthenticated
 
 KEY = bytes(range(32))
 NEW_KEY = b"another key, of 32 bytes, random"
@@ -146,23 +146,6 @@ def test_a_headers_value_comes_from_a_file(kamailio, cms, secret):
 
 # -- read again --------------------------------------------------------------------
 
-def replace(path, text):
-    """As "mv" does it."""
-    with open(path + ".new", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(path + ".new", 0o640)
-    os.replace(path + ".new", path)
-
-
-NOTICED = "NOTICE: cms_notify.*files have changed"
-
-
-def replace_and_wait(server, path, text):
-    since = len(server.lines)
-    replace(path, text)
-    server.wait_log(NOTICED, since=since, timeout=20)
-
-
 @pytest.mark.parametrize("way", ["rpc", "by itself"])
 def test_a_key_is_exchanged_without_a_gap(kamailio, cms, key_file, way):
     server = kamailio(cms, settings={"CMS_SIGN_KEY_FILE": key_file,
@@ -178,45 +161,6 @@ def test_a_key_is_exchanged_without_a_gap(kamailio, cms, key_file, way):
     for _ in range(8):
         assert server.device().register().status == 200
     assert all(signed_by(r, NEW_KEY) for r in server.posts()[1:])
-
-
-class Load:
-    """Registrations all the time, from several devices at once, until it is
-    stopped; then `statuses` has what became of each."""
-
-    def __init__(self, server, width=16):
-        self._server = server
-        self._width = width
-        self._stopped = threading.Event()
-        self.statuses = []
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self):
-        while not self._stopped.is_set():
-            waiting = [d.start_register()
-                       for d in self._server.devices(self._width)]
-            self.statuses += [w.wait(20).status for w in waiting]
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exc):
-        self._stopped.set()
-        self._thread.join()
-
-    def more(self, count):
-        """Until so many more have been answered."""
-        wanted = len(self.statuses) + count
-        until(lambda: len(self.statuses) >= wanted, timeout=60)
-
-
-def unauthenticated(*params):
-    """Registrations by the hundred."""
-    return lambda s, url: registrar(s, url, params=[
-        ("cms_notify", "http_processes", 2), ("cms_notify", "timeout", 10000),
-        ("cms_notify", "attempt_timeout", 10000),
-        *(("cms_notify", name, value) for name, value in params)])
 
 
 def test_a_token_changes_under_load(kamailio, cms, secret):
