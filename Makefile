@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run deb test-deb test test-unit coverage test-integration \
 	test-faults-short test-rooms test-image test-kamailio versions test-faults storm soak \
-	fuzz bench bench-refresh bench-outbox bench-scaling bench-signing lint format docs clean
+	fuzz bench bench-refresh bench-outbox bench-scaling bench-signing bench-reload lint format docs clean
 
 all: module
 
@@ -53,6 +53,7 @@ help:
 	@echo "make bench-outbox      deferrals a second, delivery; a database that hangs"
 	@echo "make bench-scaling     cost of a POST by what is in flight, known"
 	@echo "make bench-signing     the signature of a POST"
+	@echo "make bench-reload      files are read again each second under load"
 	@echo "make lint              layers, documentation, style, shipped configuration"
 	@echo "make format            indent the module's sources as Kamailio's are"
 	@echo "make docs              the module's README, from its doc/"
@@ -170,6 +171,10 @@ bench-outbox: module
 bench-scaling: module
 	@scripts/deps kamailio bench
 	@tests/bench/scaling
+
+bench-reload: module
+	@scripts/deps kamailio run test bench
+	@env $$(scripts/kamailio-env installed) tests/bench/reloading
 
 bench-signing:
 	@scripts/deps build kamailio
