@@ -33,7 +33,8 @@ void cn_endpoints_destroy(void);
  *
  * @param url each shorter than CN_URL_MAX
  * @return 0, or -1: nothing has changed, since too many that have been replaced are
- *         still in use; none is for longer than a POST takes
+ *         still in use: for as long as a POST takes, or a script that an HTTP process
+ *         runs
  */
 int cn_endpoints_set(const char *const *url, int count) CN_MUST;
 
