@@ -262,7 +262,7 @@ def test_a_timeout_that_becomes_shorter(start, settings, cms):
     answer = server.device().register()
     assert cause(answer) == "timeout"
     assert int(shown(answer)["elapsed_ms"]) >= 200
-    assert server.status()["parked"] == 1
+    until(lambda: server.status()["parked"] == 1)
     cms.release()
     assert waiting.wait().status == 200
 
@@ -287,7 +287,7 @@ def test_the_watchdog_notices_a_shorter_timeout(start, settings, cms):
     try:
         settings.says("timeout = 300")
         assert cause(server.device().register()) == "timeout"
-        assert server.status()["parked"] == 1
+        until(lambda: server.status()["parked"] == 1)
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
