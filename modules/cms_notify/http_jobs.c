@@ -15,6 +15,10 @@
 #include "outbox.h"
 #include "verdict.h"
 
+/* So many jobs may wait for a process that is awake. One takes as long as a script
+ * of save() and reply, and to wake another process hardly takes less. */
+#define CN_PATIENCE 8
+
 static struct cn_ring *ring;
 static struct cn_ring *spare; /* events of the outbox; NULL: there is none */
 static struct cn_ring *ended; /* the same, back */
@@ -24,6 +28,7 @@ int cn_http_jobs_init(void)
 	ring = cn_ring_new(cn_conf_capacity(), cn_conf.http_processes);
 	if(ring == NULL)
 		return -1;
+	cn_ring_set_patience(ring, CN_PATIENCE);
 	if(cn_conf.outbox_db_url == NULL)
 		return 0;
 	spare = cn_ring_new(cn_http_jobs_spare_most(), cn_conf.http_processes);

@@ -269,25 +269,32 @@ static void run_http(int timeout_ms)
 	cn_clients_run(timeout_ms, number == 0 && cn_files_any());
 }
 
+/* @return false: there is something in the ring that it wants */
+static bool sleep_at(struct cn_ring *ring, bool wants)
+{
+	if(wants)
+		return cn_ring_sleep(ring, number);
+	cn_ring_leave(ring, number);
+	return true;
+}
+
 /* Until there is a job that it can do something with, or something of a POST. Who
- * has no connection free does not sleep at the rings of what is to be sent: a new
- * job must wake another process. */
+ * has no connection free leaves the rings of what is to be sent: a new job must
+ * wake another process. */
 static void wait_for_work(int timeout_ms)
 {
-	struct cn_ring *rings[3];
-	int count = 0, asleep = 0;
+	bool may_sleep = sleep_at(cn_http_jobs_ring(), free_posts != NULL);
 
-	if(free_posts)
-		rings[count++] = cn_http_jobs_ring();
-	if(has_spare())
-		rings[count++] = cn_http_jobs_spare();
+	if(cn_http_jobs_spare())
+		may_sleep &= sleep_at(cn_http_jobs_spare(), has_spare());
 	if(resumes)
-		rings[count++] = cn_verdict_ring();
-	while(asleep < count && cn_ring_sleep(rings[asleep], number))
-		asleep++;
-	run_http(asleep == count ? timeout_ms : 0);
-	while(asleep > 0)
-		cn_ring_wake(rings[--asleep], number);
+		may_sleep &= sleep_at(cn_verdict_ring(), true);
+	run_http(may_sleep ? timeout_ms : 0);
+	cn_ring_wake(cn_http_jobs_ring(), number);
+	if(cn_http_jobs_spare())
+		cn_ring_wake(cn_http_jobs_spare(), number);
+	if(resumes)
+		cn_ring_wake(cn_verdict_ring(), number);
 }
 
 /* A new job goes out first: while a script runs here the CMS can work. */

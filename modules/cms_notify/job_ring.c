@@ -16,10 +16,17 @@
 
 #include "job_ring.h"
 
+enum state
+{
+	AWAY,	/* it does not look, at least not soon */
+	AWAKE,	/* it looks before it sleeps */
+	ASLEEP, /* and nobody has woken it yet */
+};
+
 struct taker
 {
-	int fd;		 /* eventfd */
-	bool asleep; /* and nobody has woken it yet */
+	int fd; /* eventfd */
+	enum state state;
 };
 
 struct cn_ring
@@ -28,6 +35,7 @@ struct cn_ring
 	unsigned capacity;
 	unsigned first;
 	unsigned count;
+	unsigned patience;
 	int taker_count;
 	struct taker *takers; /* behind the items */
 	void *items[];
@@ -90,18 +98,39 @@ void cn_ring_free(struct cn_ring *ring)
 	free_takers(ring);
 }
 
-/* Under the lock. @return who is to be woken when it is released */
-static const struct taker *next_sleeper(struct cn_ring *ring)
+void cn_ring_set_patience(struct cn_ring *ring, unsigned patience)
+{
+	ring->patience = patience;
+}
+
+/* Under the lock. */
+static struct taker *first_that_is(struct cn_ring *ring, enum state state)
 {
 	int i;
 
 	for(i = 0; i < ring->taker_count; i++) {
-		if(ring->takers[i].asleep) {
-			ring->takers[i].asleep = false;
+		if(ring->takers[i].state == state)
 			return &ring->takers[i];
-		}
 	}
 	return NULL;
+}
+
+/* Under the lock. @return who is to be woken when it is released */
+static const struct taker *next_sleeper(struct cn_ring *ring)
+{
+	struct taker *sleeper = first_that_is(ring, ASLEEP);
+
+	if(sleeper)
+		sleeper->state = AWAKE;
+	return sleeper;
+}
+
+/* The same, unless one who is awake comes soon enough. */
+static const struct taker *needed_sleeper(struct cn_ring *ring)
+{
+	if(ring->count <= ring->patience && first_that_is(ring, AWAKE))
+		return NULL;
+	return next_sleeper(ring);
 }
 
 static void wake(const struct taker *taker)
@@ -132,7 +161,7 @@ int cn_ring_push(struct cn_ring *ring, void **item)
 	lock_get(&ring->lock);
 	err = append(ring, item);
 	if(err == 0)
-		sleeper = next_sleeper(ring);
+		sleeper = needed_sleeper(ring);
 	lock_release(&ring->lock);
 	wake(sleeper);
 	return err;
@@ -187,8 +216,7 @@ bool cn_ring_sleep(struct cn_ring *ring, int taker)
 
 	lock_get(&ring->lock);
 	empty = ring->count == 0;
-	if(empty)
-		ring->takers[taker].asleep = true;
+	ring->takers[taker].state = empty ? ASLEEP : AWAKE;
 	lock_release(&ring->lock);
 	return empty;
 }
@@ -198,8 +226,30 @@ bool cn_ring_sleep(struct cn_ring *ring, int taker)
 void cn_ring_wake(struct cn_ring *ring, int taker)
 {
 	lock_get(&ring->lock);
-	ring->takers[taker].asleep = false;
+	ring->takers[taker].state = AWAKE;
 	lock_release(&ring->lock);
+}
+
+void cn_ring_leave(struct cn_ring *ring, int taker)
+{
+	const struct taker *sleeper = NULL;
+
+	lock_get(&ring->lock);
+	ring->takers[taker].state = AWAY;
+	if(ring->count > 0)
+		sleeper = needed_sleeper(ring);
+	lock_release(&ring->lock);
+	wake(sleeper);
+}
+
+/* Under the lock. Who was awake at the last look and has not taken what lies here
+ * may hang. */
+static void count_nobody_in(struct cn_ring *ring)
+{
+	struct taker *taker;
+
+	while((taker = first_that_is(ring, AWAKE)) != NULL)
+		taker->state = AWAY;
 }
 
 void cn_ring_remind(struct cn_ring *ring)
@@ -209,8 +259,10 @@ void cn_ring_remind(struct cn_ring *ring)
 	if(cn_ring_count(ring) == 0)
 		return;
 	lock_get(&ring->lock);
-	if(ring->count > 0)
+	if(ring->count > 0) {
+		count_nobody_in(ring);
 		sleeper = next_sleeper(ring);
+	}
 	lock_release(&ring->lock);
 	wake(sleeper);
 }

@@ -21,6 +21,10 @@ struct cn_ring; /* shm; made before the fork, used by all processes */
 struct cn_ring *cn_ring_new(unsigned capacity, int takers) CN_MUST;
 void cn_ring_free(struct cn_ring *ring); /* NULL is allowed */
 
+/* So many pointers may wait for a taker that is awake before another one is woken.
+ * 0, the default: each wakes one. Process: main. */
+void cn_ring_set_patience(struct cn_ring *ring, unsigned patience);
+
 /**
  * Give a pointer away.
  *
@@ -58,8 +62,13 @@ int cn_ring_fd(const struct cn_ring *ring, int taker);
 bool cn_ring_sleep(struct cn_ring *ring, int taker) CN_MUST;
 void cn_ring_wake(struct cn_ring *ring, int taker);
 
-/* Where there is something to take and a taker that sleeps, wake it: the one
- * that was woken in its time has been stopped. Process: timer. */
+/* Instead of sleeping: this taker wants nothing of the ring for now. What lies in
+ * it is another one's. cn_ring_sleep() or cn_ring_wake() ends it. */
+void cn_ring_leave(struct cn_ring *ring, int taker);
+
+/* Where there is something to take and a taker that sleeps, wake it: those who are
+ * awake have been stopped, or hang. They count as awake again when they have come
+ * back to the ring. Process: timer. */
 void cn_ring_remind(struct cn_ring *ring);
 
 #endif

@@ -204,6 +204,89 @@ static void who_woke_for_another_reason_sleeps_no_more(void **state)
 	cn_ring_free(ring);
 }
 
+static bool none_is_woken(struct cn_ring *ring, int takers)
+{
+	int i;
+
+	for(i = 0; i < takers; i++) {
+		if(is_woken(ring, i))
+			return false;
+	}
+	return true;
+}
+
+static struct cn_ring *patient_ring(unsigned patience)
+{
+	struct cn_ring *ring = cn_ring_new(8, 3);
+
+	assert_non_null(ring);
+	cn_ring_set_patience(ring, patience);
+	return ring;
+}
+
+static void who_is_awake_comes_soon_enough(void **state)
+{
+	struct cn_ring *ring = patient_ring(2);
+
+	assert_true(cn_ring_sleep(ring, 0));
+	assert_true(cn_ring_sleep(ring, 1));
+	push(ring, 1);
+	assert_true(is_woken(ring, 0)); /* all slept */
+	push(ring, 2);
+	assert_true(none_is_woken(ring, 3));
+	push(ring, 3);
+	assert_true(is_woken(ring, 1)); /* too many for one */
+	assert_false(cn_ring_sleep(ring, 0));
+	push(ring, 4);
+	assert_true(none_is_woken(ring, 3));
+	cn_ring_free(ring);
+}
+
+static void who_leaves_leaves_what_lies_there_to_another_one(void **state)
+{
+	struct cn_ring *ring = patient_ring(4);
+
+	cn_ring_wake(ring, 0);
+	assert_true(cn_ring_sleep(ring, 1));
+	cn_ring_leave(ring, 0); /* nothing lies there */
+	assert_true(none_is_woken(ring, 3));
+	push(ring, 1);
+	assert_true(is_woken(ring, 1));
+	cn_ring_wake(ring, 0);
+	cn_ring_leave(ring, 1);
+	assert_true(none_is_woken(ring, 3)); /* 0 is awake */
+	assert_true(cn_ring_take(ring) != NULL && cn_ring_sleep(ring, 1));
+	push(ring, 2);
+	assert_true(none_is_woken(ring, 3));
+	cn_ring_leave(ring, 0);
+	assert_true(is_woken(ring, 1));
+	cn_ring_free(ring);
+}
+
+/* Once a reminder was needed nobody waits for it until it is back. */
+static void who_hangs_is_not_waited_for(void **state)
+{
+	struct cn_ring *ring = patient_ring(4);
+
+	cn_ring_wake(ring, 0);
+	assert_true(cn_ring_sleep(ring, 1));
+	assert_true(cn_ring_sleep(ring, 2));
+	push(ring, 1);
+	assert_true(none_is_woken(ring, 3));
+	cn_ring_remind(ring);
+	assert_true(is_woken(ring, 1));
+	assert_ptr_equal(cn_ring_take(ring), item(1));
+	assert_true(cn_ring_sleep(ring, 1));
+	push(ring, 2);
+	assert_true(is_woken(ring, 1));
+	assert_ptr_equal(cn_ring_take(ring), item(2));
+	assert_true(cn_ring_sleep(ring, 1));
+	cn_ring_wake(ring, 0); /* it is back */
+	push(ring, 3);
+	assert_true(none_is_woken(ring, 3));
+	cn_ring_free(ring);
+}
+
 /* Of what a taker gives another one is reminded, if it hangs before it looks. */
 static void who_takes_as_well_wakes_nobody(void **state)
 {
@@ -310,6 +393,7 @@ struct stress
 	struct barrier *barrier;
 	int givers;
 	int per_giver;
+	unsigned patience;
 	bool one_at_a_time;
 	int next_giver;
 	int next_taker;
@@ -390,8 +474,10 @@ static void take(void *arg)
 	stub_meet(s->barrier);
 	for(;;) {
 		while((p = cn_ring_take(s->ring)) != NULL) {
-			if(p == item(UINTPTR_MAX))
+			if(p == item(UINTPTR_MAX)) {
+				cn_ring_leave(s->ring, taker);
 				return;
+			}
 			note(s, p);
 		}
 		if(!cn_ring_sleep(s->ring, taker))
@@ -415,8 +501,10 @@ static void take_restlessly(void *arg)
 	stub_meet(s->barrier);
 	for(;;) {
 		while((p = cn_ring_take(s->ring)) != NULL) {
-			if(p == item(UINTPTR_MAX))
+			if(p == item(UINTPTR_MAX)) {
+				cn_ring_leave(s->ring, taker);
 				return;
+			}
 			note(s, p);
 		}
 		if(cn_ring_sleep(s->ring, taker)) {
@@ -436,6 +524,7 @@ static void run_stress(struct stress *s, unsigned capacity, int takers,
 	s->ring = cn_ring_new(capacity, takers);
 	stub_share_shm(false);
 	assert_non_null(s->ring);
+	cn_ring_set_patience(s->ring, s->patience);
 	s->barrier = stub_barrier(s->givers + takers);
 	for(i = 0; i < takers; i++)
 		pids[n++] = stub_fork(i == 0 && other ? other : take, s);
@@ -493,6 +582,18 @@ static void no_wake_up_is_lost_beside_a_restless_taker(void **state)
 	run_stress(s, 4, 2, take_restlessly);
 }
 
+static void no_wake_up_is_lost_by_patience(void **state)
+{
+	struct stress *s = new_stress(1, 10000);
+
+	s->one_at_a_time = true;
+	s->patience = 2;
+	run_stress(s, 4, 3, NULL);
+	s = new_stress(3, 10000);
+	s->patience = 2;
+	run_stress(s, 16, 3, take_restlessly);
+}
+
 static void many_givers_and_takers_lose_and_double_nothing(void **state)
 {
 	run_stress(new_stress(6, 10000), 16, 3, NULL);
@@ -547,6 +648,9 @@ int main(void)
 			cmocka_unit_test(a_sleeper_is_woken_and_nobody_else),
 			cmocka_unit_test(one_item_wakes_one),
 			cmocka_unit_test(the_first_that_sleeps_is_woken),
+			cmocka_unit_test(who_is_awake_comes_soon_enough),
+			cmocka_unit_test(who_leaves_leaves_what_lies_there_to_another_one),
+			cmocka_unit_test(who_hangs_is_not_waited_for),
 			cmocka_unit_test(who_takes_as_well_wakes_nobody),
 			cmocka_unit_test(another_one_is_reminded_of_what_lies),
 			cmocka_unit_test(who_woke_for_another_reason_sleeps_no_more),
@@ -556,6 +660,7 @@ int main(void)
 			cmocka_unit_test(no_wake_up_is_lost_with_one_taker),
 			cmocka_unit_test(no_wake_up_is_lost_among_takers),
 			cmocka_unit_test(no_wake_up_is_lost_beside_a_restless_taker),
+			cmocka_unit_test(no_wake_up_is_lost_by_patience),
 			cmocka_unit_test(many_givers_and_takers_lose_and_double_nothing),
 			cmocka_unit_test(each_givers_items_come_in_order),
 	};
