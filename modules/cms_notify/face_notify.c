@@ -93,38 +93,61 @@ static enum cn_cause new_waiter(struct sip_msg *msg, struct cn_event *ev,
 	return cause;
 }
 
-/* Park the request and give it to the others. Once that is done it may be
- * answered and gone at any moment: nothing of it is touched any more. */
-static enum cn_entry park_and_enter(struct sip_msg *msg, struct cn_event *ev,
-		struct cn_waiter *waiter, enum cn_parked *parked)
+/* Give the parked request to the others. Once that is done it may be answered and
+ * gone at any moment: nothing of it is touched any more. */
+static enum cn_entry enter(struct cn_event *ev, struct cn_waiter *waiter)
 {
 	struct cn_job *job = waiter->block;
-	enum cn_entry entry = CN_STALE;
+	enum cn_entry entry;
 
-	*parked = cn_park(msg, waiter);
-	if(*parked != CN_PARKED)
-		goto out;
 	cn_stats_gauge(CN_GAUGE_parked, 1);
 	entry = cn_index_enter(ev, waiter);
 	switch(entry) {
 		case CN_ENTERED:
 			cn_stats_count(CN_COUNTER_events);
 			cn_order_go(job);
-			return entry;
+			break;
 		case CN_WAITS:
 			cn_stats_count(CN_COUNTER_events);
-			return entry;
+			break;
 		case CN_JOINED:
 			cn_stats_count(CN_COUNTER_joined);
-			return entry;
+			break;
 		case CN_CROWDED:
 		case CN_SURPLUS:
 		case CN_STALE:
+			cn_stats_gauge(CN_GAUGE_parked, -1);
 			break;
 	}
-	cn_stats_gauge(CN_GAUGE_parked, -1);
-	cn_unpark(waiter);
-out:
+	return entry;
+}
+
+/* @param parked how it went; who finds that something newer was there stays parked
+ *               for the next try, since tm has only so many places for it */
+static enum cn_entry park_and_enter(struct sip_msg *msg, struct cn_event *ev,
+		struct cn_waiter *waiter, enum cn_parked *parked)
+{
+	enum cn_entry entry = CN_STALE;
+
+	if(*parked == CN_PARKED)
+		cn_park_again(waiter);
+	else
+		*parked = cn_park(msg, waiter);
+	if(*parked == CN_PARKED)
+		entry = enter(ev, waiter);
+	switch(entry) {
+		case CN_ENTERED:
+		case CN_WAITS:
+		case CN_JOINED:
+			return entry;
+		case CN_CROWDED:
+		case CN_SURPLUS:
+			cn_unpark();
+			*parked = CN_NOT_PARKED;
+			break;
+		case CN_STALE:
+			break;
+	}
 	cn_share_give_back(waiter->share);
 	cn_waiter_free(waiter);
 	return entry;
@@ -140,10 +163,9 @@ static bool is_news(struct udomain *table, struct cn_event *ev)
 }
 
 static int try_notify(struct sip_msg *msg, struct udomain *table,
-		struct cn_event *ev, const struct cn_goal *goal)
+		struct cn_event *ev, const struct cn_goal *goal, enum cn_parked *parked)
 {
 	struct cn_waiter *waiter = NULL;
-	enum cn_parked parked;
 	enum cn_cause cause;
 
 	/* before the bindings are looked at: see cn_index_enter() */
@@ -159,7 +181,7 @@ static int try_notify(struct sip_msg *msg, struct udomain *table,
 	cause = new_waiter(msg, ev, goal, &waiter);
 	if(cause != CN_CAUSE_none)
 		return fail(msg, ev, cause);
-	switch(park_and_enter(msg, ev, waiter, &parked)) {
+	switch(park_and_enter(msg, ev, waiter, parked)) {
 		case CN_ENTERED:
 		case CN_WAITS:
 		case CN_JOINED:
@@ -172,9 +194,9 @@ static int try_notify(struct sip_msg *msg, struct udomain *table,
 		case CN_STALE:
 			break;
 	}
-	if(parked == CN_ABSORBED)
+	if(*parked == CN_ABSORBED)
 		return CN_ENDS_SCRIPT;
-	return parked == CN_NOT_PARKED ? fail(msg, ev, CN_CAUSE_memory) : CN_AGAIN;
+	return *parked == CN_NOT_PARKED ? fail(msg, ev, CN_CAUSE_memory) : CN_AGAIN;
 }
 
 /* The transaction first, and then the request as save() is going to see it.
@@ -209,6 +231,7 @@ static int read_rewritten(struct sip_msg *msg, const str *aor,
 int cn_notify(struct sip_msg *msg, struct udomain *table,
 		const struct cn_goal *goal, const str *aor)
 {
+	enum cn_parked parked = CN_NOT_PARKED;
 	struct cn_event ev, *before = NULL;
 	int i, result = CN_AGAIN;
 
@@ -219,9 +242,11 @@ int cn_notify(struct sip_msg *msg, struct udomain *table,
 	if(cn_park_rewrites(msg) && is_news(table, &ev))
 		result = read_rewritten(msg, aor, &ev, &before);
 	for(i = 0; i < CN_TRIES && result == CN_AGAIN; i++)
-		result = try_notify(msg, table, &ev, goal);
+		result = try_notify(msg, table, &ev, goal, &parked);
 	if(result == CN_AGAIN)
 		result = fail(msg, &ev, CN_CAUSE_busy);
+	if(result != CN_ENDS_SCRIPT && parked == CN_PARKED)
+		cn_unpark();
 	if(before)
 		pkg_free(before);
 	return result;

@@ -164,9 +164,19 @@ enum cn_parked cn_park(struct sip_msg *msg, struct cn_waiter *waiter)
 	return CN_PARKED;
 }
 
-void cn_unpark(const struct cn_waiter *waiter)
+void cn_park_again(struct cn_waiter *waiter)
 {
-	tm.t_cancel_suspend(waiter->tm_index, waiter->tm_label);
+	const tm_cell_t *t = tm.t_gett();
+
+	waiter->tm_index = t->hash_index;
+	waiter->tm_label = t->label;
+}
+
+void cn_unpark(void)
+{
+	const tm_cell_t *t = tm.t_gett();
+
+	tm.t_cancel_suspend(t->hash_index, t->label);
 }
 
 int cn_park_resume(const struct cn_waiter *waiter)

@@ -48,8 +48,13 @@ bool cn_park_absorbs(struct sip_msg *msg) CN_MUST;
  */
 enum cn_parked cn_park(struct sip_msg *msg, struct cn_waiter *waiter) CN_MUST;
 
-/* Undo cn_park() in the same script run, when nobody else has the waiter. */
-void cn_unpark(const struct cn_waiter *waiter);
+/* Another waiter for a request that cn_park() has parked, in the same script run,
+ * when nobody else has had the first. */
+void cn_park_again(struct cn_waiter *waiter);
+
+/* Undo cn_park() in the same script run, when nobody else has the waiter. What it
+ * has of the transaction's branches stays taken. */
+void cn_unpark(void);
 
 /**
  * Run the waiter's verdict route on its request.

@@ -62,8 +62,8 @@ static int suspend(struct sip_msg *msg, unsigned *index, unsigned *label)
 		return tm.suspend;
 	tm.suspended++;
 	tm.cell.async_backup.blind_uac = 2;
-	*index = INDEX;
-	*label = LABEL;
+	tm.cell.hash_index = *index = INDEX;
+	tm.cell.label = *label = LABEL;
 	return 0;
 }
 
@@ -329,8 +329,19 @@ static void parking_can_be_undone(void **state)
 	struct cn_waiter waiter = {0};
 
 	assert_int_equal(cn_park(&msg, &waiter), CN_PARKED);
-	cn_unpark(&waiter);
+	cn_unpark();
 	assert_int_equal(tm.unparked, 1);
+}
+
+static void another_waiter_is_parked_in_its_place(void **state)
+{
+	struct cn_waiter waiter = {0}, other = {0};
+
+	assert_int_equal(cn_park(&msg, &waiter), CN_PARKED);
+	cn_park_again(&other);
+	assert_int_equal(other.tm_index, INDEX);
+	assert_int_equal(other.tm_label, LABEL);
+	assert_int_equal(tm.suspended, 1);
 }
 
 /* -------- resuming -------- */
@@ -475,6 +486,7 @@ int main(void)
 			TEST(a_retransmission_is_absorbed),
 			TEST(what_tm_refuses_is_not_parked),
 			TEST(parking_can_be_undone),
+			TEST(another_waiter_is_parked_in_its_place),
 			TEST(it_goes_on_in_its_route),
 			TEST(or_in_its_callback),
 			TEST(one_that_is_over_is_not_resumed),
