@@ -54,19 +54,22 @@ static struct
 {
 	gen_lock_t lock;
 	int posts;
+	int batch;
 	int capacity;
 	int64_t in_time_us;
 	int64_t reserve_us;
-	int under_way;
+	int under_way;				/* events */
+	int busy;					/* POSTs */
 	bool waiting;				/* when the latest one ended, others waited */
 	int64_t began_us, ended_us; /* the latest one */
 	double mean_us;				/* of an answered POST; 0: none yet */
+	double mean_events;			/* of the same */
 	struct drain now;			/* answered or not */
 	struct drain usual;			/* answered */
 	int64_t next_us;			/* the first moment that is not given away */
 } * load;
 
-int cn_admission_init(int posts, int capacity, int64_t timeout_us)
+int cn_admission_init(int posts, int batch, int capacity, int64_t timeout_us)
 {
 	load = shm_malloc(sizeof(*load));
 	if(load == NULL) {
@@ -75,6 +78,7 @@ int cn_admission_init(int posts, int capacity, int64_t timeout_us)
 	}
 	memset(load, 0, sizeof(*load));
 	load->posts = posts;
+	load->batch = batch;
 	load->capacity = capacity;
 	if(lock_init(&load->lock) == NULL) {
 		LM_ERR("cannot make a lock\n");
@@ -100,58 +104,72 @@ void cn_admission_set_timeout(int64_t timeout_us)
 	lock_release(&load->lock);
 }
 
-static void note_time(int64_t us)
+static void note_post(int events, int64_t us)
 {
-	if(load->mean_us == 0)
-		load->mean_us = us;
-	else
-		load->mean_us += (us - load->mean_us) / (1 << CN_MEAN_SHIFT);
+	int weight = load->mean_us == 0 ? 1 : 1 << CN_MEAN_SHIFT;
+
+	load->mean_us += (us - load->mean_us) / weight;
+	load->mean_events += (events - load->mean_events) / weight;
 }
 
-static void add(struct drain *d, double us, double memory_us)
+static void add(struct drain *d, int events, double us, double memory_us)
 {
 	double fade = 1 / (1 + us / memory_us);
 
-	d->events = d->events * fade + 1;
+	d->events = d->events * fade + events;
 	d->us = d->us * fade + us;
 }
 
-void cn_admission_began(int64_t now_us)
+void cn_admission_began(int events, int64_t now_us)
 {
 	lock_get(&load->lock);
-	load->under_way++;
+	load->under_way += events;
+	load->busy++;
 	load->began_us = now_us;
 	lock_release(&load->lock);
 }
 
-void cn_admission_ended(int64_t answered_us, bool waiting, int64_t now_us)
+void cn_admission_ended(
+		int events, int64_t answered_us, bool waiting, int64_t now_us)
 {
 	double us;
 
 	lock_get(&load->lock);
-	load->under_way--;
+	load->under_way -= events;
+	load->busy--;
 	/* of two processes the later one may be here first */
 	us = now_us > load->ended_us ? now_us - load->ended_us : 0;
 	if(load->waiting) {
-		add(&load->now, us, CN_NOW_US);
+		add(&load->now, events, us, CN_NOW_US);
 		if(answered_us >= 0)
-			add(&load->usual, us, CN_USUAL_US);
+			add(&load->usual, events, us, CN_USUAL_US);
 	}
 	/* The queue is empty: how it drained is no reason to turn the next crowd
 	 * away. */
 	if(!waiting)
 		memset(&load->now, 0, sizeof(load->now));
 	if(answered_us >= 0)
-		note_time(answered_us + 1);
+		note_post(events, answered_us + 1);
 	load->waiting = waiting;
 	load->ended_us = now_us;
 	lock_release(&load->lock);
 }
 
-/* By Little's law, what is under way over the time of one; 0: not known. */
-static double rate_guessed(void)
+void cn_admission_left(int events)
 {
-	return load->mean_us > 0 ? load->posts * 1e6 / load->mean_us : 0;
+	if(events == 0)
+		return;
+	lock_get(&load->lock);
+	load->under_way -= events;
+	lock_release(&load->lock);
+}
+
+/* By Little's law, what is under way over the time of one; 0: not known.
+ *
+ * @param events in each POST */
+static double rate_guessed(double events)
+{
+	return load->mean_us > 0 ? load->posts * events * 1e6 / load->mean_us : 0;
 }
 
 /* Events a second that have left the queue of late, 0: not known. The longer it
@@ -159,7 +177,7 @@ static double rate_guessed(void)
 static double rate_measured(void)
 {
 	const struct drain *d = &load->now;
-	double rate, guessed = rate_guessed(), begin_us = 0;
+	double rate, guessed = rate_guessed(load->batch), begin_us = 0;
 
 	if(d->us <= 0)
 		return guessed;
@@ -177,7 +195,7 @@ static int64_t silent_us(int64_t now_us)
 	int64_t latest =
 			load->began_us > load->ended_us ? load->began_us : load->ended_us;
 
-	return load->under_way < load->posts ? 0 : now_us - latest;
+	return load->busy < load->posts ? 0 : now_us - latest;
 }
 
 /* Events a second that leave the queue at present, 0: not known. After a long
@@ -189,14 +207,14 @@ static double rate_now(int64_t now_us)
 
 	if(silent < CN_SILENCE(load->in_time_us))
 		return rate;
-	most = load->posts * 1e6 / silent;
+	most = load->under_way * 1e6 / silent;
 	return rate == 0 || most < rate ? most : rate;
 }
 
 /* Events a second that the CMS answers when they wait for it. */
 static double rate_usual(void)
 {
-	double guessed = rate_guessed();
+	double guessed = rate_guessed(load->mean_events);
 
 	if(guessed == 0)
 		guessed = load->posts * 1e6 / CN_POST_UNKNOWN_US;
@@ -215,9 +233,10 @@ bool cn_admission_admits(uint64_t device, int queued, int64_t now_us)
 {
 	double rate, ahead, most;
 	int64_t in_time_us, reserve_us;
-	bool line;
+	bool line, is_free;
 
 	lock_get(&load->lock);
+	is_free = (int64_t)queued + load->busy < load->posts;
 	ahead = (double)queued + load->under_way;
 	rate = rate_now(now_us);
 	in_time_us = load->in_time_us;
@@ -225,7 +244,7 @@ bool cn_admission_admits(uint64_t device, int queued, int64_t now_us)
 	/* a short one is no reason to leave places free */
 	line = load->next_us - now_us > reserve_us;
 	lock_release(&load->lock);
-	if(ahead < load->posts)
+	if(is_free)
 		return true;
 	if(rate != 0 && ahead * 1e6 / rate >= in_time_us)
 		return false;

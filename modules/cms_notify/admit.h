@@ -20,26 +20,34 @@
  * Process: main, before any fork.
  *
  * @param posts      that all HTTP processes may have under way together
+ * @param batch      events that one of them may carry
  * @param capacity   events that may be there, waiting or under way
  * @param timeout_us of an event
  */
-int cn_admission_init(int posts, int capacity, int64_t timeout_us) CN_MUST;
+int cn_admission_init(
+		int posts, int batch, int capacity, int64_t timeout_us) CN_MUST;
 void cn_admission_destroy(void);
 
 /* The deadline of events that come from now on. Process: any. */
 void cn_admission_set_timeout(int64_t timeout_us);
 
-/* An event goes to the CMS. Process: HTTP. */
-void cn_admission_began(int64_t now_us);
+/* A POST goes to the CMS, with so many events that were not under way before. What
+ * is counted is events: a POST may carry a batch. Process: HTTP. */
+void cn_admission_began(int events, int64_t now_us);
 
 /**
  * The same has ended. Process: HTTP.
  *
+ * @param events      that are under way no more; the rest is sent again
  * @param answered_us how long the CMS needed for its answer; -1: there is none
  * @param waiting     others wait: the CMS, and nothing else, is what they wait
  *                    for
  */
-void cn_admission_ended(int64_t answered_us, bool waiting, int64_t now_us);
+void cn_admission_ended(
+		int events, int64_t answered_us, bool waiting, int64_t now_us);
+
+/* So many that were to be sent again are not. Process: HTTP. */
+void cn_admission_left(int events);
 
 /**
  * Would an event that comes in now be answered in time? Turning a device away

@@ -2,12 +2,14 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Reads the CMS's answer. In whatever process runs the verdict route. */
+/* Reads the CMS's answer. In whatever process runs the verdict route; of a batch in
+ * the HTTP processes. */
 
 #include <jansson.h>
 #include <string.h>
 
 #include "base_answer.h"
+#include "base_policy.h"
 
 /* How many bytes of valid UTF-8 make a character that ends a line, moves a
  * cursor or otherwise is none for a log: C0, DEL, C1, U+2028, U+2029. */
@@ -56,4 +58,52 @@ int cn_answer_text(const str *answer, char *line, int size)
 	}
 	json_decref(json);
 	return len;
+}
+
+static bool read_id(const json_t *json, struct cn_answer_result *result)
+{
+	const json_t *id = json_object_get(json, "id");
+	size_t len = id ? json_string_length(id) : 0;
+
+	if(len == 0 || len > CN_ANSWER_ID_MAX)
+		return false;
+	memcpy(result->id, json_string_value(id), len);
+	result->id_len = (int)len;
+	return true;
+}
+
+/* 200.0 is the number 200. */
+static long read_status(const json_t *json)
+{
+	double status = json_number_value(json_object_get(json, "status"));
+
+	if(!(status >= 200 && status < 600) || status != (long)status)
+		return 0;
+	return (long)status;
+}
+
+static unsigned read_retry_after(const json_t *json)
+{
+	double seconds = json_number_value(json_object_get(json, "retry_after"));
+
+	if(!(seconds > 0))
+		return 0;
+	return seconds < CN_RETRY_AFTER_MAX_S ? (unsigned)seconds
+										  : CN_RETRY_AFTER_MAX_S;
+}
+
+bool cn_answer_result(const str *element, struct cn_answer_result *result)
+{
+	json_t *json = json_loadb(element->s, element->len,
+			JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+	bool found;
+
+	memset(result, 0, sizeof(*result));
+	found = read_id(json, result);
+	if(found) {
+		result->status = read_status(json);
+		result->retry_after = read_retry_after(json);
+	}
+	json_decref(json);
+	return found;
 }

@@ -9,6 +9,25 @@
 
 #include "base.h"
 
+#define CN_ANSWER_ID_MAX 64
+
+/* One of the results of several events. */
+struct cn_answer_result
+{
+	char id[CN_ANSWER_ID_MAX + 1];
+	int id_len;
+	long status; /* 200 to 599; 0: there is none, or another */
+	unsigned retry_after;
+};
+
+/**
+ * Read an element of the answer to a batch. Process: HTTP.
+ *
+ * @return false: it is no JSON object with an id
+ */
+bool cn_answer_result(
+		const str *element, struct cn_answer_result *result) CN_MUST;
+
 /**
  * The "text" of a CMS's answer that is a JSON object with one: valid UTF-8, one
  * line, cut to size. Asked for by few scripts, for few answers: an answer is

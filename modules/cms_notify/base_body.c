@@ -52,6 +52,7 @@ static struct
 {
 	struct piece *pieces;
 	int count;
+	bool has_id; /* $cms(id) is in it */
 } template;
 
 /* Grows as needed up to its limit, kept for the next event. */
@@ -390,6 +391,7 @@ static int compile_string(const json_t *json, const char *path)
 
 	if(memchr(text.s, '$', text.len) == NULL)
 		return append_string(&text);
+	template.has_id = template.has_id || strstr(text.s, "cms(id)") != NULL;
 	if(strcmp(text.s, "$cms(contacts)") == 0)
 		return end_text() < 0 || add_piece(PIECE_CONTACTS) == NULL ? -1 : 0;
 	/* the format points into the text, which goes with the JSON tree */
@@ -470,6 +472,7 @@ int cn_body_init(const char *text)
 	json_t *json;
 	int err = -1;
 
+	template.has_id = false;
 	json = json_loads(
 			text ? text : default_template, JSON_REJECT_DUPLICATES, &error);
 	if(json == NULL) {
@@ -483,4 +486,9 @@ int cn_body_init(const char *text)
 		err = 0;
 	json_decref(json);
 	return err;
+}
+
+bool cn_body_has_id(void)
+{
+	return template.has_id;
 }

@@ -25,6 +25,10 @@ struct sip_msg;
  */
 int cn_body_init(const char *text) CN_MUST;
 
+/* Is $cms(id) in the template, so that whoever gets the document can say which event
+ * it answers? */
+bool cn_body_has_id(void);
+
 /* The pseudo-variables that need no SIP message: those with this function. For
  * an event without a request (of any other kind than register) the others are
  * null. */

@@ -42,6 +42,7 @@ struct cn_conf
 	int verdict_processes;
 	int max_in_flight;
 	int max_connections;
+	int batch_max; /* events in a POST; 1: no batches */
 	int queue_size;
 	int detect_reboot;
 	char *identity_name;

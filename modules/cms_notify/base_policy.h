@@ -27,7 +27,7 @@ enum cn_verdict
 	X(tls, 1, "no trusted TLS connection to the CMS")                          \
 	X(http, 1, "the CMS answered that it cannot decide now")                   \
 	X(too_big, 1, "the answer of the CMS is too big")                          \
-	X(bad_answer, 1, "the answer of the CMS is no valid HTTP")                 \
+	X(bad_answer, 1, "the answer of the CMS cannot be understood")             \
 	X(shutdown, 1, "this server is stopping")                                  \
 	X(memory, 1, "this server is out of memory")                               \
 	X(outbox, 0, "the event could not be stored in the outbox")

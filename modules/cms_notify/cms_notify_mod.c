@@ -56,6 +56,7 @@ static param_export_t params[] = {
 		{"verdict_processes", PARAM_INT, &cn_conf.verdict_processes},
 		{"max_in_flight", PARAM_INT, &cn_conf.max_in_flight},
 		{"max_connections", PARAM_INT, &cn_conf.max_connections},
+		{"batch_max", PARAM_INT, &cn_conf.batch_max},
 		{"connection_lifetime", PARAM_INT,
 				&cn_conf.limits.connection_lifetime_s},
 		{"queue_size", PARAM_INT, &cn_conf.queue_size},
@@ -105,7 +106,7 @@ static int mod_init(void)
 			|| cn_breaker_init(CN_ENDPOINT_SLOTS) < 0 || cn_endpoints_init() < 0
 			|| cn_admission_init(
 					   cn_conf.http_processes * cn_conf_posts_per_process(),
-					   capacity, cn_timeout_us())
+					   cn_conf.batch_max, capacity, cn_timeout_us())
 					   < 0
 			|| cn_share_init(capacity, cn_key()) < 0 || cn_number_init() < 0
 			|| cn_job_init(capacity) < 0 || cn_index_init(capacity) < 0

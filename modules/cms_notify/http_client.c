@@ -12,6 +12,7 @@
  * (is_unasked()). */
 
 #include <curl/curl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,7 @@ struct transfer
 	char *answer;
 	size_t answer_len;
 	size_t answer_size;
+	size_t answer_max;
 	struct cn_http_end end; /* what was seen so far */
 	int head_lines;			/* of the head that is being read */
 	bool in_line;			/* on_body() has a part of the next one */
@@ -107,7 +109,7 @@ static size_t on_body(char *data, size_t one, size_t n, void *transfer)
 	n *= one;
 	if(t->http->common.heads_first && !t->end.head_ended)
 		return is_usable(t, data) ? n : CURL_WRITEFUNC_ERROR;
-	if(n > (size_t)t->http->common.max_answer_size - t->answer_len) {
+	if(n > t->answer_max - t->answer_len) {
 		t->end.too_big = true;
 		return CURL_WRITEFUNC_ERROR;
 	}
@@ -303,6 +305,9 @@ static int set_up_request(
 							t->http->common.endpoints[request->endpoint].url)))
 		return -1;
 	t->endpoint = request->endpoint;
+	t->answer_max = (size_t)t->http->common.max_answer_size * request->answers;
+	if(t->answer_max > INT_MAX) /* a str holds no more */
+		t->answer_max = INT_MAX;
 	t->repeated = 0;
 	t->lost = false;
 	t->unasked = 0;

@@ -19,6 +19,7 @@ struct cn_http_request
 	int endpoint;	 /* its place in the list of the client */
 	str id;			 /* for Idempotency-Key */
 	str body;		 /* must stay until the request has ended */
+	int answers;	 /* that are in the answer, each of max_answer_size */
 	long timeout_ms; /* > 0: for all of it, from the name look-up on */
 };
 

@@ -18,6 +18,9 @@
 /* So many jobs may wait for a process that is awake. One takes as long as a script
  * of save() and reply, and to wake another process hardly takes less. */
 #define CN_PATIENCE 8
+/* The outbox process looks at each delivery for each: with batches there are no more
+ * than this many. */
+#define CN_SPARE_MAX 1000
 
 static struct cn_ring *ring;
 static struct cn_ring *spare; /* events of the outbox; NULL: there is none */
@@ -79,7 +82,12 @@ int cn_http_jobs_spare_share(void)
 
 int cn_http_jobs_spare_most(void)
 {
-	return cn_conf.http_processes * cn_http_jobs_spare_share();
+	int posts = cn_conf.http_processes * cn_http_jobs_spare_share();
+
+	if(posts >= CN_SPARE_MAX || cn_conf.batch_max == 1)
+		return posts;
+	return posts * cn_conf.batch_max < CN_SPARE_MAX ? posts * cn_conf.batch_max
+													: CN_SPARE_MAX;
 }
 
 void cn_http_jobs_give_spare(struct cn_job *job)
@@ -131,6 +139,21 @@ void cn_http_jobs_end(struct cn_job *job, const struct cn_outcome *outcome)
 		}
 	}
 	cn_job_release(job);
+}
+
+void cn_http_jobs_answered(struct cn_job *job, enum cn_cause cause, long status,
+		unsigned retry_after, const str *body)
+{
+	struct cn_outcome outcome = {.verdict = CN_UNAVAILABLE};
+
+	outcome.cause = cause;
+	outcome.status = (unsigned)status;
+	outcome.retry_after = retry_after;
+	if(cause == CN_CAUSE_none)
+		outcome.verdict = cn_policy_verdict(status);
+	if(cause == CN_CAUSE_none || cause == CN_CAUSE_http)
+		outcome.body = *body;
+	cn_http_jobs_end(job, &outcome);
 }
 
 void cn_http_jobs_fail(struct cn_job *job, enum cn_cause cause)

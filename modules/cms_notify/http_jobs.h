@@ -50,6 +50,9 @@ void cn_http_jobs_give_back(struct cn_job *job);
  * The caller lets go of the job's sending side. Process: HTTP; for a job that is
  * not given any more, any. */
 void cn_http_jobs_end(struct cn_job *job, const struct cn_outcome *outcome);
+/* As the CMS has answered it, or has not. */
+void cn_http_jobs_answered(struct cn_job *job, enum cn_cause cause, long status,
+		unsigned retry_after, const str *body);
 void cn_http_jobs_fail(struct cn_job *job, enum cn_cause cause);
 
 #endif

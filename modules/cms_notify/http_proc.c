@@ -13,16 +13,16 @@
 #include "../../core/pt.h"
 #include "../../core/sr_module.h"
 
-#include "http_breaker.h"
+#include "base_body.h"
 #include "base_conf.h"
-#include "job_index.h"
 #include "base_stop.h"
 #include "http_clients.h"
 #include "http_files.h"
 #include "http_reload.h"
+#include "http_again.h"
 #include "http_jobs.h"
+#include "http_post.h"
 #include "http_proc.h"
-#include "admit.h"
 #include "job_ring.h"
 #include "base_stats.h"
 #include "verdict.h"
@@ -33,233 +33,103 @@
 /* So many jobs are resumed before answers are looked at again. */
 #define CN_RESUME_AT_ONCE 8
 
-/* A job that this process is sending. */
-struct post
-{
-	struct post *next; /* in the list of the free ones */
-	struct cn_job *job;
-	bool spare; /* of the outbox */
-	/* this attempt */
-	struct cn_http *http;
-	int endpoint; /* in the list of http */
-	int64_t began_us;
-};
-
 /* of one HTTP process */
-static int number; /* among them, from 0 on */
-static struct post *posts;
-static struct post *free_posts;
-static int spare_posts; /* under way for the outbox */
-static bool resumes;	/* it runs the verdict route */
-
-/* The log shows the edge, not each request. */
-static void report(int slot, const struct cn_http_result *result)
-{
-	enum cn_breaker_edge edge =
-			cn_breaker_report(slot, result->cause, result->status, cn_now_us());
-	int at = edge == CN_BREAKER_SAME ? -1 : cn_endpoints_find(slot);
-
-	if(at < 0) /* or it was taken out */
-		return;
-	if(edge == CN_BREAKER_WENT)
-		LM_NOTICE("the CMS at endpoint %d is away: %s, HTTP status %ld (%s)\n",
-				at + 1, cn_cause_name(result->cause), result->status,
-				result->detail);
-	else
-		LM_NOTICE("the CMS at endpoint %d is back\n", at + 1);
-}
-
-static void end_post(struct post *post, const struct cn_http_result *result)
-{
-	struct cn_outcome outcome = {.verdict = CN_UNAVAILABLE};
-
-	outcome.cause = result->cause;
-	outcome.status = (unsigned)result->status;
-	outcome.retry_after = result->retry_after;
-	if(result->cause == CN_CAUSE_none)
-		outcome.verdict = cn_policy_verdict(result->status);
-	if(result->cause == CN_CAUSE_none || result->cause == CN_CAUSE_http)
-		outcome.body = result->body;
-	cn_http_jobs_end(post->job, &outcome);
-}
-
-static void free_post(struct post *post)
-{
-	spare_posts -= post->spare;
-	post->job = NULL;
-	post->next = free_posts;
-	free_posts = post;
-	cn_stats_gauge(CN_GAUGE_in_flight, -1);
-}
-
-/* Could another endpoint follow this one? */
-static bool is_last(const struct cn_endpoints *list, int endpoint, int64_t now)
-{
-	while(++endpoint < list->count) {
-		if(cn_breaker_would_pass(list->slot[endpoint], now))
-			return false;
-	}
-	return true;
-}
-
-static int slot_of(const struct post *post)
-{
-	return cn_http_endpoints(post->http)->slot[post->endpoint];
-}
-
-/* Why nobody takes a POST. */
-static enum cn_cause away_cause(const struct cn_endpoints *list)
-{
-	return cn_breaker_cause(list->slot[0]);
-}
-
-/* Send to the first endpoint from this one on that takes it.
- * @return CN_CAUSE_none: under way */
-static enum cn_cause attempt(
-		struct post *post, struct cn_http *http, int endpoint)
-{
-	const struct cn_endpoints *list = cn_http_endpoints(http);
-	struct cn_http_request request;
-	int64_t now = cn_now_us();
-
-	while(endpoint < list->count && !cn_breaker_pass(list->slot[endpoint], now))
-		endpoint++;
-	if(endpoint == list->count)
-		return away_cause(list);
-	request.endpoint = endpoint;
-	request.id = *cn_job_id(post->job);
-	request.body = *cn_job_body(post->job);
-	request.timeout_ms = cn_policy_attempt_ms(
-			(cn_job_deadline_us(post->job) - now) / 1000,
-			cn_limits->attempt_timeout_ms, is_last(list, endpoint, now));
-	post->http = http;
-	post->endpoint = endpoint;
-	post->began_us = now;
-	if(cn_http_post(http, &request, post) < 0) {
-		cn_breaker_report(slot_of(post), CN_CAUSE_memory, 0, now);
-		return CN_CAUSE_memory;
-	}
-	cn_job_begin_attempt(post->job);
-	cn_stats_attempt_begin(slot_of(post));
-	return CN_CAUSE_none;
-}
-
-/* Has somebody else taken care of it? */
-static bool is_over(const struct cn_job *job)
-{
-	return cn_job_decided(job) || cn_job_storing(job);
-}
-
-static void on_done(void *user, const struct cn_http_result *result)
-{
-	struct post *post = user;
-	int64_t now = cn_now_us();
-	bool works;
-
-	cn_stats_attempt_end(slot_of(post), result->cause, (unsigned)result->status,
-			now - post->began_us);
-	cn_stats_latency(CN_LATENCY_HTTP, now - post->began_us);
-	if(result->unasked > 0)
-		cn_stats_count(CN_COUNTER_unasked);
-	report(slot_of(post), result);
-	cn_job_end_attempt(post->job, result->lost || result->status == 409);
-	if(cn_policy_moves_on(result->cause, result->status)
-			&& now < cn_job_deadline_us(post->job) && !is_over(post->job)
-			&& !(post->spare && cn_index_keeps_waiting(post->job))
-			&& attempt(post, cn_clients_again(post->http), post->endpoint + 1)
-					   == CN_CAUSE_none)
-		return;
-	works = cn_policy_says(result->cause, result->status) == CN_SAYS_WORKS;
-	cn_admission_ended(works ? now - post->began_us : -1,
-			cn_ring_count(cn_http_jobs_ring()) > 0, now);
-	end_post(post, result);
-	free_post(post);
-}
+static int number;	 /* among them, from 0 on */
+static bool resumes; /* it runs the verdict route */
+static const struct cn_post *filling;
 
 static bool is_overdue(const void *job)
 {
 	return cn_job_deadline_us(job) <= cn_now_us();
 }
 
-/* Nobody to send to, and nobody about to find out: waiting is no use. */
-static bool all_away(int64_t now)
+static bool fits(const void *job)
 {
-	return is_last(cn_http_endpoints(cn_clients_now()), -1, now);
+	return cn_post_fits(filling, job);
 }
 
-static void begin(struct cn_job *job)
+static struct cn_job *take_job(bool (*wanted)(const void *job))
 {
-	struct post *post = free_posts;
-	int64_t now = cn_now_us();
-	enum cn_cause cause;
+	struct cn_job *job = cn_ring_take_if(cn_http_jobs_ring(), wanted);
 
-	if(is_over(job)) {
-		cn_job_release(job);
-		return;
-	}
-	if(!cn_admission_has_time(cn_job_deadline_us(job) - now)) {
-		cn_http_jobs_fail(job, CN_CAUSE_timeout);
-		return;
-	}
-	if(!cn_job_is_delivery(job))
-		cn_stats_latency(CN_LATENCY_QUEUE, now - cn_job_parked_us(job));
-	cn_job_set_sent(job, now);
-	post->job = job;
-	post->spare = cn_job_is_delivery(job);
-	cause = attempt(post, cn_clients_now(), 0);
-	if(cause != CN_CAUSE_none) {
-		post->job = NULL;
-		cn_http_jobs_fail(job, cause);
-		return;
-	}
-	free_posts = post->next;
-	spare_posts += post->spare;
-	cn_admission_began(now);
-	cn_stats_gauge(CN_GAUGE_in_flight, 1);
+	if(job)
+		cn_stats_gauge(CN_GAUGE_queued, -1);
+	return job;
+}
+
+/* A registration that came in between goes first. */
+static struct cn_job *take_spare(bool (*wanted)(const void *job))
+{
+	struct cn_job *job;
+
+	while((job = cn_ring_take_if(cn_http_jobs_spare(), wanted)) != NULL
+			&& !cn_job_claim_sending(job))
+		cn_http_jobs_fail(job, CN_CAUSE_busy);
+	return job;
+}
+
+/* With a job and what else waits, as much as may go into one POST. */
+static void begin(struct cn_job *job,
+		struct cn_job *(*take)(bool (*wanted)(const void *job)))
+{
+	struct cn_post *post = cn_post_new();
+
+	filling = post;
+	do
+		cn_post_add(post, job, false);
+	while(!cn_post_is_full(post) && (job = take(fits)) != NULL);
+	cn_post_send(post, NULL);
 }
 
 /* The next job that something can be done with: where there is room for a post
  * any job, otherwise one that waits in vain. */
 static struct cn_job *next_job(void)
 {
-	if(free_posts || all_away(cn_now_us()))
-		return cn_ring_take(cn_http_jobs_ring());
-	return cn_ring_take_if(cn_http_jobs_ring(), is_overdue);
+	if(cn_post_is_free() || cn_post_all_away())
+		return take_job(NULL);
+	return take_job(is_overdue);
 }
 
-static void take_jobs(void)
+static void begin_jobs(void)
 {
 	struct cn_job *job;
 
 	while((job = next_job()) != NULL) {
-		cn_stats_gauge(CN_GAUGE_queued, -1);
-		if(free_posts)
-			begin(job);
+		if(cn_post_is_free())
+			begin(job, take_job);
 		else
 			cn_http_jobs_fail(job,
-					is_overdue(job)
-							? CN_CAUSE_timeout
-							: away_cause(cn_http_endpoints(cn_clients_now())));
+					is_overdue(job) ? CN_CAUSE_timeout : cn_post_away_cause());
 	}
 }
 
 static bool has_spare(void)
 {
-	return cn_http_jobs_spare() && free_posts
-		   && spare_posts < cn_http_jobs_spare_share();
+	return cn_http_jobs_spare() && cn_post_is_spare();
 }
 
-static void take_spare(void)
+static void begin_spare(void)
 {
 	struct cn_job *job;
 
 	while(has_spare() && cn_ring_count(cn_http_jobs_ring()) == 0
-			&& (job = cn_ring_take(cn_http_jobs_spare())) != NULL) {
-		/* a registration that came in between goes first */
-		if(cn_job_claim_sending(job))
-			begin(job);
-		else
-			cn_http_jobs_fail(job, CN_CAUSE_busy);
+			&& (job = take_spare(NULL)) != NULL)
+		begin(job, take_spare);
+}
+
+/* What has left its batch comes before what is new. */
+static void begin_again(void)
+{
+	struct cn_again_at at;
+	struct cn_job *job;
+
+	while((cn_post_is_free() && (job = cn_again_take(false, &at)) != NULL)
+			|| (cn_post_is_spare()
+					&& (job = cn_again_take(true, &at)) != NULL)) {
+		struct cn_post *post = cn_post_new();
+
+		cn_post_add(post, job, true);
+		cn_post_send(post, &at);
 	}
 }
 
@@ -283,7 +153,7 @@ static bool sleep_at(struct cn_ring *ring, bool wants)
  * wake another process. */
 static void wait_for_work(int timeout_ms)
 {
-	bool may_sleep = sleep_at(cn_http_jobs_ring(), free_posts != NULL);
+	bool may_sleep = sleep_at(cn_http_jobs_ring(), cn_post_is_free());
 
 	if(cn_http_jobs_spare())
 		may_sleep &= sleep_at(cn_http_jobs_spare(), has_spare());
@@ -304,7 +174,8 @@ static void resume_decided(void)
 
 	for(i = 0; resumes && i < CN_RESUME_AT_ONCE; i++) {
 		if(!cn_verdict_resume()
-				|| (free_posts && cn_ring_count(cn_http_jobs_ring()) > 0))
+				|| (cn_post_is_free()
+						&& cn_ring_count(cn_http_jobs_ring()) > 0))
 			break;
 	}
 }
@@ -313,37 +184,16 @@ static void resume_decided(void)
 
 static void fail_waiting(void)
 {
+	struct cn_again_at unused;
 	struct cn_job *job;
 
-	while((job = cn_ring_take(cn_http_jobs_ring())) != NULL) {
-		cn_stats_gauge(CN_GAUGE_queued, -1);
+	while((job = take_job(NULL)) != NULL
+			|| (job = cn_again_take(false, &unused)) != NULL
+			|| (job = cn_again_take(true, &unused)) != NULL)
 		cn_http_jobs_fail(job, CN_CAUSE_shutdown);
-	}
 	while(cn_http_jobs_spare()
 			&& (job = cn_ring_take(cn_http_jobs_spare())) != NULL)
 		cn_http_jobs_fail(job, CN_CAUSE_busy);
-}
-
-static bool is_posting(void)
-{
-	int i;
-
-	for(i = 0; i < cn_conf_posts_per_process(); i++) {
-		if(posts[i].job != NULL)
-			return true;
-	}
-	return false;
-}
-
-/* libcurl is not called any more. */
-static void fail_posts(void)
-{
-	int i;
-
-	for(i = 0; i < cn_conf_posts_per_process(); i++) {
-		if(posts[i].job != NULL)
-			cn_http_jobs_fail(posts[i].job, CN_CAUSE_shutdown);
-	}
 }
 
 /* What waits has waited in vain, what is under way gets its time, and nobody is
@@ -357,13 +207,13 @@ static void drain(void)
 		if(resumes)
 			cn_verdict_end_unsent();
 		resume_decided();
-		if(!is_posting())
+		if(!cn_post_any())
 			break;
 		wait_for_work(left > CN_RING_LOOK_MS * 1000 ? CN_RING_LOOK_MS
 													: (int)(left / 1000) + 1);
 	}
 	fail_waiting();
-	fail_posts();
+	cn_post_fail_all(CN_CAUSE_shutdown); /* libcurl is not called any more */
 	if(resumes)
 		cn_verdict_drain(number);
 }
@@ -374,9 +224,10 @@ static void run(void)
 {
 	while(!cn_stop_asked()) {
 		cfg_update(); /* the log level, for one */
-		take_jobs();
-		take_spare();
-		wait_for_work(free_posts ? -1 : CN_RING_LOOK_MS);
+		begin_again();
+		begin_jobs();
+		begin_spare();
+		wait_for_work(cn_post_is_free() ? -1 : CN_RING_LOOK_MS);
 		resume_decided();
 	}
 	drain();
@@ -384,8 +235,7 @@ static void run(void)
 
 static int set_up(void)
 {
-	int most = cn_conf_posts_per_process(), fds[CN_CLIENTS_FDS_MAX], count = 0,
-		i;
+	int fds[CN_CLIENTS_FDS_MAX], count = 0;
 
 	if(cfg_child_init() || cn_stop_init() < 0)
 		return -1;
@@ -398,19 +248,25 @@ static int set_up(void)
 		cn_verdict_begin();
 		fds[count++] = cn_ring_fd(cn_verdict_ring(), number);
 	}
-	posts = calloc(most, sizeof(*posts));
-	if(posts == NULL || cn_clients_set_up(most, on_done, fds, count) < 0)
-		return -1;
-	for(i = most - 1; i >= 0; i--) {
-		posts[i].next = free_posts;
-		free_posts = &posts[i];
-	}
-	return 0;
+	return cn_post_set_up(fds, count);
+}
+
+/* Its results are told apart by the events' ids. */
+static int check_batches(void)
+{
+	if(cn_conf.batch_max == 1 || cn_body_has_id())
+		return 0;
+	LM_ERR("batch_max is %d, but body has no $cms(id), by which the CMS tells "
+		   "which "
+		   "event a result is for: put it into body, or set batch_max to 1\n",
+			cn_conf.batch_max);
+	return -1;
 }
 
 int cn_http_proc_init(void)
 {
-	if(cn_http_check() < 0 || cn_reload_init() < 0 || cn_files_check() < 0)
+	if(cn_http_check() < 0 || cn_reload_init() < 0 || cn_files_check() < 0
+			|| check_batches() < 0)
 		return -1;
 	return cn_http_jobs_init();
 }

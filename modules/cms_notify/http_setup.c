@@ -379,7 +379,7 @@ CURL *cn_http_setup_easy(const struct cn_http_common *common,
 			/* neither a signal nor a wait for the resolver's thread */
 			|| curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L)
 			|| curl_easy_setopt(e, CURLOPT_MAXFILESIZE_LARGE,
-					(curl_off_t)common->max_answer_size)
+					(curl_off_t)common->max_answer_size * cn_conf.batch_max)
 			|| curl_easy_setopt(
 					e, CURLOPT_HEADER, common->heads_first ? 1L : 0L)
 			|| set_up_calls(e, calls) < 0 || set_up_connections(e) < 0

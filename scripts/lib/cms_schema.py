@@ -36,6 +36,27 @@ def strict_json(data):
     return value
 
 
+def _relations(headers, value):
+    """What a schema cannot say: the key is of these events, and no two events
+    are of one AOR."""
+    events = value if isinstance(value, list) else [value]
+    if not events or not all(isinstance(e, dict) and "id" in e
+                             for e in events):
+        return []
+    found = []
+    key = headers.get("idempotency-key", [""])[0].strip('"')
+    right = str(events[0]["id"])
+    if len(events) > 1:
+        right += f"-{len(events)}-"
+        key = key[:len(right)]
+    if key != right:
+        found.append("header Idempotency-Key: not of the body's id")
+    aors = [e.get("aor") for e in events]
+    if len(set(map(str, aors))) < len(aors):
+        found.append("body: two events of one aor")
+    return found
+
+
 class Checker:
     """Checks requests against the published interface."""
 
@@ -90,8 +111,4 @@ class Checker:
         if self._body is not None:
             found += [f"body{e.json_path[1:]}: {e.message}"
                       for e in self._body.iter_errors(value)]
-        if isinstance(value, dict) and "id" in value:
-            key = values.get("idempotency-key", [None])[0]
-            if key != f'"{value["id"]}"':
-                found.append("header Idempotency-Key: not the body's id")
-        return found
+        return found + _relations(values, value)

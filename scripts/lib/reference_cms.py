@@ -46,6 +46,10 @@ class Rule:
              (name, value), `body` str, bytes, or anything that json can dump
     text     short for body={"text": ...}
     body_size  a body of that many bytes instead
+    results  of an event in a batch, instead of its one result: a list of objects,
+             each with the event's id unless it has an "id"; []: none
+    whole    for the whole batch if it applies to one of its events; a rule with
+             `match` is otherwise for the result of each event that it applies to
     raw      these bytes instead of any HTTP answer
     extra    these bytes besides, which nobody asked for, on a connection that
              stays; `extra_delay` seconds after the answer, 0: in one piece
@@ -72,6 +76,8 @@ class Rule:
     body: Any = None
     text: Optional[str] = None
     body_size: Optional[int] = None
+    results: Optional[list] = None
+    whole: bool = False
     raw: Optional[bytes] = None
     extra: Optional[bytes] = None
     extra_delay: float = 0.0
@@ -110,13 +116,38 @@ class Rule:
         self.headers = [(str(name), str(value))
                         for name, value in self.headers]
 
-    def applies(self, request):
+    def applies(self, request, event=None):
+        """To a request; to an event of a batch."""
+        if event is not None:
+            return bool(self.match) and not self.whole and self._fits(event)
         if not self.match:
             return True
-        body = request.json
-        return isinstance(body, dict) and all(
-            field in body and body[field] == value
-            for field, value in self.match.items())
+        if isinstance(request.json, list) and not self.whole:
+            return False
+        return any(self._fits(event) for event in request.events)
+
+    def _fits(self, event):
+        return all(field in event and event[field] == value
+                   for field, value in self.match.items())
+
+    @property
+    def is_plain(self):
+        """Does it say nothing of what the answer is?"""
+        return self.status == 200 and all(
+            what is None for what in (self.body, self.text, self.body_size,
+                                      self.raw))
+
+    def results_of(self, event):
+        """What the answer to a batch says of an event, as a list."""
+        own = {"id": event.get("id")}
+        if self.results is not None:
+            return [{**own, **result} for result in self.results]
+        own["status"] = self.status
+        for name, value in self.headers:
+            if name.lower() == "retry-after":
+                own["retry_after"] = int(value)
+        body = {"text": self.text} if self.text is not None else self.body
+        return [{**body, **own} if isinstance(body, dict) else own]
 
     @functools.cached_property
     def bytes(self):
@@ -206,13 +237,20 @@ class Request:
         lines = [f"{self.method} {self.path} HTTP/1.1"]
         return "\n".join(lines + [f"{n}: {v}" for n, v in self.headers])
 
+    @functools.cached_property
+    def events(self):
+        """The documents in it: one, or those of a batch."""
+        documents = self.json if isinstance(self.json, list) else [self.json]
+        return [d for d in documents if isinstance(d, dict)]
+
     def describe(self):
-        body = self.json if isinstance(self.json, dict) else {}
-        contacts = body.get("contacts")
-        uris = [c.get("uri") for c in contacts if isinstance(c, dict)] \
-            if isinstance(contacts, list) else []
-        words = [self.method, self.path, body.get("event"),
-                 body.get("reason"), body.get("aor"), *uris]
+        words = [self.method, self.path]
+        for event in self.events or [{}]:
+            contacts = event.get("contacts")
+            uris = [c.get("uri") for c in contacts if isinstance(c, dict)] \
+                if isinstance(contacts, list) else []
+            words += [event.get("event"), event.get("reason"),
+                      event.get("aor"), *uris]
         return " ".join(printable(str(w)) for w in words if w is not None)
 
     def as_dict(self, check=True):
@@ -522,12 +560,13 @@ class ReferenceCms:
             self.raced += 1
             self.changed.notify_all()
 
-    def take_rule(self, when, request=None):
-        """The rule for a moment of a connection's life ("accept", "reuse")
-        or for a request; counts its use."""
+    def take_rule(self, when, request=None, event=None):
+        """The rule for a moment of a connection's life ("accept", "reuse"),
+        for a request, or for an event of a batch; counts its use."""
         for index, rule in enumerate(self._rules):
             early = rule.close if rule.close in ("accept", "reuse") else None
-            if early != when or (request and not rule.applies(request)):
+            if early != when or (request
+                                 and not rule.applies(request, event)):
                 continue
             if rule.times is not None:
                 rule.times -= 1
@@ -562,11 +601,19 @@ class ReferenceCms:
         if fault:
             return Rule(status=401, text=fault)
         rule = self.take_rule(None, request)
-        if rule is not None:
-            return rule
-        if self.validate and request.errors:
+        if rule is None and self.validate and request.errors:
             return Rule(status=400, text="; ".join(request.errors)[:1000])
-        return self._default
+        if isinstance(request.json, list) and (rule is None or rule.is_plain):
+            return dataclasses.replace(rule or self._default, times=None,
+                                       text=None, body=self._results(request))
+        return rule or self._default
+
+    def _results(self, request):
+        results = []
+        for event in request.events:
+            rule = self.take_rule(None, request, event) or self._default
+            results += rule.results_of(event)
+        return results
 
     def hold(self, connection, rule):
         with self.changed:

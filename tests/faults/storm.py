@@ -32,6 +32,7 @@ from harness import DOMAIN, PASSWORD, REALM, Kamailio, ha1  # noqa: E402
 from storm_cms import Slow, serve  # noqa: E402
 from storm_report import Report, Sample  # noqa: E402
 
+HTTP_PROCESSES = 2  # as shipped
 SOCKETS = 16
 T1, T2, TIMER_F = 0.5, 4.0, 32.0
 PING_SECONDS = 0.02
@@ -321,7 +322,10 @@ def arguments():
                         "many times as long; the claims are for one that "
                         "does not change")
     parser.add_argument("--connections", type=int, default=64,
-                        help="max_connections: what it may have in flight")
+                        help="what it may have in flight: max_connections of "
+                        f"each of {HTTP_PROCESSES} HTTP processes together")
+    parser.add_argument("--batch", type=int, default=1,
+                        help="batch_max: events that a POST may carry")
     parser.add_argument("--memory", type=int, default=1024,
                         help="shared memory of Kamailio, MB")
     parser.add_argument("--set", type=setting, action="append", default=[],
@@ -344,7 +348,9 @@ def storm(options):
     # Forked before there is a thread or a server.
     cms = Process(serve, options.rate, options.service, options.slow).go()
     server = Server(cms.receive(), settings={
-        "CMS_MAX_CONNECTIONS": options.connections, "CHILDREN": None,
+        "CMS_HTTP_PROCESSES": HTTP_PROCESSES,
+        "CMS_MAX_CONNECTIONS": max(1, options.connections // HTTP_PROCESSES),
+        "CMS_BATCH_MAX": options.batch, "CHILDREN": None,
         "TCP_CHILDREN": None, "USRLOC_SYNC": None, "MIN_EXPIRES": None,
         "NAT_PING_INTERVAL": None, **dict(options.set)},
         options=["-m", str(options.memory), "-x", "tlsf"])

@@ -1,5 +1,5 @@
 """A CMS for a storm: takes so many POSTs at a time, needs so long for each,
-and counts. In a process of its own."""
+whether it is an event or a batch, and counts. In a process of its own."""
 
 import asyncio
 import collections
@@ -57,8 +57,14 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         self._cms.take(self, body)
 
-    def answer(self):
-        self._transport.write(self.ANSWER)
+    def answer(self, body):
+        if isinstance(body, dict):
+            self._transport.write(self.ANSWER)
+            return
+        data = json.dumps([{"id": event["id"], "status": 200}
+                           for event in body]).encode()
+        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
+                              % (len(data), data))
 
 
 class Cms:
@@ -78,13 +84,15 @@ class Cms:
     def take(self, connection, body):
         counts = self.counts
         now = time.monotonic()
-        counts.events[body["id"]] += 1
-        counts.devices[body["aor"]] += 1
+        for event in [body] if isinstance(body, dict) else body:
+            counts.events[event["id"]] += 1
+            counts.devices[event["aor"]] += 1
         self._arrived[connection] = now
         counts.max_in_flight = max(counts.max_in_flight, len(self._arrived))
         done = self._end_of(max(now, self._free[0]))
         heapq.heapreplace(self._free, done)
-        asyncio.get_running_loop().call_at(done, self._done, connection, now)
+        asyncio.get_running_loop().call_at(
+            done, self._done, connection, now, body)
 
     def _end_of(self, start):
         """Of a request whose turn it is at that moment."""
@@ -97,11 +105,11 @@ class Cms:
         if self._arrived.pop(connection, None) is not None:
             self.counts.abandoned += 1
 
-    def _done(self, connection, arrived):
+    def _done(self, connection, arrived, body):
         if self._arrived.get(connection) == arrived:
             del self._arrived[connection]
             self.counts.posts.append((arrived, time.monotonic()))
-            connection.answer()
+            connection.answer(body)
 
 
 def serve(rate, seconds, slow, channel):

@@ -719,7 +719,7 @@ class Kamailio:
         """What the CMS got (from this device), once nothing is under way."""
         self.settle()
         return [r for r in self.cms.requests
-                if ua is None or (r.json or {}).get("aor") == ua.aor]
+                if ua is None or any(e.get("aor") == ua.aor for e in r.events)]
 
     def sockets(self):
         """Its file descriptors for the network, all processes."""

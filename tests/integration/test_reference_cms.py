@@ -191,6 +191,75 @@ def test_the_example_of_the_document_is_the_documents_schema():
         list(headers().items()), json.dumps(event()).encode()) == []
 
 
+IDS = [f"{n:032x}" for n in range(1, 4)]
+KEY = f'"{IDS[0]}-3-0123456789abcdef"'
+
+
+def batch(*names):
+    return [event(id=one, username=name, aor=f"sip:{name}@telecom.com")
+            for one, name in zip(IDS, names)]
+
+
+def post_batch(cms, events, key=KEY):
+    """(status, the answer's JSON)"""
+    status, _headers, body = post(cms, json.dumps(events).encode(),
+                                  Idempotency_Key=key)
+    return status, json.loads(body)
+
+
+def test_each_event_of_a_batch_has_its_result(cms):
+    cms.refuse("b", text="stolen")
+    cms.rule(match={"username": "c"}, status=503, headers=[("Retry-After", "9")])
+    assert post_batch(cms, batch("a", "b", "c")) == (200, [
+        {"text": "ok", "id": IDS[0], "status": 200},
+        {"text": "stolen", "id": IDS[1], "status": 403},
+        {"id": IDS[2], "status": 503, "retry_after": 9}])
+    assert post_batch(cms, batch("a"), f'"{IDS[0]}"') == (
+        200, [{"text": "ok", "id": IDS[0], "status": 200}])
+    assert [len(r.events) for r in cms.requests] == [3, 1]
+    assert not cms.invalid()
+
+
+@pytest.mark.parametrize("results, answer", [
+    ([], []), ([{"status": 200}, {"status": 404}], [
+        {"id": IDS[1], "status": 200}, {"id": IDS[1], "status": 404}]),
+    ([{"id": 7}], [{"id": 7}])])
+def test_a_batch_can_have_any_results(cms, results, answer):
+    cms.rule(match={"username": "b"}, results=results)
+    status, found = post_batch(cms, batch("a", "b", "c"))
+    assert status == 200 and found[1:-1] == answer
+
+
+def test_a_rule_for_the_whole_batch(cms):
+    """Also for one event in it; who is held alone is answered as ever."""
+    cms.rule(match={"username": "b"}, whole=True, status=400, body={})
+    assert post_batch(cms, batch("a", "b", "c"))[0] == 400
+    assert post_batch(cms, batch("a", "x", "c"))[0] == 200
+    cms.rule(status=503, body={}, times=1)
+    assert post_batch(cms, batch("a", "x", "c"))[0] == 503
+    cms.rule(hold=True, times=1)
+    thread, result = in_background(post_batch, cms, batch("a", "x", "c"))
+    cms.wait_until(lambda: cms.held == 1)
+    cms.release()
+    thread.join()
+    assert [r["status"] for r in result[0][1]] == [200] * 3
+
+
+@pytest.mark.parametrize("what, events, key, where", [
+    ("no event", [], KEY, "body"),
+    ("another one's key", batch("a", "b", "c"), f'"{IDS[1]}-3-{"0" * 16}"', "key"),
+    ("another number", batch("a", "b", "c"), f'"{IDS[0]}-2-{"0" * 16}"', "key"),
+    ("an event's key", batch("a", "b", "c"), f'"{IDS[0]}"', "key"),
+    ("no check", batch("a", "b", "c"), f'"{IDS[0]}-3"', "key"),
+    ("a batch's key", batch("a"), f'"{IDS[0]}-1-{"0" * 16}"', "key"),
+    ("a wrong event", [*batch("a", "b"), {"id": IDS[2]}], KEY, "body[2]"),
+    ("two of an aor", batch("a", "b", "a"), KEY, "aor"),
+], ids=lambda v: v if isinstance(v, str) and " " in v else "")
+def test_what_breaks_the_interface_of_batches(cms, what, events, key, where):
+    assert post_batch(cms, events, key)[0] == 400
+    assert where in "; ".join(cms.requests[0].errors).lower()
+
+
 def test_a_refused_device_is_refused_and_no_other(cms):
     cms.refuse("gzj", text="stolen")
     status, _headers, body = post(cms)

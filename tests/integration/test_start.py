@@ -38,7 +38,7 @@ def parameters(*pairs):
 # -- numbers -----------------------------------------------------------------------
 
 NUMBERS = ["timeout", "connect_timeout", "attempt_timeout", "http_processes",
-           "max_in_flight", "max_connections", "queue_size",
+           "max_in_flight", "max_connections", "batch_max", "queue_size",
            "max_answer_size", "verdict_processes", "connection_lifetime",
            "drain_timeout", "detect_reboot"]
 

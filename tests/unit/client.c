@@ -16,6 +16,7 @@ struct cn_endpoints endpoints;
 struct cn_http *all_https[1024];
 struct server *server;
 struct result *result;
+int answers;
 char urls[2][128];
 
 void on_done(void *user, const struct cn_http_result *r)
@@ -49,6 +50,7 @@ int start(void **state)
 	stub_limits.connection_lifetime_s = 300;
 	cn_conf.max_in_flight = 256;
 	stub_limits.max_answer_size = 16384;
+	cn_conf.batch_max = answers = 1;
 	free(result);
 	result = malloc(sizeof(*result));
 	memset(result, 0, sizeof(*result));
@@ -96,6 +98,7 @@ int post_to(int endpoint, struct result *r, const char *id,
 	struct cn_http_request request = {.endpoint = endpoint,
 			.id = stub_str(id),
 			.body = stub_str(body),
+			.answers = answers,
 			.timeout_ms = timeout_ms};
 
 	memset(r, 0, sizeof(*r));

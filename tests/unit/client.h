@@ -22,7 +22,7 @@ struct result
 	long status;
 	unsigned retry_after;
 	unsigned unasked;
-	char body[20000];
+	char body[60000];
 	int len;
 	int64_t us; /* from cn_http_post() on */
 	int64_t began_us;
@@ -34,6 +34,7 @@ extern struct cn_endpoints endpoints;
 extern struct cn_http *all_https[1024]; /* they live as long as the process */
 extern struct server *server;
 extern struct result *result; /* of the one request of most tests */
+extern int answers; /* that a request is about */
 extern char urls[2][128];
 
 int start(void **state);

@@ -4,6 +4,7 @@
 
 /* An HTTP process, as it is, without libcurl. */
 
+#include "http_post.c"
 #include "http_proc.c"
 
 #include "steps.h"
@@ -15,8 +16,9 @@ int step_http_start(void)
 
 void step_http(void)
 {
-	take_jobs();
-	take_spare();
+	begin_again();
+	begin_jobs();
+	begin_spare();
 }
 
 void step_http_done(void *user, const struct cn_http_result *result)

@@ -11,6 +11,7 @@
 #define SECOND 1000000
 #define TIMEOUT_US (4 * SECOND)
 #define POSTS 64
+#define BATCH_MAX 50
 #define CAPACITY (8192 + POSTS)
 #define DEVICES_MAX 100000
 #define STEP_US 1000
@@ -18,15 +19,15 @@
 
 static int64_t now = 1000 * (int64_t)SECOND;
 
-static void begin_anew(int posts, int capacity)
+static void begin_anew(int batch)
 {
 	cn_admission_destroy();
-	assert_int_equal(cn_admission_init(posts, capacity, TIMEOUT_US), 0);
+	assert_int_equal(cn_admission_init(POSTS, batch, CAPACITY, TIMEOUT_US), 0);
 }
 
 static int start(void **state)
 {
-	begin_anew(POSTS, CAPACITY);
+	begin_anew(1);
 	return 0;
 }
 
@@ -57,6 +58,8 @@ struct storm
 	int64_t slow_since_us, slow_until_us;
 	int factor;
 	int hasty; /* every so many devices come after two seconds, always; 0: none */
+	int batch; /* events in a POST; 0: one */
+	int64_t event_us; /* that the CMS needs for each, besides post_us */
 
 	/* what came of it */
 	int on_line;
@@ -68,8 +71,10 @@ struct storm
 
 struct post
 {
-	int device;
-	int64_t came, began, done; /* done: INT64_MAX: not yet, or never */
+	int count, left;
+	int devices[BATCH_MAX]; /* -1: was too late */
+	int64_t came[BATCH_MAX];
+	int64_t began, done; /* done: INT64_MAX: not yet, or never */
 };
 
 /* one storm at a time */
@@ -125,14 +130,14 @@ static void comes(int d)
 	play.queued++;
 }
 
-static int64_t service_us(void)
+static int64_t service_us(const struct post *p)
 {
 	const struct storm *s = play.s;
-	int64_t at = now - play.began;
+	int64_t at = now - play.began, us = s->post_us + p->count * s->event_us;
 
 	if(at < s->slow_since_us || at >= s->slow_until_us)
-		return s->post_us;
-	return s->factor * s->post_us;
+		return us;
+	return s->factor * us;
 }
 
 /* What the CMS takes up next: the oldest that is not being served. */
@@ -140,20 +145,36 @@ static void serve(void)
 {
 	while(play.in_service < play.s->slots) {
 		struct post *oldest = NULL;
-		int64_t us = service_us();
 		int i;
 
-		for(i = 0; us > 0 && i < play.under_way; i++) {
+		for(i = 0; i < play.under_way; i++) {
 			struct post *p = &play.posts[i];
 
 			if(p->done == INT64_MAX && (!oldest || p->began < oldest->began))
 				oldest = p;
 		}
-		if(oldest == NULL)
+		if(oldest == NULL || service_us(oldest) == 0)
 			break;
-		oldest->done = now + us;
+		oldest->done = now + service_us(oldest);
 		play.in_service++;
 	}
+}
+
+/* Those whose deadline has passed. @return is that all of them? */
+static bool end_late(struct post *p)
+{
+	int i;
+
+	for(i = 0; i < p->count; i++) {
+		if(p->devices[i] < 0 || now - p->came[i] < TIMEOUT_US)
+			continue;
+		play.s->in_vain++;
+		play.s->wasted++;
+		is_refused(p->devices[i]);
+		p->devices[i] = -1;
+		p->left--;
+	}
+	return p->left == 0;
 }
 
 static void end_posts(void)
@@ -161,46 +182,55 @@ static void end_posts(void)
 	int i;
 
 	for(i = 0; i < play.under_way;) {
-		struct post p = play.posts[i];
-		bool late = now - p.came >= TIMEOUT_US;
+		struct post *p = &play.posts[i];
+		bool late = end_late(p);
 
-		if(p.done > now && !late) {
+		if(p->done > now && !late) {
 			i++;
 			continue;
 		}
-		play.in_service -= p.done != INT64_MAX;
+		play.in_service -= p->done != INT64_MAX;
+		play.s->on_line += p->left;
+		cn_admission_ended(
+				p->count, late ? -1 : now - p->began, play.queued > 0, now);
 		play.posts[i] = play.posts[--play.under_way];
-		cn_admission_ended(late ? -1 : now - p.began, play.queued > 0, now);
-		if(late) {
-			play.s->in_vain++;
-			play.s->wasted++;
-			is_refused(p.device);
-		} else {
-			play.s->on_line++;
-		}
 	}
+}
+
+/* The next one that has the time. @return false: nobody waits */
+static bool find_next(void)
+{
+	while(play.queued > 0) {
+		int at = play.queue_head;
+
+		if(cn_admission_has_time(play.queued_since[at] + TIMEOUT_US - now))
+			return true;
+		play.queue_head = (at + 1) % CAPACITY;
+		play.queued--;
+		play.s->in_vain++;
+		is_refused(play.queue[at]);
+	}
+	return false;
 }
 
 static void begin_posts(void)
 {
-	while(play.queued > 0) {
-		int at = play.queue_head;
-		int64_t left = play.queued_since[at] + TIMEOUT_US - now;
-		bool late = !cn_admission_has_time(left);
+	int most = play.s->batch ? play.s->batch : 1;
 
-		if(play.under_way == POSTS && !late)
-			break;
-		play.queue_head = (at + 1) % CAPACITY;
-		play.queued--;
-		if(late) {
-			play.s->in_vain++;
-			is_refused(play.queue[at]);
-			continue;
+	while(find_next() && play.under_way < POSTS) {
+		struct post *p = &play.posts[play.under_way++];
+
+		for(p->count = 0; p->count < most && find_next(); p->count++) {
+			p->devices[p->count] = play.queue[play.queue_head];
+			/* its deadline counts from when it came */
+			p->came[p->count] = play.queued_since[play.queue_head];
+			play.queue_head = (play.queue_head + 1) % CAPACITY;
+			play.queued--;
 		}
-		/* its deadline counts from when it came */
-		play.posts[play.under_way++] = (struct post){
-				play.queue[at], play.queued_since[at], now, INT64_MAX};
-		cn_admission_began(now);
+		p->left = p->count;
+		p->began = now;
+		p->done = INT64_MAX;
+		cn_admission_began(p->count, now);
 	}
 }
 
@@ -287,7 +317,7 @@ static void it_does_not_matter_how_the_cms_works(void **state)
 
 		s.slots = rows[i].slots;
 		s.post_us = rows[i].post_us;
-		begin_anew(POSTS, CAPACITY);
+		begin_anew(1);
 		run(&s);
 		assert_lasted(s, 101);
 		assert_in_range(s.p99_refusals, 0, 1);
@@ -395,12 +425,76 @@ static void who_ignores_retry_after_does_not_push_in(void **state)
 	assert_int_equal(s.in_vain, 0);
 }
 
+/* -------- storms in batches of 50 -------- */
+
+#define IN_A_MINUTE .devices = 100000, .within_us = 60 * SECOND, .batch = 50
+#define IN_BETWEEN .slow_since_us = 20 * SECOND, .slow_until_us = 30 * SECOND
+
+static void a_storm_has_what_batches_give(void **state)
+{
+	static const struct
+	{
+		const char *what;
+		struct storm storm;
+		int seconds;	  /* that it may last */
+		int most_refusals;
+		int in_vain;
+	} rows[] = {
+			{"1,000 POSTs a second",
+					{IN_A_MINUTE, .slots = 50, .post_us = 50000}, 61, 0, 0},
+			{"100 a second, slow ones",
+					{IN_A_MINUTE, .slots = 64, .post_us = 640000}, 61, 0, 0},
+			{"each event takes its time, too",
+					{IN_A_MINUTE, .slots = 50, .post_us = 25000,
+							.event_us = 25000},
+					61, 0, 0},
+			{"each event takes as long as a POST: 1,000 events a second",
+					{IN_A_MINUTE, .slots = 1, .event_us = 1000}, 101, 5, 0},
+			{"the same, four POSTs at once",
+					{IN_A_MINUTE, .slots = 4, .event_us = 4000}, 101, 6, 0},
+			{"for a while five times as slow",
+					{IN_A_MINUTE, .slots = 50, .post_us = 50000, IN_BETWEEN,
+							.factor = 5},
+					61, 0, 0},
+			/* what waits at the beginning, and what comes before that is known */
+			{"for a while not at all",
+					{IN_A_MINUTE, .slots = 50, .post_us = 50000, IN_BETWEEN}, 61,
+					8, 9500},
+	};
+	size_t i;
+
+	for(i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct storm s = rows[i].storm;
+
+		begin_anew(s.batch);
+		run(&s);
+		if(s.on_line < s.devices || s.lasted_us / SECOND >= rows[i].seconds
+				|| s.most_refusals > rows[i].most_refusals
+				|| s.in_vain > rows[i].in_vain)
+			fail_msg("%s: %d on line in %ld s, refused %d times, %d in vain",
+					rows[i].what, s.on_line, (long)(s.lasted_us / SECOND),
+					s.most_refusals, s.in_vain);
+	}
+}
+
+static void a_batch_for_all_that_come_at_once(void **state)
+{
+	struct storm s = {.devices = 100000, .within_us = SECOND, .batch = 50,
+			.slots = 50, .post_us = 50000};
+
+	begin_anew(s.batch);
+	run(&s);
+	assert_lasted(s, 4);
+	assert_in_range(s.most_refusals, 0, 2);
+	assert_int_equal(s.in_vain, 0);
+}
+
 /* -------- step by step -------- */
 
 static void take(int posts)
 {
 	while(posts-- > 0)
-		cn_admission_began(now);
+		cn_admission_began(1, now);
 }
 
 /* Others wait, and the CMS answers so many, so far apart, each after us. */
@@ -408,16 +502,16 @@ static void answer(int n, int64_t apart_us, int64_t us)
 {
 	while(n-- > 0) {
 		now += apart_us;
-		cn_admission_ended(us, true, now);
-		cn_admission_began(now);
+		cn_admission_ended(1, us, true, now);
+		cn_admission_began(1, now);
 	}
 }
 
 static void nobody_waits(void)
 {
 	now += 1000;
-	cn_admission_ended(50000, false, now);
-	cn_admission_began(now);
+	cn_admission_ended(1, 50000, false, now);
+	cn_admission_began(1, now);
 }
 
 static int most_admitted(uint64_t d)
@@ -460,7 +554,7 @@ static void a_free_connection_is_used_however_slow_the_cms_is(void **state)
 	take(POSTS);
 	answer(100, SECOND, 3 * SECOND);
 	assert_false(cn_admission_admits(1, 0, now));
-	cn_admission_ended(3 * SECOND, true, now + SECOND);
+	cn_admission_ended(1, 3 * SECOND, true, now + SECOND);
 	assert_true(cn_admission_admits(1, 0, now + SECOND));
 	assert_false(cn_admission_admits(1, 1, now + SECOND));
 }
@@ -480,15 +574,29 @@ static void a_first_answer_that_is_late_is_no_reason(void **state)
 	int64_t pause;
 
 	for(pause = 1000; pause <= SECOND / 2; pause *= 2) {
-		begin_anew(POSTS, CAPACITY);
+		begin_anew(1);
 		take(POSTS);
 		answer(200, 500, 30000); /* some 2,000 a second */
 		nobody_waits();
-		cn_admission_ended(30000, true, now);
+		cn_admission_ended(1, 30000, true, now);
 		now += pause;
-		cn_admission_ended(30000, true, now);
+		cn_admission_ended(1, 30000, true, now);
 		assert_in_range(most_admitted(1), 300, 10000);
 	}
+}
+
+/* A POST ends, its events are sent again: none of them has left. */
+static void what_is_sent_again_is_under_way(void **state)
+{
+	begin_anew(50);
+	cn_admission_began(POSTS, now);
+	cn_admission_ended(0, 1000, false, now);
+	assert_true(cn_admission_admits(1, 0, now));
+	take(POSTS);
+	now += 100 * (int64_t)SECOND; /* at best so many in that time */
+	assert_false(cn_admission_admits(1, 0, now));
+	cn_admission_ended(2 * POSTS, 1000, false, now);
+	assert_true(cn_admission_admits(1, 0, now));
 }
 
 /* Until the moments that were given away have passed. */
@@ -574,8 +682,8 @@ static void an_absent_cms_does_not_make_the_line_longer(void **state)
 	answer(5000, 1000, 50000);
 	for(i = 0; i < 200; i++) { /* none answers */
 		now += SECOND;
-		cn_admission_ended(-1, true, now);
-		cn_admission_began(now);
+		cn_admission_ended(1, -1, true, now);
+		cn_admission_began(1, now);
 	}
 	for(i = 0; i < 1000; i++)
 		wait = cn_admission_reserve(device(i), 0, now);
@@ -614,8 +722,8 @@ static void a_post_needs_the_time_that_posts_need(void **state)
 static void two_processes_may_be_a_moment_apart(void **state)
 {
 	take(2);
-	cn_admission_ended(1000, true, now);
-	cn_admission_ended(1000, true, now - 500);
+	cn_admission_ended(1, 1000, true, now);
+	cn_admission_ended(1, 1000, true, now - 500);
 	take(POSTS);
 	answer(5000, 1000, 50000);
 	assert_in_range(most_admitted(1), 2700, 3000);
@@ -623,7 +731,7 @@ static void two_processes_may_be_a_moment_apart(void **state)
 
 static void scenario(void)
 {
-	if(cn_admission_init(POSTS, CAPACITY, TIMEOUT_US) == 0)
+	if(cn_admission_init(POSTS, 1, CAPACITY, TIMEOUT_US) == 0)
 		cn_admission_admits(1, 0, now);
 	cn_admission_destroy();
 }
@@ -649,12 +757,15 @@ int main(void)
 			TEST(a_cms_that_has_to_warm_up),
 			TEST(a_cms_that_needs_long_for_each),
 			TEST(who_ignores_retry_after_does_not_push_in),
+			TEST(a_storm_has_what_batches_give),
+			TEST(a_batch_for_all_that_come_at_once),
 			TEST(without_an_answer_nobody_is_turned_away),
 			TEST(but_not_for_long),
 			TEST(the_queue_is_as_long_as_there_is_time),
 			TEST(a_free_connection_is_used_however_slow_the_cms_is),
 			TEST(what_has_been_is_no_reason_to_turn_a_crowd_away),
 			TEST(a_first_answer_that_is_late_is_no_reason),
+			TEST(what_is_sent_again_is_under_way),
 			TEST(the_end_of_the_queue_is_for_those_that_were_sent_away),
 			TEST(who_comes_late_queues_up_anew),
 			TEST(who_comes_early_keeps_its_moment),

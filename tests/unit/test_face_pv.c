@@ -51,7 +51,7 @@ static int start_engine(void **state)
 						   || register_pvars_mod("cms_notify", cn_pv_exports)
 									  < 0
 				   ? -1
-				   : cn_job_init(10) < 0 || cn_admission_init(32, 1000, 4000000) < 0 ? -1
+				   : cn_job_init(10) < 0 || cn_admission_init(32, 1, 1000, 4000000) < 0 ? -1
 																 : 0;
 }
 
@@ -244,8 +244,8 @@ static void retry_after_follows_load_and_cms(void **state)
 	long idle = 0, full = 0;
 	int i;
 
-	cn_admission_began(0); /* 32 at once, a second each */
-	cn_admission_ended(1000000, true, 1000000);
+	cn_admission_began(1, 0); /* 32 at once, a second each */
+	cn_admission_ended(1, 1000000, true, 1000000);
 	cn_pv_set_verdict(job, cn_job_waiter(job));
 	idle = number("retry_after");
 	assert_in_range(idle, 1, 3600);
@@ -402,6 +402,39 @@ static void the_default_body_is_the_published_one(void **state)
 	assert_renders(NULL, example);
 }
 
+struct looking
+{
+	const char *template;
+	bool has_id;
+};
+
+static void look_for_id(void *arg)
+{
+	struct looking *l = arg;
+
+	check(cn_body_init(l->template) == 0);
+	l->has_id = cn_body_has_id();
+}
+
+static void a_template_with_the_id_is_known(void **state)
+{
+	static const struct looking rows[] = {{NULL, true},
+			{"{\"a\": [{\"b\": \"$cms(id)\"}]}", true},
+			{"{\"a\": \"id $cms(id).\"}", true}, {"{}", false},
+			{"{\"id\": \"$cms(seq)\"}", false},
+			{"{\"id\": \"cms(id)\"}", false},
+			{"{\"$cms(id)\": \"$cms(seq)\"}", false}};
+	struct looking *l = stub_shared(sizeof(*l));
+	size_t i;
+
+	for(i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		l->template = rows[i].template;
+		stub_in_child(look_for_id, l);
+		if(l->has_id != rows[i].has_id)
+			fail_msg("%s", rows[i].template);
+	}
+}
+
 static void what_is_not_there_is_null(void **state)
 {
 	struct cn_event *ev = &event.ev;
@@ -539,6 +572,7 @@ int main(void)
 			TEST(a_verdict_ends_what_was_left_of_a_failure),
 			TEST(a_failure_before_there_was_an_event),
 			TEST(the_default_body_is_the_published_one),
+			TEST(a_template_with_the_id_is_known),
 			TEST(what_is_not_there_is_null),
 			TEST(numbers_are_unsigned),
 			TEST(the_number_is_seen_in_full),

@@ -150,6 +150,26 @@ static void a_bigger_answer_is_not_read(void **state)
 	assert_true(result->len <= 16384);
 }
 
+static void several_answers_may_be_as_big_together(void **state)
+{
+	static const struct
+	{
+		int size, answers;
+		enum cn_cause cause;
+	} rows[] = {{3 * 16384, 3, CN_CAUSE_none},
+			{3 * 16384 + 1, 3, CN_CAUSE_too_big}, {16385, 1, CN_CAUSE_too_big}};
+	size_t i;
+
+	for(i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		end(NULL);
+		start(NULL);
+		cn_conf.batch_max = 3;
+		answers = rows[i].answers;
+		next_size = rows[i].size;
+		assert_result(post_once(answer_size), rows[i].cause, 200);
+	}
+}
+
 static void an_answer_without_a_length_is_limited_too(void **state)
 {
 	post_once(answer_endlessly);
@@ -423,6 +443,7 @@ int main(void)
 			TEST(the_end_of_the_connection_may_end_an_answer),
 			TEST(an_answer_may_be_as_big_as_allowed),
 			TEST(a_bigger_answer_is_not_read),
+			TEST(several_answers_may_be_as_big_together),
 			TEST(an_answer_without_a_length_is_limited_too),
 			TEST(headers_are_limited),
 			TEST(a_refused_connection),

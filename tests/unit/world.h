@@ -47,7 +47,7 @@ struct table_row
 {
 	int aor;
 	struct cn_row row;
-	char body[64];
+	char body[100];
 	bool foreign; /* of a server that is dead */
 };
 
@@ -100,7 +100,7 @@ struct world
 	enum database database;
 	int cms; /* of 100 POSTs it answers so many as it should */
 	bool bound[AORS][CONTACTS];
-	int kills, deferred, delivered, stores_failed;
+	int kills, deferred, delivered, stores_failed, batches;
 };
 extern struct world *world;
 
@@ -181,20 +181,31 @@ void show(struct cn_job *job, const struct cn_waiter *waiter);
 
 /* -------- the CMS -------- */
 
+/* An event of a POST. */
+struct part
+{
+	char id[CN_ID_LEN + 1];
+	int aor, contacts;
+	int64_t seq;
+	int status; /* what it has said of it, 0: nothing */
+	int log;	/* where that is in the list of what it accepted, -1: not */
+};
+
+#define BATCH_MAX 8
+
 struct flight
 {
 	void *user; /* NULL: free */
-	int aor, contacts;
-	int64_t seq;
 	int64_t deadline_us;
-	int status; /* what it has said, 0: nothing yet */
-	int log;	/* where that is in the list of what it accepted, -1: not */
+	int status; /* of the answer, 0: there is none yet */
+	int count;
+	struct part parts[BATCH_MAX];
 };
 
 extern struct flight flights[FLIGHTS_MAX];
 extern int64_t answered_us;
 
-void cms_accepts(struct flight *f);
+void cms_accepts_all(struct flight *f);
 /* It has read a request. */
 void step_cms(struct flight *f);
 /* Its answer arrives, or gets lost. */

@@ -66,10 +66,24 @@ void cn_clients_run(int timeout_ms, bool looks)
 {
 }
 
+/* @return what is behind it */
+static const char *read_part(struct part *p, const char *text)
+{
+	int n = 0;
+
+	check(sscanf(text, "%d %d %" SCNd64 " %32[0-9a-f]%n", &p->aor, &p->contacts,
+				  &p->seq, p->id, &n)
+			== 4);
+	p->status = 0;
+	p->log = -1;
+	return text + n;
+}
+
 int cn_http_post(struct cn_http *http, const struct cn_http_request *request,
 		void *user)
 {
-	char text[64];
+	char text[BATCH_MAX * 100];
+	const char *p = text;
 	struct flight *f = flights;
 
 	while(f < flights + FLIGHTS_MAX && f->user)
@@ -79,16 +93,20 @@ int cn_http_post(struct cn_http *http, const struct cn_http_request *request,
 	check(request->body.len < (int)sizeof(text));
 	memcpy(text, request->body.s, request->body.len);
 	text[request->body.len] = '\0';
-	check(sscanf(text, "%d %d %" SCNd64, &f->aor, &f->contacts, &f->seq) == 3);
+	check((*p == '[') == (cn_conf.batch_max > 1));
+	for(f->count = 0; f->count < request->answers; f->count++) {
+		check(f->count < cn_conf.batch_max);
+		p = read_part(&f->parts[f->count], *p == '[' || *p == ',' ? p + 1 : p);
+	}
+	check(strcmp(p, cn_conf.batch_max > 1 ? "]" : "") == 0);
 	f->user = user;
 	f->deadline_us = world->now_us + request->timeout_ms * 1000;
 	f->status = 0;
-	f->log = -1;
 	trace("POST %s\n", text);
 	return 0;
 }
 
-void cms_accepts(struct flight *f)
+static void cms_accepts(struct part *f)
 {
 	struct accepted *a = &world->accepted[world->accepted_count];
 	int i;
@@ -126,59 +144,112 @@ void cms_accepts(struct flight *f)
 	world->delivered++;
 }
 
-static void cms_refuses(struct flight *f)
+static void cms_refuses(struct part *f)
 {
 	check(world->refused_count < EVENTS_MAX);
 	world->refused[world->refused_count++] = (struct accepted){
 			.aor = f->aor, .contacts = f->contacts, .seq = f->seq};
 }
 
+void cms_accepts_all(struct flight *f)
+{
+	int i;
+
+	f->status = 200;
+	for(i = 0; i < f->count; i++) {
+		f->parts[i].status = 200;
+		cms_accepts(&f->parts[i]);
+		trace("CMS: %d %d %" PRId64 ": 200\n", f->parts[i].aor,
+				f->parts[i].contacts, f->parts[i].seq);
+	}
+}
+
+/* A batch may have results of other kinds, too. */
+static void cms_decides(struct part *p)
+{
+	if(cn_conf.batch_max > 1 && chance(10)) {
+		p->status = chance(50) ? 503 : 0;
+	} else if(chance(95)) {
+		p->status = 200;
+		cms_accepts(p);
+	} else {
+		p->status = 403;
+		cms_refuses(p);
+	}
+	trace("CMS: %d %d %" PRId64 ": %d\n", p->aor, p->contacts, p->seq,
+			p->status);
+}
+
 /* It has read a request. */
 void step_cms(struct flight *f)
 {
+	int i;
+
 	if(f->user == NULL || f->status != 0)
 		return;
-	if((int)dice(100) < world->cms) {
-		if(chance(95)) {
-			f->status = 200;
-			cms_accepts(f);
-		} else {
-			f->status = 403;
-			cms_refuses(f);
-		}
-	} else {
+	if((int)dice(100) >= world->cms)
 		f->status = chance(80) ? 503 : 500;
-	}
-	trace("CMS: %d %d %" PRId64 ": %d\n", f->aor, f->contacts, f->seq,
-			f->status);
+	else if(f->count > 1 && chance(10))
+		f->status = 400; /* one of them is bad, whichever */
+	else
+		f->status = 200;
+	for(i = 0; i < f->count && f->status == 200; i++)
+		cms_decides(&f->parts[i]);
+	/* there is no array round it */
+	if(cn_conf.batch_max == 1 && f->status == 200)
+		f->status = f->parts[0].status;
+	trace("CMS: %d\n", f->status);
 }
 
 static void end_flight(struct flight *f, const struct cn_http_result *result)
 {
 	void *user = f->user;
+	int i;
 
-	if(result->status == 200 && f->log >= 0)
-		world->accepted[f->log].answered = true;
+	for(i = 0; i < f->count; i++) {
+		if(result->status == 200 && f->parts[i].log >= 0)
+			world->accepted[f->parts[i].log].answered = true;
+	}
 	if(result->cause == CN_CAUSE_none)
 		answered_us = world->now_us;
 	f->user = NULL;
 	step_http_done(user, result);
 }
 
+static void write_results(const struct flight *f, char *text, size_t size)
+{
+	size_t n = snprintf(text, size, "[");
+	int i;
+
+	for(i = 0; i < f->count; i++) {
+		if(f->parts[i].status == 0)
+			continue;
+		n += snprintf(text + n, size - n, "%s{\"id\":\"%s\",\"status\":%d}",
+				n > 1 ? "," : "", f->parts[i].id, f->parts[i].status);
+	}
+	n += snprintf(text + n, size - n, "]");
+	check(n < size);
+	world->batches += f->count > 1;
+}
+
 /* Its answer arrives, or gets lost. */
 void step_answer(struct flight *f)
 {
 	struct cn_http_result result = {.detail = ""};
+	char text[BATCH_MAX * 100];
 
 	if(f->user == NULL || f->status == 0)
 		return;
 	if(!now.quiet && chance(10)) {
-		trace("the answer to %" PRId64 " gets lost\n", f->seq);
+		trace("the answer to %" PRId64 " gets lost\n", f->parts[0].seq);
 		result.cause = CN_CAUSE_connect;
 		result.lost = true;
 	} else {
 		result.status = f->status;
 		result.cause = f->status >= 500 ? CN_CAUSE_http : CN_CAUSE_none;
+		write_results(f, text, sizeof(text));
+		if(cn_conf.batch_max > 1)
+			result.body = stub_str(text);
 	}
 	end_flight(f, &result);
 }

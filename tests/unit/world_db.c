@@ -285,7 +285,7 @@ int cn_table_bodies(struct cn_row *const *rows, int count,
 		return -1;
 	for(i = count - 1; i >= 0; i--) {
 		struct table_row *r = find_row(&world->table, rows[i]->seq);
-		char copy[64];
+		char copy[100];
 		str body = {copy, 0};
 
 		if(r == NULL || r->foreign)

@@ -91,8 +91,8 @@ static int contacts_of_event(const struct cn_event *ev)
 
 void write_body(const struct cn_event *ev, char *body, size_t size)
 {
-	snprintf(body, size, "%d %d %" PRId64, aor_of(ev->key.s),
-			contacts_of_event(ev), ev->seq);
+	snprintf(body, size, "%d %d %" PRId64 " %s", aor_of(ev->key.s),
+			contacts_of_event(ev), ev->seq, ev->id);
 }
 
 int parked(void)
@@ -132,7 +132,7 @@ void do_register(int aor, int contacts, bool defers)
 	struct request *r = &requests[request_count];
 	struct cn_waiter *waiter = NULL;
 	struct cn_job *job = NULL;
-	char text[64];
+	char text[100];
 	int i;
 
 	if(request_count == REQUESTS_MAX || parked() >= 10)

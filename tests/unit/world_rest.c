@@ -46,7 +46,7 @@ const struct cn_registrar *cn_registrar(void)
 int cn_body_render(
 		struct sip_msg *msg, const struct cn_event *ev, str *body)
 {
-	static char text[64];
+	static char text[100];
 
 	write_body(ev, text, sizeof(text));
 	*body = stub_str(text);
@@ -138,12 +138,22 @@ enum cn_cause cn_breaker_cause(int endpoint)
 	return CN_CAUSE_busy;
 }
 
-void cn_admission_began(int64_t now_us)
+void cn_admission_began(int events, int64_t now_us)
 {
 }
 
-void cn_admission_ended(int64_t answered_us, bool waiting, int64_t now_us)
+void cn_admission_ended(
+		int events, int64_t answered_us, bool waiting, int64_t now_us)
 {
+}
+
+void cn_admission_left(int events)
+{
+}
+
+bool cn_body_has_id(void)
+{
+	return true;
 }
 
 bool cn_admission_has_time(int64_t left_us)
