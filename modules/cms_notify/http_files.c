@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "../../core/dprint.h"
+#include "../../core/sr_module.h"
 
 #include "base_header.h"
 #include "http_files.h"
@@ -329,7 +330,9 @@ static int check(int (*read)(struct cn_files *, struct cn_fault *))
 }
 
 /* In a process of its own, as of what OpenSSL keeps no child must have copies.
- * Its end is not one that Kamailio is to be told of. */
+ * Its end is not one that Kamailio is to be told of. With tls.so OpenSSL has its
+ * memory in shared memory, and what the child does there is done to its parent,
+ * which then cannot read its own certificate: an HTTP process finds it. */
 static int check_tls(void)
 {
 	struct sigaction before, none = {.sa_handler = SIG_DFL};
@@ -357,7 +360,7 @@ int cn_files_check(void)
 	if(check(cn_files_read) < 0)
 		return -1;
 	if((cn_conf.tls_ca || cn_conf.tls_cert || cn_conf.tls_key)
-			&& check_tls() < 0)
+			&& find_module_by_name("tls") == NULL && check_tls() < 0)
 		return -1;
 	for(i = 0; i < cn_conf.sign_key_files; i++)
 		warn_of_everybody(cn_conf.sign_key_file[i]);

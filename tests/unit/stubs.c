@@ -21,6 +21,15 @@
 struct cn_limits stub_limits = {.drain_timeout_ms = 3000};
 __attribute__((weak)) const volatile struct cn_limits *cn_limits = &stub_limits;
 
+/* -------- other modules -------- */
+
+/* None; fake_modules.c and some tests have their own. */
+__attribute__((weak)) void *find_module_by_name(const char *name)
+{
+	(void)name;
+	return NULL;
+}
+
 /* -------- sanitizers -------- */
 
 /* A crash is theirs to explain, not cmocka's to hide, and never looks like an

@@ -17,6 +17,14 @@ static char path[64], other[64], header[80];
 static struct cn_files files;
 static struct cn_fault fault;
 
+static bool tls_loaded; /* Kamailio's tls.so */
+
+void *find_module_by_name(const char *name)
+{
+	assert_string_equal(name, "tls");
+	return tls_loaded ? &tls_loaded : NULL;
+}
+
 static void write_file(const char *name, const char *text, size_t size)
 {
 	FILE *file = fopen(name, "w");
@@ -30,6 +38,7 @@ static void write_file(const char *name, const char *text, size_t size)
 static int start(void **state)
 {
 	memset(&cn_conf, 0, sizeof(cn_conf));
+	tls_loaded = false;
 	stub_clear_log();
 	unlink(path);
 	unlink(other);
@@ -257,6 +266,16 @@ static void what_tls_cannot_use_is_found_at_the_start(void **state)
 	assert_int_equal(cn_files_load(&files, &fault), 0);
 }
 
+/* What a child did there would be done to its parent. */
+static void openssl_in_shared_memory_is_left_alone(void **state)
+{
+	write_pem(PEM_KEY "a comment\n" CERTIFICATE);
+	cn_conf.tls_ca = path;
+	assert_int_equal(cn_files_check(), -1);
+	tls_loaded = true;
+	assert_int_equal(cn_files_check(), 0);
+}
+
 static void a_change_changes_the_stamp(void **state)
 {
 	uint64_t before = cn_files_stamp();
@@ -320,6 +339,8 @@ int main(void)
 			cmocka_unit_test_setup(tls_files_must_hold_what_they_should, start),
 			cmocka_unit_test_setup(
 					what_tls_cannot_use_is_found_at_the_start, start),
+			cmocka_unit_test_setup(
+					openssl_in_shared_memory_is_left_alone, start),
 			cmocka_unit_test_setup(a_change_changes_the_stamp, start),
 			cmocka_unit_test_setup(it_takes_memory_for_each_header, start),
 	};
