@@ -268,7 +268,7 @@ static void without_memory_it_does_not_start(void **state)
 /* -------- many at once -------- */
 
 #define RACERS 4
-#define ROUNDS 5000
+#define ROUNDS 500
 
 static struct
 {
