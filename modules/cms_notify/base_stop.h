@@ -24,4 +24,14 @@ bool cn_stop_asked(void);
 /* Microseconds that are left for what is under way; 0 or less: none. */
 int64_t cn_stop_left_us(void);
 
+/* A SIP worker that ends in the middle of a request may hold a lock, and the main
+ * process waits for it in vain, a minute long. So SIGTERM ends it when the script has
+ * ended, or drain_timeout and two seconds later. */
+
+/* Have begin and end of a request's script noticed. Process: main, in mod_init. */
+int cn_stop_watch_requests(void) CN_MUST;
+
+/* Process: SIP worker; once, after the fork. */
+int cn_stop_hold_back(void) CN_MUST;
+
 #endif

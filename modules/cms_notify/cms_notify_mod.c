@@ -39,6 +39,7 @@
 #include "base_log.h"
 #include "base_sqlite.h"
 #include "base_stats.h"
+#include "base_stop.h"
 #include "job_order.h"
 #include "verdict.h"
 #include "verdict_proc.h"
@@ -94,7 +95,7 @@ static int mod_init(void)
 	int capacity;
 
 	cn_log_init();
-	if(cn_conf_check() < 0 || cn_key_init() < 0
+	if(cn_conf_check() < 0 || cn_key_init() < 0 || cn_stop_watch_requests() < 0
 			|| cn_body_init(cn_conf.body) < 0
 			|| cn_sqlite_init(cn_conf.sqlite_busy_timeout_ms) < 0)
 		return -1;
@@ -133,6 +134,8 @@ static int child_init(int rank)
 		return cn_settings_set_fr_timer(cn_park_fr_timer_ms());
 	if(rank > 0 || rank == PROC_TCP_MAIN)
 		cn_log_limit();
+	if(rank > 0)
+		return cn_stop_hold_back();
 	if(rank != PROC_MAIN)
 		return 0;
 	if(cn_http_proc_fork() < 0 || cn_verdict_proc_fork() < 0

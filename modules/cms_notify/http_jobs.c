@@ -43,7 +43,7 @@ static void free_jobs(struct cn_ring *of)
 {
 	struct cn_job *job;
 
-	while(of && (job = cn_ring_take(of)) != NULL)
+	while(of && (job = cn_ring_take_last(of)) != NULL)
 		cn_job_free(job);
 	cn_ring_free(of);
 }

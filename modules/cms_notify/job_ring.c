@@ -177,6 +177,16 @@ int cn_ring_push_own(struct cn_ring *ring, void **item)
 	return err;
 }
 
+/* Under the lock, or alone. */
+static void *take_first(struct cn_ring *ring)
+{
+	void *item = ring->items[ring->first];
+
+	ring->first = (ring->first + 1) % ring->capacity;
+	ring->count--;
+	return item;
+}
+
 void *cn_ring_take_if(struct cn_ring *ring, bool (*wanted)(const void *item))
 {
 	void *item = NULL;
@@ -185,12 +195,8 @@ void *cn_ring_take_if(struct cn_ring *ring, bool (*wanted)(const void *item))
 	if(cn_ring_count(ring) == 0)
 		return NULL;
 	lock_get(&ring->lock);
-	if(ring->count > 0
-			&& (wanted == NULL || wanted(ring->items[ring->first]))) {
-		item = ring->items[ring->first];
-		ring->first = (ring->first + 1) % ring->capacity;
-		ring->count--;
-	}
+	if(ring->count > 0 && (wanted == NULL || wanted(ring->items[ring->first])))
+		item = take_first(ring);
 	lock_release(&ring->lock);
 	return item;
 }
@@ -198,6 +204,11 @@ void *cn_ring_take_if(struct cn_ring *ring, bool (*wanted)(const void *item))
 void *cn_ring_take(struct cn_ring *ring)
 {
 	return cn_ring_take_if(ring, NULL);
+}
+
+void *cn_ring_take_last(struct cn_ring *ring)
+{
+	return ring->count > 0 ? take_first(ring) : NULL;
 }
 
 unsigned cn_ring_count(const struct cn_ring *ring)

@@ -44,6 +44,10 @@ void *cn_ring_take(struct cn_ring *ring) CN_MUST;
 void *cn_ring_take_if(
 		struct cn_ring *ring, bool (*wanted)(const void *item)) CN_MUST;
 
+/* The same when all other processes have ended: one of them may have been killed
+ * with the ring's lock in its hand. Process: main. */
+void *cn_ring_take_last(struct cn_ring *ring) CN_MUST;
+
 /* How many are in it. May be old when it is read. */
 unsigned cn_ring_count(const struct cn_ring *ring);
 

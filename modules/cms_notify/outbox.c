@@ -90,7 +90,7 @@ void cn_outbox_destroy(void)
 {
 	struct cn_command *command;
 
-	while(ring && (command = cn_ring_take(ring)) != NULL)
+	while(ring && (command = cn_ring_take_last(ring)) != NULL)
 		cn_command_free(command);
 	cn_ring_free(ring);
 	ring = NULL;

@@ -120,7 +120,7 @@ void cn_leaving_finish(void)
 		if(!command->done)
 			store_or_say(command->event);
 	}
-	while((command = cn_ring_take(cn_outbox_ring())) != NULL) {
+	while((command = cn_ring_take_last(cn_outbox_ring())) != NULL) {
 		if(command->type == CN_LEAVE)
 			store_or_say(command->event);
 		cn_command_free(command);

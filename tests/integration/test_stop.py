@@ -63,6 +63,28 @@ def test_nobody_is_left_without_an_answer(kamailio, cms):
     assert len(at_once) == 18
 
 
+SLEEPY = '''
+	if (is_method("INFO")) {
+		xlog("L_WARN", "begun\\n");
+		usleep("300000");
+		sl_send_reply("200", "OK");
+		exit;
+	}'''
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_request_at_hand_is_finished(kamailio, cms, transport):
+    """A SIP worker that ends in the middle of one may hold a lock, for which
+    Kamailio's main process waits in vain."""
+    server = kamailio(cms, config=lambda s, url: registrar(
+        s, url, modules=("cfgutils",), before=SLEEPY))
+    ua = server.device(transport=transport)
+    sent = ua.send(ua.build("INFO"))
+    server.wait_log("begun")
+    stop(server)
+    assert sent.wait(1).status == 200
+
+
 def test_an_idle_server_stops_at_once(kamailio, cms):
     """Nobody waits for drain_timeout when nothing is under way."""
     server = kamailio(cms, config=config())

@@ -69,6 +69,32 @@ static void first_in_is_first_out(void **state)
 	cn_ring_free(ring);
 }
 
+static bool die_here(const void *unused)
+{
+	(void)unused;
+	_exit(0);
+}
+
+static void die_with_the_lock(void *arg)
+{
+	check(cn_ring_take_if(arg, die_here) == NULL); /* not reached */
+}
+
+static void whoever_died_with_the_lock_keeps_the_last_from_nothing(void **state)
+{
+	struct cn_ring *ring = cn_ring_new(3, 1);
+
+	push(ring, 1);
+	push(ring, 2);
+	stub_in_child(die_with_the_lock, ring);
+	alarm(10);
+	assert_ptr_equal(cn_ring_take_last(ring), item(1));
+	assert_ptr_equal(cn_ring_take_last(ring), item(2));
+	assert_null(cn_ring_take_last(ring));
+	alarm(0);
+	cn_ring_free(ring);
+}
+
 static void what_does_not_fit_stays_with_the_giver(void **state)
 {
 	static const unsigned sizes[] = {1, 2, 7, 1000};
@@ -643,6 +669,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 			cmocka_unit_test(first_in_is_first_out),
 			cmocka_unit_test(what_does_not_fit_stays_with_the_giver),
+			cmocka_unit_test(
+					whoever_died_with_the_lock_keeps_the_last_from_nothing),
 			cmocka_unit_test(only_the_oldest_is_looked_at),
 			cmocka_unit_test(nobody_sleeps_while_there_is_something),
 			cmocka_unit_test(a_sleeper_is_woken_and_nobody_else),
