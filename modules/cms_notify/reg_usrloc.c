@@ -11,14 +11,12 @@
 
 #include "../../core/dprint.h"
 #include "../../core/globals.h"
-#include "../../core/parser/parse_uri.h"
-#include "../../core/socket_info.h"
 #include "../../core/sr_module.h"
 #include "../../core/tcp_conn.h"
-#include "../usrloc/ucontact.h"
 #include "../usrloc/usrloc.h"
 
 #include "job_contacts.h"
+#include "reg_binding.h"
 #include "reg_usrloc.h"
 #include "base_conf.h"
 #include "reg_classify.h"
@@ -27,98 +25,11 @@
 #include "reg_settings.h"
 #include "reg_request.h"
 
-/* Stored by registrar for a request without the header. */
-#define CN_NO_USER_AGENT "n/a"
-#define CN_AOR_MAX 512
-
 static usrloc_api_t usrloc;
 static const int *db_load; /* usrloc's parameters */
 static const int *handle_lost_tcp;
 
-/* -------- a binding as an event -------- */
-
-/* What a binding does not tell stays empty. */
-struct view
-{
-	struct cn_event ev;
-	struct cn_contact contact;
-	char aor[CN_AOR_MAX];
-	struct sip_uri received;
-};
-
-static void read_aor(struct view *v, const ucontact_t *b)
-{
-	struct cn_event *ev = &v->ev;
-	const char *at = NULL;
-	int i;
-
-	ev->key = *b->aor;
-	ev->hash = usrloc.get_aorhash(b->aor);
-	ev->aor.s = v->aor;
-	ev->aor.len = snprintf(
-			v->aor, sizeof(v->aor), "sip:%.*s", b->aor->len, b->aor->s);
-	if(ev->aor.len >= (int)sizeof(v->aor))
-		ev->aor.len = sizeof(v->aor) - 1;
-	for(i = 0; usrloc.use_domain && i < b->aor->len; i++) {
-		if(b->aor->s[i] == '@')
-			at = b->aor->s + i;
-	}
-	ev->username = *b->aor;
-	if(at) {
-		ev->username.len = at - b->aor->s;
-		ev->domain.s = (char *)at + 1;
-		ev->domain.len = b->aor->len - ev->username.len - 1;
-	}
-}
-
-/* Where the last REGISTER came from, if the script noted that for usrloc. */
-static void read_source(struct view *v, const ucontact_t *b)
-{
-	if(b->sock)
-		v->ev.transport = get_valid_proto_name(b->sock->proto);
-	if(b->received.len == 0
-			|| parse_uri(b->received.s, b->received.len, &v->received) < 0)
-		return;
-	v->ev.source_ip = v->received.host;
-	if(v->ev.source_ip.len > 2 && v->ev.source_ip.s[0] == '[') {
-		v->ev.source_ip.s++;
-		v->ev.source_ip.len -= 2;
-	}
-	v->ev.source_port = v->received.port_no ? v->received.port_no : 5060;
-}
-
-static void read_binding(struct view *v, const ucontact_t *b, enum cn_kind kind)
-{
-	struct cn_event *ev = &v->ev;
-	struct cn_contact *c = &v->contact;
-
-	memset(v, 0, sizeof(*v));
-	ev->kind = kind;
-	ev->contacts = c;
-	ev->contact_count = 1;
-	read_aor(v, b);
-	read_source(v, b);
-	ev->call_id = b->callid;
-	ev->cseq = (unsigned)b->cseq;
-	if(b->user_agent.len != (int)strlen(CN_NO_USER_AGENT)
-			|| memcmp(b->user_agent.s, CN_NO_USER_AGENT, b->user_agent.len)
-					   != 0)
-		ev->user_agent = b->user_agent;
-	c->uri = b->c;
-	c->received = b->received;
-	c->path = b->path;
-	c->instance = b->instance;
-	c->reg_id = b->reg_id;
-	c->has_reg_id = b->reg_id > 0;
-}
-
 /* -------- leaving -------- */
-
-/* It is the server at which the device registered last that tells the CMS. */
-static bool is_ours(const ucontact_t *b)
-{
-	return b->server_id == server_id && !(b->flags & FL_DMQRPL);
-}
 
 /* usrloc purges once more while the server stops. What has run out by then and
  * has a row in usrloc's table may stay there: it is loaded, purged and told when
@@ -138,9 +49,9 @@ static bool leave_for_the_start(ucontact_t *b)
 
 static void tell(const ucontact_t *b, enum cn_kind kind)
 {
-	struct view view;
+	struct cn_binding_view view;
 
-	read_binding(&view, b, kind);
+	cn_binding_read(&usrloc, &view, b, kind);
 	cn_event_stamp(&view.ev);
 	if(destroy_modules_phase())
 		cn_leaving_store(&view.ev);
@@ -171,7 +82,7 @@ static bool has_lost_its_connection(const ucontact_t *b)
 static void on_leaving(ucontact_t *b, int type, void *unused)
 {
 	(void)unused;
-	if(!is_ours(b))
+	if(!cn_binding_is_ours(b))
 		return;
 	if(type == UL_CONTACT_DELETE) {
 		/* Also told more than once. And while usrloc writes back, what was
@@ -264,7 +175,8 @@ bool cn_usrloc_in_memory(void)
 
 static bool came_here(const ucontact_t *b, int64_t since_s)
 {
-	return server_id != 0 && is_ours(b) && b->last_modified > since_s;
+	return server_id != 0 && cn_binding_is_ours(b)
+		   && b->last_modified > since_s;
 }
 
 /* @param since_s 0: at any time, anywhere */
@@ -273,13 +185,13 @@ static bool has_live(
 {
 	char one[CN_CONTACTS_MAX + 1];
 	const ucontact_t *b;
-	struct view view;
+	struct cn_binding_view view;
 	time_t now = time(NULL);
 
 	for(b = record->contacts; b; b = b->next) {
 		if(!VALID_CONTACT(b, now) || (since_s > 0 && !came_here(b, since_s)))
 			continue;
-		read_binding(&view, b, CN_KIND_SNAPSHOT);
+		cn_binding_read(&usrloc, &view, b, CN_KIND_SNAPSHOT);
 		cn_contacts_write(&view.ev, one);
 		if(cn_contacts_within(one, about))
 			return true;
@@ -385,7 +297,7 @@ static bool has_scheme(const char *aor)
 /* By what usrloc knows it, however it is written. */
 static str key_of(const char *aor)
 {
-	static char text[CN_AOR_MAX];
+	static char text[CN_BINDING_AOR_MAX];
 	str key = {text, snprintf(text, sizeof(text), "%s", aor)}, uri = key;
 	char *at;
 
@@ -439,15 +351,15 @@ struct cn_event *cn_usrloc_snapshot(unsigned hash, const char *ruid)
 	time_t now = time(NULL);
 	urecord_t *record;
 	ucontact_t *b;
-	struct view view;
+	struct cn_binding_view view;
 	int i, n = cn_classify_tables(tables, CN_TABLES_MAX);
 
 	for(i = 0; i < n && ev == NULL; i++) {
 		/* leaves its slot locked when it has found something */
 		if(usrloc.get_urecord_by_ruid(tables[i], hash, &id, &record, &b) != 0)
 			continue;
-		if(VALID_CONTACT(b, now) && is_ours(b)) {
-			read_binding(&view, b, CN_KIND_SNAPSHOT);
+		if(VALID_CONTACT(b, now) && cn_binding_is_ours(b)) {
+			cn_binding_read(&usrloc, &view, b, CN_KIND_SNAPSHOT);
 			view.contact.expires = b->expires ? (int)(b->expires - now) : 0;
 			cn_event_stamp(&view.ev);
 			ev = copy_event(&view.ev);
