@@ -8,6 +8,7 @@ import pytest
 
 import ledger
 from fleet import Fleet
+from harness import until
 from server import QUICK
 from postgres import Postgres
 from sip_ua import Transport
@@ -164,6 +165,15 @@ def test_two_servers(mode, size, dies, cms, postgres, server, row):
         fleet.close()
 
 
+def wait_look(postgres, servers):
+    """Until each has looked, from now on, at what waits at the others."""
+    (now,), = postgres.sql("SELECT clock_timestamp()")
+    until(lambda: postgres.sql(
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%owner <>%'"
+        f" AND query_start > '{now}' AND pid <> pg_backend_pid()")
+        == [[str(servers)]], 30)
+
+
 @pytest.mark.parametrize("dies", [
     pytest.param(False, marks=[pytest.mark.short, pytest.mark.long],
                  id="cannot_reach_the_cms"),
@@ -182,7 +192,8 @@ def test_device_moves(dies, make_cms, postgres, server):
     a.wait_outbox(lambda waiting: waiting == 1)
     if dies:
         a.kill()
-    time.sleep(2.5)  # each server looks at the others every two seconds
+    for _ in range(2):  # what the first look has read is known at the second
+        wait_look(postgres, servers=1 if dies else 2)
     there = b.device(here.user, contact=here.contact)
     assert there.register(call_id="boot-2").status == 200
     b.wait_outbox(lambda waiting: waiting == 0)
