@@ -85,6 +85,22 @@ int cn_conf_add_sign_key_file(unsigned int type, void *value)
 			CN_SIGN_KEY_FILES_MAX, "sign_key_file", value);
 }
 
+int cn_conf_take_text(unsigned int type, void *value)
+{
+	(void)type;
+	(void)value;
+	return 0;
+}
+
+int cn_conf_refuse_number(unsigned int type, void *value)
+{
+	(void)type;
+	(void)value;
+	LM_ERR("quoted: a setting is a number and must be text, write it in double "
+		   "quotes: #!define SIP_DOMAINS \"3402000000\"\n");
+	return -1;
+}
+
 static int check_range(const char *name, int value, int min, int max)
 {
 	if(value >= min && value <= max)

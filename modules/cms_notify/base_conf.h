@@ -77,6 +77,10 @@ int cn_conf_add_header(unsigned int type, void *value);
 int cn_conf_add_header_file(unsigned int type, void *value);
 int cn_conf_add_sign_key_file(unsigned int type, void *value);
 
+/* modparam() functions of quoted, for text and for a number. */
+int cn_conf_take_text(unsigned int type, void *value);
+int cn_conf_refuse_number(unsigned int type, void *value);
+
 /**
  * Check every parameter; fill in what depends on the machine.
  * Process: main, before any fork. Each fault is one line in the log that

@@ -88,6 +88,8 @@ static param_export_t params[] = {
 		{"sqlite_busy_timeout", PARAM_INT, &cn_conf.sqlite_busy_timeout_ms},
 		{"auth_random_secret", PARAM_INT | PARAM_USE_FUNC,
 				(void *)cn_key_give_auth},
+		{"quoted", PARAM_INT | PARAM_USE_FUNC, (void *)cn_conf_refuse_number},
+		{"quoted", PARAM_STRING | PARAM_USE_FUNC, (void *)cn_conf_take_text},
 		{0, 0, 0}};
 
 static int mod_init(void)

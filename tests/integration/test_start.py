@@ -337,6 +337,23 @@ def test_the_mistake_is_found_in_the_shipped_configuration_too():
     assert len(ours) == 1 and "fr_timer" in ours[0]
 
 
+@pytest.mark.parametrize("setting", ["SIP_DOMAINS", "SIP_REALM"])
+def test_a_domain_of_digits_without_quotes(setting):
+    """Kamailio would start, and answer 404 to all; what to write is said."""
+    lines = fails_to_start(settings={setting: 3402000000})
+    ours = [m[1] for m in map(OURS.search, lines) if m]
+    assert len(ours) == 1 and '#!define SIP_DOMAINS "3402000000"' in ours[0]
+
+
+def test_a_domain_of_digits(kamailio, cms):
+    """In quotes it is one like any other."""
+    server = kamailio(cms, settings={"SIP_DOMAINS": "3402000000"})
+    device = server.device()
+    device.domain = "3402000000"
+    assert device.register().status == 200
+    assert server.posts(device)[0].json["aor"] == device.aor
+
+
 def test_a_shipped_configuration_without_cms_url():
     lines = fails_to_start(settings={"CMS_URL": None})
     ours = [m[1] for m in map(OURS.search, lines) if m]
