@@ -9,13 +9,16 @@
 #ifndef CN_BASE_LOG_H
 #define CN_BASE_LOG_H
 
+#include "base.h"
+
 /* From now on, in this process and in those that it forks. An engine that the
- * operator has chosen (log_engine_type) stays. Process: main, before any fork. */
-void cn_log_init(void);
+ * operator has chosen (log_engine_type) stays. Process: main, before any fork.
+ * @return 0; -1: no memory, with a line in the log */
+int cn_log_init(void) CN_MUST;
 void cn_log_destroy(void);
 
-/* This process serves strangers: it writes so many entries a second that are
- * not this module's or the script's. */
+/* This process serves strangers: of what one address sends it writes one entry
+ * within a minute that is not this module's or the script's. */
 void cn_log_limit(void);
 
 #endif

@@ -96,9 +96,8 @@ static int mod_init(void)
 {
 	int capacity;
 
-	cn_log_init();
-	if(cn_conf_check() < 0 || cn_key_init() < 0 || cn_stop_watch_requests() < 0
-			|| cn_body_init(cn_conf.body) < 0
+	if(cn_log_init() < 0 || cn_conf_check() < 0 || cn_key_init() < 0
+			|| cn_stop_watch_requests() < 0 || cn_body_init(cn_conf.body) < 0
 			|| cn_sqlite_init(cn_conf.sqlite_busy_timeout_ms) < 0)
 		return -1;
 	cn_body_own_values(cn_pv_exports[0].getf);

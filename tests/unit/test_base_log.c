@@ -7,6 +7,7 @@
 #include <syslog.h>
 
 #include "../../core/dprint.h"
+#include "../../core/events.h"
 #include "../../core/timer.h"
 
 #include "base_log.h"
@@ -16,6 +17,27 @@ static ticks_t second = 1;
 ticks_t get_ticks(void)
 {
 	return second;
+}
+
+static sr_event_cb_f comes_in;
+
+int sr_event_register_cb(int type, sr_event_cb_f function)
+{
+	assert_int_equal(type, SREV_NET_DATA_IN);
+	comes_in = function;
+	return 0;
+}
+
+/* What is handled from now on came from there; 0: from nobody. */
+static void come_from(int family, uint32_t first, uint32_t second, uint32_t last)
+{
+	struct receive_info rcv = {.src_ip = {.af = family, .len = 16}};
+	sr_event_param_t event = {.rcv = &rcv};
+
+	rcv.src_ip.u.addr32[0] = first;
+	rcv.src_ip.u.addr32[1] = second;
+	rcv.src_ip.u.addr32[3] = last;
+	assert_int_equal(comes_in(&event), 0);
 }
 
 static char line[20000];
@@ -32,18 +54,6 @@ static void keep_line(int level, const char *format, ...)
 	lines++;
 }
 
-/* From now on the first one only. */
-static void keep_first(int level, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	if(strstr(line, "left out") == NULL)
-		vsnprintf(line, sizeof(line), format, args);
-	va_end(args);
-	lines++;
-}
-
 static int begin(void **state)
 {
 	_ksr_slog_func = NULL;
@@ -51,8 +61,9 @@ static int begin(void **state)
 	log_prefix_val = NULL;
 	log_stderr = 0;
 	lines = 0;
-	second += 2;
-	cn_log_init();
+	second += 1000;
+	assert_int_equal(cn_log_init(), 0);
+	come_from(0, 0, 0, 0);
 	cn_log_limit();
 	return 0;
 }
@@ -61,6 +72,7 @@ static int end(void **state)
 {
 	cn_log_destroy();
 	assert_null(_ksr_slog_func);
+	assert_int_equal(stub_shm_blocks(), 0);
 	return 0;
 }
 
@@ -101,44 +113,94 @@ static void an_engine_of_the_operator_stays(void **state)
 {
 	ksr_slog_f other = (ksr_slog_f)abort;
 
+	cn_log_destroy();
 	_ksr_slog_func = other;
-	cn_log_init();
+	assert_int_equal(cn_log_init(), 0);
 	cn_log_destroy();
 	assert_ptr_equal(_ksr_slog_func, other);
 	_ksr_slog_func = NULL;
 }
 
-static void a_stranger_does_not_fill_the_log(void **state)
+static void an_address_makes_one_entry_a_minute(void **state)
 {
 	int i;
 
-	for(i = 0; i < 1000; i++)
+	for(i = 0; i < 1000; i++) {
+		come_from(AF_INET, 1, 0, 0);
 		say(L_ERR, "ERROR", "core", "core/parser/parse_via.c");
-	assert_int_equal(lines, 3);
-	for(i = 0; i < 1000; i++)
 		say(L_WARN, "WARNING", "sanity", "sanity.c");
-	assert_int_equal(lines, 13);
-	second++;
+	}
+	/* and how many were left out, which is said once a minute, too */
+	assert_int_equal(lines, 2);
+	come_from(AF_INET, 2, 0, 0);
 	say(L_ERR, "ERROR", "core", "core/receive.c");
-	assert_int_equal(lines, 15);
+	assert_int_equal(lines, 3);
 	assert_string_equal(line, "ERROR: where: f(): what\n");
+	second += 59;
+	say(L_ERR, "ERROR", "core", "core/receive.c");
+	assert_int_equal(lines, 3);
 	second++;
 	say(L_ERR, "ERROR", "core", "core/receive.c");
-	assert_int_equal(lines, 16);
+	assert_int_equal(lines, 5);
+}
+
+static void an_ipv6_network_is_an_address(void **state)
+{
+	int i;
+
+	for(i = 0; i < 100; i++) {
+		come_from(AF_INET6, 1, 2, i);
+		say(L_ERR, "ERROR", "core", "core/receive.c");
+	}
+	assert_int_equal(lines, 2);
+	come_from(AF_INET6, 1, 3, 0);
+	say(L_ERR, "ERROR", "core", "core/receive.c");
+	assert_int_equal(lines, 3);
+}
+
+static void many_addresses_make_ten_a_second(void **state)
+{
+	int i;
+
+	for(i = 0; i < 100; i++) {
+		come_from(AF_INET, 7000 + i, 0, 0);
+		say(L_ERR, "ERROR", "core", "core/receive.c");
+	}
+	assert_in_range(lines, 10, 11);
+	second++;
+	come_from(AF_INET, 8000, 0, 0);
+	say(L_ERR, "ERROR", "core", "core/receive.c");
+	assert_in_range(lines, 11, 12);
+}
+
+static void of_a_connection_nobody_is_known(void **state)
+{
+	int i;
+
+	come_from(AF_INET, 1, 0, 0);
+	for(i = 0; i < 100; i++) {
+		say(L_ERR, "ERROR", "core", "core/tcp_read.c");
+		come_from(AF_INET, 100 + i, 0, 0);
+	}
+	assert_int_equal(lines, 2);
+	come_from(AF_INET, 1, 0, 0);
+	say(L_ERR, "ERROR", "core", "core/receive.c");
+	assert_int_equal(lines, 3);
 }
 
 static void how_many_were_left_out_is_said(void **state)
 {
 	int i;
 
-	for(i = 0; i < 8; i++)
-		say(L_ERR, "ERROR", "core", "core/parser/parse_via.c");
-	_km_log_func = keep_first;
-	second++;
+	come_from(AF_INET, 1, 0, 0);
+	for(i = 0; i < 2; i++)
+		say(L_ERR, "ERROR", "core", "core/receive.c");
+	assert_int_equal(lines, 1);
+	come_from(AF_INET, 1, 0, 0);
 	say(L_ERR, "ERROR", "core", "core/receive.c");
 	assert_string_equal(line,
-			"WARNING: cms_notify: 5 more entries were left out\n");
-	assert_int_equal(lines, 5);
+			"WARNING: cms_notify: 1 more entries were left out\n");
+	assert_int_equal(lines, 2);
 }
 
 static void what_is_meant_for_the_operator_is_written(void **state)
@@ -161,7 +223,13 @@ int main(void)
 			cmocka_unit_test_setup_teardown(
 					an_engine_of_the_operator_stays, begin, end),
 			cmocka_unit_test_setup_teardown(
-					a_stranger_does_not_fill_the_log, begin, end),
+					an_address_makes_one_entry_a_minute, begin, end),
+			cmocka_unit_test_setup_teardown(
+					an_ipv6_network_is_an_address, begin, end),
+			cmocka_unit_test_setup_teardown(
+					many_addresses_make_ten_a_second, begin, end),
+			cmocka_unit_test_setup_teardown(
+					of_a_connection_nobody_is_known, begin, end),
 			cmocka_unit_test_setup_teardown(
 					how_many_were_left_out_is_said, begin, end),
 			cmocka_unit_test_setup_teardown(
