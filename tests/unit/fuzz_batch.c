@@ -40,7 +40,7 @@ static long results;
 
 bool fuzz_was_worth_it(long runs)
 {
-	return results > runs / 10;
+	return results > runs / 50;
 }
 
 static bool is_id(const json_t *element, const char *id)
