@@ -124,6 +124,7 @@ static int check_ranges(void)
 			{"batch_max", &cn_conf.batch_max, 1, 1000},
 			{"queue_size", &cn_conf.queue_size, 1, 1000000},
 			{"detect_reboot", &cn_conf.detect_reboot, 0, 1},
+			{"cseq_restart", &cn_conf.cseq_restart, 0, 1},
 			{"outbox_max", &cn_conf.outbox_max, 1, 10000000},
 			{"sqlite_busy_timeout", &cn_conf.sqlite_busy_timeout_ms, 0,
 					CN_TIMEOUT_MAX_MS},

@@ -45,6 +45,7 @@ struct cn_conf
 	int batch_max; /* events in a POST; 1: no batches */
 	int queue_size;
 	int detect_reboot;
+	int cseq_restart;
 	char *identity_name;
 	enum cn_identity identity;
 	char *body;

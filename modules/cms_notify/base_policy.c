@@ -108,6 +108,7 @@ enum cn_says cn_policy_says(enum cn_cause cause, long status)
 		case CN_CAUSE_shutdown:
 		case CN_CAUSE_memory:
 		case CN_CAUSE_outbox:
+		case CN_CAUSE_bad_request:
 		case CN_CAUSE_COUNT:
 			break;
 	}

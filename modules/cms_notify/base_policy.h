@@ -30,7 +30,9 @@ enum cn_verdict
 	X(bad_answer, 1, "the answer of the CMS cannot be understood")             \
 	X(shutdown, 1, "this server is stopping")                                  \
 	X(memory, 1, "this server is out of memory")                               \
-	X(outbox, 0, "the event could not be stored in the outbox")
+	X(outbox, 0, "the event could not be stored in the outbox")                \
+	X(bad_request, 1,                                                          \
+			"nobody could reach this device, or nothing would be done")
 
 enum cn_cause
 {

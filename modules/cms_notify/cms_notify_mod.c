@@ -31,6 +31,7 @@
 #include "outbox.h"
 #include "outbox_proc.h"
 #include "reg_park.h"
+#include "reg_restart.h"
 #include "face_pv.h"
 #include "outbox_resync.h"
 #include "face_rpc.h"
@@ -64,6 +65,7 @@ static param_export_t params[] = {
 		{"max_answer_size", PARAM_INT, &cn_conf.limits.max_answer_size},
 		{"identity", PARAM_STRING, &cn_conf.identity_name},
 		{"detect_reboot", PARAM_INT, &cn_conf.detect_reboot},
+		{"cseq_restart", PARAM_INT, &cn_conf.cseq_restart},
 		{"body", PARAM_STRING, &cn_conf.body},
 		{"http_header", PARAM_STRING | PARAM_USE_FUNC,
 				(void *)cn_conf_add_header},
@@ -103,7 +105,8 @@ static int mod_init(void)
 	cn_body_own_values(cn_pv_exports[0].getf);
 	capacity = cn_conf_capacity();
 	if(cn_park_init() < 0 || cn_answer_init() < 0 || cn_expired_init() < 0
-			|| cn_classify_init() < 0 || cn_limits_init(&cn_conf.limits) < 0
+			|| cn_classify_init() < 0 || cn_restart_init() < 0
+			|| cn_limits_init(&cn_conf.limits) < 0
 			|| cn_stats_init(CN_ENDPOINT_SLOTS) < 0
 			|| cn_breaker_init(CN_ENDPOINT_SLOTS) < 0 || cn_endpoints_init() < 0
 			|| cn_admission_init(

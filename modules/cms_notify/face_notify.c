@@ -24,6 +24,7 @@
 #include "reg_classify.h"
 #include "reg_park.h"
 #include "reg_request.h"
+#include "reg_restart.h"
 
 /* Times that a request is classified again because an event of its slot ended
  * meanwhile; in practice once is rare. */
@@ -83,6 +84,9 @@ static enum cn_cause new_waiter(struct sip_msg *msg, struct cn_event *ev,
 		*waiter = cn_waiter_new(ev, &goal->callback);
 		if(*waiter == NULL)
 			cause = CN_CAUSE_memory;
+		else
+			/* who is before it may have saved its CSeq by then */
+			(*waiter)->gives_way = true;
 	} else {
 		cause = new_job(msg, ev, goal, waiter);
 	}
@@ -162,6 +166,16 @@ static bool is_news(struct udomain *table, struct cn_event *ev)
 	return ev->reason != CN_REASON_NONE || cn_index_joinable(ev);
 }
 
+static int not_new(struct sip_msg *msg, const struct cn_event *ev)
+{
+	if(ev->improper)
+		return fail(msg, ev, CN_CAUSE_bad_request);
+	if(ev->gives_way)
+		cn_restart_begin(&ev->key, cn_waiter_dialog(&ev->call_id), ev->cseq);
+	cn_stats_count(CN_COUNTER_refreshes);
+	return CN_NOT_NEW;
+}
+
 static int try_notify(struct sip_msg *msg, struct udomain *table,
 		struct cn_event *ev, const struct cn_goal *goal, enum cn_parked *parked)
 {
@@ -170,10 +184,8 @@ static int try_notify(struct sip_msg *msg, struct udomain *table,
 
 	/* before the bindings are looked at: see cn_index_enter() */
 	ev->seq = cn_number_next();
-	if(!is_news(table, ev)) {
-		cn_stats_count(CN_COUNTER_refreshes);
-		return CN_NOT_NEW;
-	}
+	if(!is_news(table, ev))
+		return not_new(msg, ev);
 	if(msg->len > CN_REQUEST_MAX) {
 		cn_answer_too_large(msg);
 		return CN_ENDS_SCRIPT;

@@ -473,7 +473,7 @@ bool cn_job_covers(const struct cn_job *job, const struct cn_event *ev)
 		return true;
 	if(cn_conf.identity == CN_IDENTITY_AOR)
 		return true;
-	same_dialog = cn_waiter_dialog(ev) == job->waiter.call_id_hash;
+	same_dialog = cn_waiter_dialog(&ev->call_id) == job->waiter.call_id_hash;
 	for(i = 0; i < ev->contact_count; i++) {
 		const struct cn_contact *c = &ev->contacts[i];
 

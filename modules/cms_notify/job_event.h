@@ -46,7 +46,9 @@ struct cn_event
 	str user_agent; /* empty: none */
 	str call_id;
 	unsigned cseq;
-	bool star; /* Contact: * */
+	bool star;		/* Contact: * */
+	bool improper;	/* save() would answer 200 without doing what it asks */
+	bool gives_way; /* a binding has to, see reg_restart.h */
 	enum cn_kind kind;
 	enum cn_reason reason; /* of the first new contact; NONE: nothing new */
 	struct cn_contact *contacts;

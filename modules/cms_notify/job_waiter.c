@@ -22,16 +22,17 @@ char *cn_put_name(str *to, const str *from, char *p)
 	return p + from->len + 1;
 }
 
-unsigned cn_waiter_dialog(const struct cn_event *ev)
+unsigned cn_waiter_dialog(const str *call_id)
 {
-	return get_hash1_raw(ev->call_id.s, ev->call_id.len);
+	return get_hash1_raw(call_id->s, call_id->len);
 }
 
 void cn_waiter_init(struct cn_waiter *w, const struct cn_event *ev)
 {
-	w->call_id_hash = cn_waiter_dialog(ev);
+	w->call_id_hash = cn_waiter_dialog(&ev->call_id);
 	w->cseq = ev->cseq;
 	w->share = ev->share;
+	w->gives_way = ev->gives_way;
 	w->parked_us = cn_now_us();
 }
 

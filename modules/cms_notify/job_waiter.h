@@ -22,6 +22,7 @@ struct cn_waiter
 	unsigned call_id_hash;
 	unsigned cseq;
 	unsigned share; /* that it has a place of, see admit_share.h */
+	bool gives_way; /* before it is saved, see reg_restart.h */
 	int route;		/* index of the verdict route, -1: see callback */
 	str callback;	/* name of the KEMI function, NUL-terminated */
 	int64_t parked_us;
@@ -33,7 +34,7 @@ struct cn_waiter *cn_waiter_new(
 
 /* What every waiter knows; its dialog, by the Call-ID. */
 void cn_waiter_init(struct cn_waiter *waiter, const struct cn_event *ev);
-unsigned cn_waiter_dialog(const struct cn_event *ev);
+unsigned cn_waiter_dialog(const str *call_id);
 
 /* Copy a string, with a zero behind it. @return after that */
 char *cn_put_name(str *to, const str *from, char *p);

@@ -108,11 +108,18 @@ static bool same_str(const str *a, const str *b)
 	return a->len == b->len && memcmp(a->s, b->s, a->len) == 0;
 }
 
+/* Does the device count its CSeqs on from this binding? */
+static bool goes_on(const ucontact_t *b, const struct cn_event *ev)
+{
+	return same_str(&b->callid, &ev->call_id)
+		   && (!cn_conf.cseq_restart || (int)ev->cseq > b->cseq);
+}
+
 /* How the contact stands to the live bindings of the AOR. */
 struct relation
 {
 	const ucontact_t *device; /* of the same device at another address */
-	bool same_call_id;		  /* one of these has the request's Call-ID */
+	bool goes_on;			  /* from one of these */
 	bool other;				  /* of any device */
 };
 
@@ -131,7 +138,7 @@ static struct relation relate(const urecord_t *record,
 						&& cn_contact_same_instance(
 								&c->instance, &b->instance))) {
 			rel.device = b;
-			rel.same_call_id |= same_str(&b->callid, &ev->call_id);
+			rel.goes_on |= goes_on(b, ev);
 		}
 	}
 	return rel;
@@ -145,8 +152,8 @@ static enum cn_reason classify_unbound(const urecord_t *record,
 	struct relation rel = relate(record, c, ev, now);
 
 	if(rel.device)
-		return cn_conf.detect_reboot && !rel.same_call_id ? CN_REASON_REBOOT
-														  : CN_REASON_NONE;
+		return cn_conf.detect_reboot && !rel.goes_on ? CN_REASON_REBOOT
+													 : CN_REASON_NONE;
 	if(expired || cn_expired_has(&ev->key, &c->uri))
 		return CN_REASON_RETURNED;
 	return rel.other ? CN_REASON_MOVED : CN_REASON_NEW;
@@ -156,35 +163,46 @@ enum found
 {
 	FOUND_NOTHING,
 	FOUND_BINDING,
-	FOUND_SAME,	  /* this very request has been saved already */
-	FOUND_REFUSED /* its CSeq is too low */
+	FOUND_STALE,   /* a binding that gives way */
+	FOUND_REFUSED, /* the CSeq is too low */
+	FOUND_IGNORED  /* save() would answer 200 and do nothing */
 };
 
-static enum found find_binding(urecord_t *record, const struct cn_event *ev,
-		const struct cn_contact *c, ucontact_t **binding)
+/* By usrloc's rules, for this CSeq. @return as usrloc */
+static int look_up(urecord_t *record, const struct cn_event *ev,
+		const struct cn_contact *c, int cseq, ucontact_t **binding)
 {
 	ucontact_info_t info;
 	str uri = c->uri, call_id = ev->call_id, path = c->path;
 
-	*binding = NULL;
-	if(record == NULL)
-		return FOUND_NOTHING;
 	memset(&info, 0, sizeof(info));
 	info.callid = &call_id;
-	info.cseq = (int)ev->cseq;
+	info.cseq = cseq;
 	info.instance = c->instance;
 	info.reg_id = c->reg_id;
 	info.path = path.len > 0 ? &path : NULL;
-	switch(usrloc.get_ucontact_by_instance(record, &uri, &info, binding)) {
-		case 0:
-			return FOUND_BINDING;
-		case -1:
-			return FOUND_REFUSED;
-		case -2:
-			return FOUND_SAME;
-		default:
-			return FOUND_NOTHING;
-	}
+	return usrloc.get_ucontact_by_instance(record, &uri, &info, binding);
+}
+
+static enum found find_binding(urecord_t *record, const struct cn_event *ev,
+		const struct cn_contact *c, ucontact_t **binding)
+{
+	int found;
+
+	*binding = NULL;
+	if(record == NULL)
+		return FOUND_NOTHING;
+	found = look_up(record, ev, c, (int)ev->cseq, binding);
+	if(found == 0)
+		return FOUND_BINDING;
+	if(found != -1 && found != -2)
+		return FOUND_NOTHING;
+	/* -2: an equal CSeq, which usrloc takes for a retransmission. tm has sorted
+	 * those out: what comes here is another request, and done. */
+	if((found == -2 || cn_conf.cseq_restart) && usrloc.db_mode != DB_ONLY
+			&& look_up(record, ev, c, INT_MAX, binding) == 0)
+		return FOUND_STALE;
+	return found == -1 ? FOUND_REFUSED : FOUND_IGNORED;
 }
 
 /* usrloc keeps one binding for an instance, for the last of its Contacts: is it
@@ -213,9 +231,8 @@ static enum cn_reason classify_bound(const urecord_t *record,
 	if(cn_conf.identity == CN_IDENTITY_CONTACT && c->instance.len > 0
 			&& !is_of_event(binding, ev))
 		return CN_REASON_MOVED;
-	if(cn_conf.detect_reboot && !same_str(&binding->callid, &ev->call_id))
-		return CN_REASON_REBOOT;
-	return CN_REASON_NONE;
+	return cn_conf.detect_reboot && !goes_on(binding, ev) ? CN_REASON_REBOOT
+														  : CN_REASON_NONE;
 }
 
 static int live_bindings(const urecord_t *record, time_t now)
@@ -243,18 +260,18 @@ static bool classify(urecord_t *record, struct cn_event *ev)
 		enum found found = find_binding(record, ev, c, &binding);
 
 		c->reason = CN_REASON_NONE;
-		if(found == FOUND_REFUSED)
+		ev->improper |= found == FOUND_IGNORED;
+		if(found == FOUND_REFUSED || found == FOUND_IGNORED)
 			return false;
-		if(found == FOUND_SAME)
-			continue;
+		ev->gives_way |= found == FOUND_STALE;
 		if(c->expires == 0) {
-			count -= found == FOUND_BINDING;
+			count -= found != FOUND_NOTHING;
 			continue;
 		}
 		count += found == FOUND_NOTHING;
-		c->reason = found == FOUND_BINDING
-							? classify_bound(record, c, ev, now, binding)
-							: classify_unbound(record, c, ev, now, false);
+		c->reason = found == FOUND_NOTHING
+							? classify_unbound(record, c, ev, now, false)
+							: classify_bound(record, c, ev, now, binding);
 		if(ev->reason == CN_REASON_NONE)
 			ev->reason = c->reason;
 	}
@@ -268,6 +285,7 @@ void cn_classify(struct udomain *table, struct cn_event *ev)
 	int err;
 
 	ev->reason = CN_REASON_NONE;
+	ev->gives_way = false;
 	if(ev->contact_count == 0) {
 		if(ev->star)
 			ev->hash = usrloc.get_aorhash(&ev->key);

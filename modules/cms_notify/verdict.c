@@ -17,6 +17,7 @@
 #include "job_ring.h"
 #include "outbox.h"
 #include "reg_park.h"
+#include "reg_restart.h"
 #include "verdict.h"
 
 /* How long the last verdicts may take after the POSTs have ended, and how often a
@@ -103,11 +104,16 @@ static void resume(struct cn_job *job)
 	cn_outbox_settle(job);
 	while((waiter = cn_index_next_waiter(job)) != NULL) {
 		show_verdict(job, waiter);
+		if(waiter->gives_way)
+			cn_restart_begin(
+					cn_job_key(job), waiter->call_id_hash, waiter->cseq);
 		if(cn_park_resume(waiter) < 0)
 			LM_WARN("event %.*s: a request of %.*s is gone, its verdict is "
 					"not delivered\n",
 					cn_job_id(job)->len, cn_job_id(job)->s,
 					cn_job_aor(job)->len, cn_job_aor(job)->s);
+		if(waiter->gives_way)
+			cn_restart_end(cn_job_key(job), waiter->call_id_hash);
 		show_verdict(NULL, NULL);
 		cn_stats_gauge(CN_GAUGE_parked, -1);
 		cn_share_give_back(waiter->share);

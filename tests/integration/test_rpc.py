@@ -17,7 +17,7 @@ from harness import (HOST, NoAnswer, Port, RpcError, TOP, Transport, Ua,
 COUNTERS = ("events", "accepted", "rejected", "unavailable", "busy", "joined",
             "refreshes")
 CAUSES = ("timeout", "connect", "tls", "http", "too_big", "bad_answer",
-          "shutdown", "memory")
+          "shutdown", "memory", "bad_request")
 LATENCIES = ("queue_ms", "http_ms", "total_ms")
 
 

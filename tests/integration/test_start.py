@@ -40,7 +40,7 @@ def parameters(*pairs):
 NUMBERS = ["timeout", "connect_timeout", "attempt_timeout", "http_processes",
            "max_in_flight", "max_connections", "batch_max", "queue_size",
            "max_answer_size", "verdict_processes", "connection_lifetime",
-           "drain_timeout", "detect_reboot"]
+           "drain_timeout", "detect_reboot", "cseq_restart"]
 
 
 @pytest.mark.parametrize("value", [-1, -2147483648, 2147483647])
@@ -52,7 +52,7 @@ def test_a_number_out_of_range(name, value):
     assert not int(low) <= value <= int(high)
 
 
-@pytest.mark.parametrize("name", NUMBERS[:-4])
+@pytest.mark.parametrize("name", NUMBERS[:-5])
 def test_zero_is_no_number_for(name):
     assert re.search(rf"\b{name} is 0\b", parameters((name, 0)))
 

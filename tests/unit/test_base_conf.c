@@ -65,6 +65,7 @@ static void defaults_are_the_documented_ones(void **state)
 	assert_int_equal(cn_conf.queue_size, 8192);
 	assert_int_equal(cn_conf.limits.max_answer_size, 16384);
 	assert_int_equal(cn_conf.detect_reboot, 0);
+	assert_int_equal(cn_conf.cseq_restart, 0);
 	assert_int_equal(cn_conf.limits.drain_timeout_ms, 3000);
 	assert_int_equal(cn_conf.identity, CN_IDENTITY_CONTACT);
 	assert_int_equal(cn_conf.http_version, CN_HTTP_1_1);
@@ -126,6 +127,7 @@ static void each_number_has_a_range(void **state)
 			{"queue_size", &cn_conf.queue_size, 1, 1000000},
 			{"max_answer_size", &cn_conf.limits.max_answer_size, 256, 16777216},
 			{"detect_reboot", &cn_conf.detect_reboot, 0, 1},
+			{"cseq_restart", &cn_conf.cseq_restart, 0, 1},
 			{"drain_timeout", &cn_conf.limits.drain_timeout_ms, 0, 30000},
 	};
 	char part[64];

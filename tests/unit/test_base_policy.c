@@ -98,6 +98,7 @@ static enum cn_says expected_word(enum cn_cause cause, int status)
 		case CN_CAUSE_shutdown:
 		case CN_CAUSE_memory:
 		case CN_CAUSE_outbox:
+		case CN_CAUSE_bad_request:
 			return CN_SAYS_NOTHING;
 		case CN_CAUSE_http:
 			if(status == 409 || status == 425)

@@ -25,6 +25,7 @@
 #include "reg_answer.h"
 #include "reg_classify.h"
 #include "reg_park.h"
+#include "reg_restart.h"
 
 #define PARKED_MAX 128
 
@@ -50,6 +51,7 @@ static struct
 	int failures;
 	enum cn_cause failure;
 	int too_many, too_large; /* answers */
+	int restarts;			 /* bindings that gave way */
 	struct cn_waiter *waiters[PARKED_MAX];
 	str shown_user; /* $cms(...) while the body is made */
 	char failed_user[32];
@@ -94,6 +96,14 @@ void cn_classify(struct udomain *table, struct cn_event *ev)
 	ev->reason = the.reason;
 	for(i = 0; i < ev->contact_count; i++)
 		ev->contacts[i].reason = the.reason;
+}
+
+void cn_restart_begin(const str *key, unsigned dialog, unsigned cseq)
+{
+	assert_str(*key, "gzj@telecom.com");
+	assert_int_equal(dialog, cn_waiter_dialog(&the.event.ev.call_id));
+	assert_int_equal(cseq, the.event.ev.cseq);
+	the.restarts++;
 }
 
 bool cn_park_absorbs(struct sip_msg *msg)
@@ -324,6 +334,32 @@ static void a_refresh_goes_on_and_costs_nothing(void **state)
 	assert_int_equal(the.described, 0);
 }
 
+static void a_restarted_device_finds_its_binding_out_of_the_way(void **state)
+{
+	the.event.ev.gives_way = true;
+	the.reason = CN_REASON_NONE;
+	assert_int_equal(notify(), CN_NOT_NEW);
+	assert_int_equal(the.restarts, 1);
+	/* parked, it is when it is resumed */
+	the.reason = CN_REASON_REBOOT;
+	assert_int_equal(notify(), CN_ENDS_SCRIPT);
+	assert_int_equal(the.restarts, 1);
+	assert_true(the.waiters[0]->gives_way);
+	answer(the.last_sent);
+}
+
+static void what_save_would_only_pretend_to_do_is_refused(void **state)
+{
+	the.event.ev.improper = true;
+	the.event.ev.gives_way = true;
+	the.reason = CN_REASON_NONE;
+	assert_int_equal(notify(), CN_FAILED);
+	assert_int_equal(the.failure, CN_CAUSE_bad_request);
+	assert_int_equal(causes[CN_CAUSE_bad_request], 1);
+	assert_int_equal(the.restarts + the.parks + the.sent, 0);
+	assert_int_equal(counters[CN_COUNTER_refreshes], 0);
+}
+
 static void a_retransmission_ends_without_a_second_look(void **state)
 {
 	the.absorbs = true;
@@ -354,6 +390,9 @@ static void another_request_of_the_device_waits_for_the_same_verdict(
 	assert_int_equal(counters[CN_COUNTER_joined], 1);
 	assert_int_equal(counters[CN_COUNTER_events], 1);
 	assert_int_equal(the.waiters[1]->route, 5);
+	/* the first may save its CSeq, also if it is the same */
+	assert_true(the.waiters[1]->gives_way);
+	assert_false(the.waiters[0]->gives_way);
 	/* also one that usrloc would call a refresh */
 	the.reason = CN_REASON_NONE;
 	the.event.ev.cseq++;
@@ -666,6 +705,8 @@ int main(void)
 			TEST(a_new_registration_is_parked_and_sent),
 			TEST(what_the_script_asks_for_is_what_the_job_does),
 			TEST(a_refresh_goes_on_and_costs_nothing),
+			TEST(a_restarted_device_finds_its_binding_out_of_the_way),
+			TEST(what_save_would_only_pretend_to_do_is_refused),
 			TEST(a_retransmission_ends_without_a_second_look),
 			TEST(another_request_of_the_device_waits_for_the_same_verdict),
 			TEST(one_with_a_contact_more_waits_behind),

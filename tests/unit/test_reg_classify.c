@@ -330,12 +330,93 @@ static void of_several_contacts_each_has_its_reason(void **state)
 	assert_int_equal(ev.contacts[2].reason, CN_REASON_NONE);
 }
 
-static void a_retransmission_after_the_answer_is_none(void **state)
+/* usrloc takes it for a retransmission. */
+static void an_equal_cseq_is_a_refresh_and_done(void **state)
 {
-	fake_binding(AOR, CONTACT, 3600);
+	ucontact_t *b = fake_binding(AOR, CONTACT, 3600);
+
 	cn_conf.detect_reboot = 1;
 	assert_int_equal(again("call-1", 10), CN_REASON_NONE);
 	assert_int_equal(ev.contact_count, 1);
+	assert_true(ev.gives_way);
+	assert_int_equal(classify(REGISTER(CONTACT) "Expires: 0\r\n", "call-1", 10),
+			CN_REASON_NONE);
+	assert_true(ev.gives_way);
+	b->expires = time(NULL) - 1; /* briefly registered */
+	assert_int_equal(again("call-1", 10), CN_REASON_RETURNED);
+	assert_true(ev.gives_way);
+	/* what the binding does not stand in the way of */
+	assert_int_equal(again("call-1", 11), CN_REASON_RETURNED);
+	assert_false(ev.gives_way);
+	assert_int_equal(again("call-2", 10), CN_REASON_RETURNED);
+	assert_false(ev.gives_way);
+	assert_false(ev.improper);
+}
+
+static void where_no_binding_can_give_way_an_equal_cseq_is_refused(
+		void **state)
+{
+	fake_usrloc.db_mode = DB_ONLY;
+	assert_int_equal(cn_classify_init(), 0);
+	fake_binding(AOR, CONTACT, 3600);
+	cn_conf.cseq_restart = 1;
+	assert_int_equal(again("call-1", 10), CN_REASON_NONE);
+	assert_int_equal(ev.contact_count, 0);
+	assert_true(ev.improper);
+	/* save() does that by itself */
+	assert_int_equal(again("call-1", 9), CN_REASON_NONE);
+	assert_int_equal(ev.contact_count, 0);
+	assert_false(ev.improper);
+}
+
+static void a_cseq_from_the_beginning_is_a_restart(void **state)
+{
+	ucontact_t *b = fake_binding(AOR, CONTACT, 3600);
+	int cseq;
+
+	cn_conf.cseq_restart = 1;
+	for(cseq = 9; cseq <= 10; cseq++) {
+		b->last_modified = time(NULL) - 100; /* longer than usrloc's delay */
+		cn_conf.detect_reboot = 0;
+		assert_int_equal(again("call-1", cseq), CN_REASON_NONE);
+		assert_int_equal(ev.contact_count, 1);
+		assert_true(ev.gives_way);
+		cn_conf.detect_reboot = 1;
+		assert_int_equal(again("call-1", cseq), CN_REASON_REBOOT);
+		assert_true(ev.gives_way);
+		b->last_modified = time(NULL);
+		assert_int_equal(again("call-1", cseq), CN_REASON_REBOOT);
+		assert_true(ev.gives_way);
+	}
+	assert_int_equal(again("call-1", 11), CN_REASON_NONE);
+	assert_false(ev.gives_way);
+	/* whatever its CSeq, an expired one has returned */
+	b->expires = time(NULL) - 1;
+	assert_int_equal(again("call-1", 1), CN_REASON_RETURNED);
+	assert_true(ev.gives_way);
+}
+
+static void a_restart_at_another_address_or_of_an_instance(void **state)
+{
+	ucontact_t *b = fake_binding(AOR, CONTACT, 3600);
+
+	cn_conf.detect_reboot = cn_conf.cseq_restart = 1;
+	cn_conf.identity = CN_IDENTITY_AOR;
+	assert_int_equal(
+			classify(REGISTER(CONTACT_2), "call-1", 11), CN_REASON_NONE);
+	assert_int_equal(
+			classify(REGISTER(CONTACT_2), "call-1", 1), CN_REASON_REBOOT);
+	assert_false(ev.gives_way); /* usrloc finds no binding */
+	cn_conf.identity = CN_IDENTITY_INSTANCE;
+	b->instance = STR("<urn:uuid:1>");
+	assert_int_equal(
+			classify(INSTANCE(CONTACT, "1"), "call-1", 11), CN_REASON_NONE);
+	assert_int_equal(
+			classify(INSTANCE(CONTACT, "1"), "call-1", 10), CN_REASON_REBOOT);
+	assert_false(ev.gives_way); /* usrloc does not look at its CSeq */
+	cn_conf.cseq_restart = 0;
+	assert_int_equal(
+			classify(INSTANCE(CONTACT, "1"), "call-1", 10), CN_REASON_NONE);
 }
 
 static void a_cseq_that_is_too_low_is_left_to_save(void **state)
@@ -536,7 +617,10 @@ int main(void)
 			TEST(identity_contact_an_instance_has_moved),
 			TEST(who_leaves_or_asks_is_not_told),
 			TEST(of_several_contacts_each_has_its_reason),
-			TEST(a_retransmission_after_the_answer_is_none),
+			TEST(an_equal_cseq_is_a_refresh_and_done),
+			TEST(where_no_binding_can_give_way_an_equal_cseq_is_refused),
+			TEST(a_cseq_from_the_beginning_is_a_restart),
+			TEST(a_restart_at_another_address_or_of_an_instance),
 			TEST(a_cseq_that_is_too_low_is_left_to_save),
 			TEST(more_than_max_contacts_are_left_to_save),
 			TEST(how_many_more_there_may_be),

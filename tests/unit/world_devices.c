@@ -14,6 +14,7 @@
 #include "job_number.h"
 #include "job_order.h"
 #include "reg_park.h"
+#include "reg_restart.h"
 #include "reg_usrloc.h"
 
 static struct cn_job *last_shown;
@@ -242,6 +243,14 @@ int cn_park_resume(const struct cn_waiter *waiter)
 		world->deferred++;
 	}
 	return 0;
+}
+
+void cn_restart_begin(const str *key, unsigned dialog, unsigned cseq)
+{
+}
+
+void cn_restart_end(const str *key, unsigned dialog)
+{
 }
 
 bool cn_usrloc_is_live(const char *key, const char *about)
