@@ -40,16 +40,47 @@ static int one_line(const str *text, char *line, int size)
 	return len;
 }
 
+/* NULL: it is no JSON. The caller gives it back. */
+static json_t *read_answer(const str *answer)
+{
+	if(answer->len == 0 || memchr(answer->s, '{', answer->len) == NULL)
+		return NULL;
+	return json_loadb(answer->s, answer->len, 0, NULL);
+}
+
+static int write_member(const json_t *member, char *text, int size)
+{
+	str s = {
+			(char *)json_string_value(member), (int)json_string_length(member)};
+	size_t len;
+
+	if(json_is_string(member))
+		return s.len > size ? -1 : one_line(&s, text, size);
+	len = json_dumpb(member, text, size, JSON_ENCODE_ANY | JSON_COMPACT);
+	return len == 0 || len > (size_t)size ? -1 : (int)len;
+}
+
+int cn_answer_member(const str *answer, const str *name, char *text, int size)
+{
+	json_t *json = read_answer(answer), *value;
+	const char *key;
+	int len = -1;
+
+	json_object_foreach(json, key, value)
+	{
+		if((int)strlen(key) == name->len && memcmp(key, name->s, name->len) == 0
+				&& !json_is_null(value))
+			len = write_member(value, text, size);
+	}
+	json_decref(json);
+	return len;
+}
+
 int cn_answer_text(const str *answer, char *line, int size)
 {
-	json_t *json, *text;
+	json_t *json = read_answer(answer), *text;
 	int len = 0;
 
-	if(answer->len == 0 || memchr(answer->s, '{', answer->len) == NULL)
-		return 0;
-	json = json_loadb(answer->s, answer->len, 0, NULL);
-	if(json == NULL)
-		return 0;
 	text = json_object_get(json, "text");
 	if(text && json_is_string(text)) {
 		str s = {(char *)json_string_value(text), json_string_length(text)};

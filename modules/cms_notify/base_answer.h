@@ -39,4 +39,14 @@ bool cn_answer_result(
  */
 int cn_answer_text(const str *answer, char *line, int size);
 
+/**
+ * A member of a CMS's answer that is a JSON object: a string as one line of text, a
+ * number or true or false as text, an object or array as JSON. Process: verdict.
+ *
+ * @param text room for it
+ * @return its length; -1: it is not there, or null, or there is no room for it
+ */
+int cn_answer_member(
+		const str *answer, const str *name, char *text, int size) CN_MUST;
+
 #endif

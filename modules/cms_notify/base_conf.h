@@ -68,6 +68,7 @@ struct cn_conf
 	bool events_unregister;
 	bool events_expire;
 	int sqlite_busy_timeout_ms; /* 0: as it is */
+	char *password_file;		/* NULL: none */
 };
 
 extern struct cn_conf cn_conf;

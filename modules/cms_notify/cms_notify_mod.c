@@ -38,6 +38,7 @@
 #include "face_script.h"
 #include "base_key.h"
 #include "base_log.h"
+#include "base_secret.h"
 #include "base_sqlite.h"
 #include "base_stats.h"
 #include "base_stop.h"
@@ -90,6 +91,7 @@ static param_export_t params[] = {
 		{"sqlite_busy_timeout", PARAM_INT, &cn_conf.sqlite_busy_timeout_ms},
 		{"auth_random_secret", PARAM_INT | PARAM_USE_FUNC,
 				(void *)cn_key_give_auth},
+		{"password_file", PARAM_STRING, &cn_conf.password_file},
 		{"quoted", PARAM_INT | PARAM_USE_FUNC, (void *)cn_conf_refuse_number},
 		{"quoted", PARAM_STRING | PARAM_USE_FUNC, (void *)cn_conf_take_text},
 		{0, 0, 0}};
@@ -100,6 +102,7 @@ static int mod_init(void)
 
 	if(cn_log_init() < 0 || cn_conf_check() < 0 || cn_key_init() < 0
 			|| cn_stop_watch_requests() < 0 || cn_body_init(cn_conf.body) < 0
+			|| cn_secret_init(cn_conf.password_file) < 0
 			|| cn_sqlite_init(cn_conf.sqlite_busy_timeout_ms) < 0)
 		return -1;
 	cn_body_own_values(cn_pv_exports[0].getf);

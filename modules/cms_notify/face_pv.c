@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../../core/mem/mem.h"
 #include "../../core/parser/msg_parser.h"
 #include "../../core/rand/kam_rand.h"
 
@@ -16,12 +17,15 @@
 #include "base_body.h"
 #include "base_conf.h"
 #include "base_key.h"
+#include "base_secret.h"
 #include "admit.h"
 #include "face_pv.h"
 #include "base_stats.h"
 #include "admit_reservation.h"
 
 #define CN_TEXT_MAX 256
+/* What Kamailio's own strings hold. */
+#define CN_MEMBER_MAX 8192
 
 /* What there is to be seen. Set around the call that looks at it, and, for a
  * failure, bound to the message that it belongs to: nothing is left over for
@@ -89,6 +93,13 @@ static const struct cn_outcome *outcome_for(struct sip_msg *msg)
 
 typedef int (*get_f)(struct sip_msg *msg, pv_param_t *param, pv_value_t *res);
 
+/* A name that the script has, for as long as Kamailio runs. */
+struct shown
+{
+	get_f get;
+	str member; /* of the answer; empty: none */
+};
+
 static int get_name(struct sip_msg *msg, pv_param_t *param, pv_value_t *res,
 		const char *name)
 {
@@ -155,6 +166,22 @@ static int show_text(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 		text.len = cn_answer_text(&o->body, line, sizeof(line));
 	if(text.len == 0)
 		return get_name(msg, param, res, cn_cause_text(o->cause));
+	return pv_get_strval(msg, param, res, &text);
+}
+
+/* $cms(answer.NAME) */
+static int show_answer(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
+{
+	const struct cn_outcome *o = outcome_for(msg);
+	const struct shown *name = param->pvn.u.dname;
+	static char value[CN_MEMBER_MAX];
+	str text = {value, -1};
+
+	if(o)
+		text.len =
+				cn_answer_member(&o->body, &name->member, value, sizeof(value));
+	if(text.len < 0)
+		return pv_get_null(msg, param, res);
 	return pv_get_strval(msg, param, res, &text);
 }
 
@@ -243,6 +270,12 @@ static int show_node(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 	return get_name(msg, param, res, cn_conf.node);
 }
 
+static int show_password(
+		struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
+{
+	return get_str_or_null(msg, param, res, cn_secret());
+}
+
 static int show_key(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 {
 	return get_name(msg, param, res, cn_key());
@@ -258,6 +291,7 @@ static const struct
 		{"cause", show_cause},
 		{"text", show_text},
 		{"body", show_body},
+		{"answer", show_answer},
 		{"id", show_id},
 		{"reason", show_reason},
 		{"retry_after", show_retry_after},
@@ -279,30 +313,56 @@ static const struct
 		{"user_agent", show_user_agent},
 		{"node", show_node},
 		{"key", show_key},
+		{"password", show_password},
 };
 
-static int parse_name(pv_spec_p spec, str *in)
+static get_f find(const str *name)
 {
 	size_t i;
 
 	for(i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if(in->len == (int)strlen(names[i].name)
-				&& memcmp(in->s, names[i].name, in->len) == 0) {
-			spec->pvp.pvn.type = PV_NAME_INTSTR;
-			spec->pvp.pvn.u.isname.type = 0;
-			spec->pvp.pvn.u.isname.name.n = (int)i;
-			return 0;
-		}
+		if(name->len == (int)strlen(names[i].name)
+				&& memcmp(name->s, names[i].name, name->len) == 0)
+			return names[i].get;
 	}
-	LM_ERR("$cms(%.*s): there is no such name\n", in->len, in->s);
-	return -1;
+	return NULL;
+}
+
+static int parse_name(pv_spec_p spec, str *in)
+{
+	const char *dot = memchr(in->s, '.', in->len);
+	str name = {in->s, dot ? (int)(dot - in->s) : in->len};
+	str member = {in->s + name.len + 1, dot ? in->len - name.len - 1 : 0};
+	struct shown *shown;
+	get_f get = find(&name);
+
+	/* a member is what answer has, and nothing else */
+	if(get == NULL || (get == show_answer) != (member.len > 0)) {
+		LM_ERR("$cms(%.*s): there is no such name\n", in->len, in->s);
+		return -1;
+	}
+	shown = pkg_malloc(sizeof(*shown) + member.len);
+	if(shown == NULL) {
+		PKG_MEM_ERROR;
+		return -1;
+	}
+	shown->get = get;
+	shown->member.s = (char *)(shown + 1);
+	shown->member.len = member.len;
+	memcpy(shown->member.s, member.s, member.len);
+	spec->pvp.pvn.type = PV_NAME_OTHER;
+	spec->pvp.pvn.u.dname = shown;
+	return 0;
 }
 
 static int get(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 {
+	const struct shown *shown;
+
 	if(msg == NULL || param == NULL)
 		return -1;
-	return names[param->pvn.u.isname.name.n].get(msg, param, res);
+	shown = param->pvn.u.dname;
+	return shown->get(msg, param, res);
 }
 
 pv_export_t cn_pv_exports[] = {

@@ -32,6 +32,7 @@ from kamailio_process import (KamailioProcess, all_run,  # noqa: E402
 import reference_cms  # noqa: E402
 from sip_ua import NoAnswer, Transport, Ua  # noqa: E402
 
+GB28181 = TOP / "scripts" / "etc" / "kamailio-gb28181.cfg"
 HOST = "127.0.0.1"
 DOMAIN, REALM, PASSWORD = "telecom.com", "kedacom.com", "123456"
 START_SECONDS = 20
@@ -424,6 +425,7 @@ class Kamailio:
         """Write the configuration anew; for the next start."""
         if config is None:
             shutil.copyfile(TOP / "kamailio.cfg", self.config)
+            shutil.copy(GB28181, self.folder)
             self.write("kamailio-local.cfg",
                        local_settings(self, self.cms_url, settings))
         else:

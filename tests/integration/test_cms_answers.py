@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from harness import registrar, shown
+from harness import VERDICT, fails_to_start, registrar, shown
 
 pytest.register_assert_rewrite("verdicts")
 from verdicts import check, register  # noqa: E402
@@ -213,6 +213,44 @@ def test_the_size_limit_is_max_answer_size(servers, module_cms, size, cause):
     assert seen["cause"] == cause
     if cause == "none":
         assert seen["body_size"] == str(size)
+
+
+# -- $cms(answer.NAME) -----------------------------------------------------------
+
+MEMBERS = """
+	append_to_reply("X-A: [$cms(answer.a)]\\r\\n");
+	if ($cms(answer.a) == $null) append_to_reply("X-Null: yes\\r\\n");
+"""
+
+
+@pytest.fixture(scope="module")
+def members(module_kamailio, module_cms):
+    return module_kamailio(module_cms, config=lambda s, url: registrar(
+        s, url, verdict=MEMBERS + VERDICT))
+
+
+@pytest.mark.parametrize("answer, value", [
+    ({"a": "x"}, "x"), ({"a": "说明"}, "说明"), ({"a": ""}, ""), ({"a": 5}, "5"),
+    ({"a": -1.5}, "-1.5"), ({"a": True}, "true"), ({"a": False}, "false"),
+    ({"a": [1, "b"]}, '[1,"b"]'), ({"a": {"b": None}}, '{"b":null}'),
+    ({"a": "x\r\nX-Injected: 1"}, "x  X-Injected: 1"), ({"a": "x" * 2000}, "x" * 2000),
+    ({"a": None}, None), ({"b": 1}, None), ({"a": "x" * 8193}, None), ([{"a": 1}], None),
+    ("{", None), ("", None), ('{"a": 1, "a"', None)], ids=lambda v: ascii(v)[:24])
+def test_a_member_of_the_answer(members, module_cms, answer, value):
+    """As text; what is not there is null, and nothing in it ends a line."""
+    module_cms.rule(body=answer)
+    response = register(members)
+    assert response.status == 200 and response.get("X-Injected") is None
+    assert response.get("X-Null") == (None if value is not None else "yes")
+    if value is not None:
+        assert response.get("X-A") == f"[{value}]"
+
+
+@pytest.mark.parametrize("name", ["answer", "answer.", "text.a", "other.a"])
+def test_a_member_that_has_no_name(name):
+    lines = fails_to_start(config=lambda s, url: registrar(
+        s, url, verdict=f'append_to_reply("$cms({name})");'))
+    assert any("there is no such name" in line for line in lines)
 
 
 # -- $cms(text), $cms(body) ------------------------------------------------------

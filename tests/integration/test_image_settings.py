@@ -4,13 +4,15 @@ import re
 
 from harness import TOP
 
-CONFIG = (TOP / "kamailio.cfg").read_text(encoding="utf-8")
+CONFIG = "".join((TOP / name).read_text(encoding="utf-8") for name in (
+    "kamailio.cfg", "scripts/etc/kamailio-gb28181.cfg"))
 LOCAL = (TOP / "scripts" / "etc" / "kamailio-local.cfg").read_text(encoding="utf-8")
 IMAGE = (TOP / "docker" / "kamailio-local.cfg").read_text(encoding="utf-8")
 
 # Made by kamailio.cfg or Kamailio itself; and what stands within other text.
 ITS_OWN = {"DB_MODULE", "WITH_DB_SERVER", "FLT_NAT", "FLB_NAT",
-           "KAMAILIO_VERSION", "CMS_OPTIONS", "WITH_ENVIRONMENT"}
+           "KAMAILIO_VERSION", "CMS_OPTIONS", "WITH_ENVIRONMENT",
+           "OVER_CONNECTION"}
 IN_TEXT = {"RUN_DIR"}
 
 

@@ -37,6 +37,13 @@ const char *cn_key(void)
 	return "0123456789abcdef";
 }
 
+const str *cn_secret(void)
+{
+	static str password = str_init("s3cret");
+
+	return &password;
+}
+
 unsigned int cryptorand(void)
 {
 	return 1;
@@ -112,7 +119,7 @@ static long number(const char *name)
 }
 
 static const char *const verdict_names[] = {"verdict", "status", "cause",
-		"text", "body", "retry_after", "elapsed_ms"};
+		"text", "body", "answer.text", "retry_after", "elapsed_ms"};
 static const char *const event_names[] = {"event", "seq", "time", "aor",
 		"username", "domain", "auth_user", "realm", "contacts", "source_ip", "source_port",
 		"transport", "call_id", "cseq", "user_agent"};
@@ -134,6 +141,7 @@ static void without_an_event_all_are_null(void **state)
 {
 	assert_nothing_to_see();
 	assert_text("node", "sip1");
+	assert_text("password", "s3cret");
 }
 
 static void a_wrong_name_is_refused_when_the_script_is_read(void **state)
@@ -178,6 +186,8 @@ static void a_verdict_is_seen_while_it_is_shown(void **state)
 	assert_int_equal(number("status"), 403);
 	assert_text("text", "refused");
 	assert_text("body", "{\"text\":\"refused\"}");
+	assert_text("answer.text", "refused");
+	assert_true(is_null("answer.other"));
 	assert_text("id", "4f0c0000000000000000000000000001");
 	assert_text("reason", "returned");
 	assert_in_range(number("elapsed_ms"), 1500, 60000);
