@@ -197,6 +197,7 @@ class Dialect:
     refresh    "same": Call-ID as before, CSeq one more, "old": with the nonce of before,
                "new": another Call-ID
     port       after a power cut: "same" or "new"
+    call_id    after a power cut: "new", or "same" with a CSeq that begins again
     """
 
     name: str
@@ -215,6 +216,7 @@ class Dialect:
     expires: int = 3600
     refresh: str = "same"
     port: str = "same"
+    call_id: str = "new"
     number: int = dataclasses.field(default_factory=itertools.count(1).__next__)
 
     @property
@@ -269,11 +271,15 @@ DIALECTS = [
             transport="TCP", auth=WITH_QOP, port="new"),
     Dialect("Huawei recorder, refresh with the old nonce",
             "credentials in its first REGISTER", HUAWEI, kind="118", refresh="old"),
+    Dialect("Huawei recorder, the same Call-ID for ever",
+            "its CSeq begins again after a power cut", HUAWEI, kind="118",
+            call_id="same"),
     Dialect("Uniview recorder", "address of the server in From and To", UNIVIEW,
             KEEPALIVE.replace("@{realm}", "@{at}"), kind="118", expires=86400,
             uri="sip:{server}@{at}"),
-    Dialect("Uniview camera", "a response in capital letters", UNIVIEW,
-            KEEPALIVE.replace("@{realm}", "@{at}"), upper=True, uri="sip:{at}"),
+    Dialect("Uniview camera", "a response in capital letters; the same Call-ID for ever",
+            UNIVIEW, KEEPALIVE.replace("@{realm}", "@{at}"), upper=True, uri="sip:{at}",
+            call_id="same"),
     Dialect("Uniview camera behind a NAT", "another address than it knows", UNIVIEW,
             KEEPALIVE.replace("@{realm}", "@{at}"), own="10.0.0.7:5060",
             uri="sip:{server}@{at}", refresh="new"),

@@ -117,7 +117,9 @@ class Device:
         """As after a power cut: nothing is known of before, and nothing was said."""
         local = self.transport.local
         self.transport.close()
-        self.call_id, self.cseq, self.challenge = new_call_id(), 0, None
+        self.cseq, self.challenge = 0, None
+        if self.dialect.call_id == "new":
+            self.call_id = new_call_id()
         self.connect((HOST, 0) if self.dialect.port == "new" else local)
 
 

@@ -203,8 +203,9 @@ def no_answer_is_much_longer(server, **kw):
 
 @pytest.mark.parametrize("settings", [
     {}, {"SERVER_HEADER": "User-Agent: TELECOM ncsip/1.0",
-         "SIP_REALM": "a-rather-long-realm.kedacom.example.com"}],
-    ids=["", "long names"])
+         "SIP_REALM": "a-rather-long-realm.kedacom.example.com"},
+    {"WITH_ALGORITHM": 1}, {"WITH_GB28181": 1}],
+    ids=["", "long names", "algorithm", "GB/T 28181"])
 def test_no_answer_is_much_longer_than_the_request(kamailio, cms, settings):
     """Of any kind that needs no password, for requests as short as can be: a
     short one has no answer."""
