@@ -7,6 +7,7 @@ import pytest
 
 from deferring import deferring, defer, rows
 from harness import Transport, Ua, registrar, shown, until
+from reloading import replace, replace_and_wait
 
 pytestmark = pytest.mark.contract
 
@@ -192,12 +193,14 @@ def test_an_address_has_its_quarter(kamailio, cms):
     assert {r.wait().status for r in crowd} == {200}
 
 
-def test_a_place_is_given_back_whatever_happens(kamailio, cms):
+def test_a_place_is_given_back_whatever_happens(kamailio, cms, tmp_path):
     """When the CMS refuses, fails, or is too slow, when requests are repeated
     or join others, and when a refresh takes none: afterwards an address
     has its whole share."""
-    server = kamailio(cms, config=slow(timeout=500, attempt_timeout=500,
-                                       queue_size=192, max_connections=32))
+    limits = str(tmp_path / "limits")
+    replace(limits, "timeout = 500\nattempt_timeout = 500\n")
+    server = kamailio(cms, config=slow(settings_file=limits, queue_size=192,
+                                       max_connections=32))
     # of two at once the second one may be the first to be taken
     server.allow_errors(r"registrar.*invalid cseq")
     for rule in ({"status": 403}, {"status": 500}, {"close": "request"},
@@ -209,11 +212,14 @@ def test_a_place_is_given_back_whatever_happens(kamailio, cms):
         for registration in done:
             registration.wait()
         server.settle()
+    replace_and_wait(server, limits, "timeout = 25000\n")
     cms.clear_rules()
     cms.rule(hold=True)
     full = [ua.start_register() for ua in from_address(server, "127.0.0.7", 64)]
     server.wait_parked(64)
     assert finals(full) == []
+    cms.clear_rules()
+    cms.release()
     for registration in full:
         registration.wait()
 
