@@ -12,7 +12,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run deb test-deb test test-unit coverage test-integration \
 	test-faults-short test-rooms test-image test-kamailio versions test-faults storm soak \
-	fuzz bench bench-refresh bench-outbox bench-scaling bench-signing bench-reload lint format docs clean
+	fuzz bench bench-refresh bench-outbox bench-scaling bench-signing bench-reload bench-alive lint format docs clean
 
 all: module
 
@@ -53,6 +53,7 @@ help:
 	@echo "make bench-outbox      deferrals a second, delivery; a database that hangs"
 	@echo "make bench-scaling     cost of a POST by what is in flight, known"
 	@echo "make bench-signing     the signature of a POST"
+	@echo "make bench-alive       a sign of life: CPU, memory, who is told"
 	@echo "make bench-reload      files are read again each second under load"
 	@echo "make lint              layers, documentation, style, shipped configuration"
 	@echo "make format            indent the module's sources as Kamailio's are"
@@ -175,6 +176,10 @@ bench-scaling: module
 bench-reload: module
 	@scripts/deps kamailio run test bench
 	@env $$(scripts/kamailio-env installed) tests/bench/reloading
+
+bench-alive: module
+	@scripts/deps kamailio bench
+	@tests/bench/alive
 
 bench-signing:
 	@scripts/deps build kamailio

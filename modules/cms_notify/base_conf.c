@@ -126,6 +126,7 @@ static int check_ranges(void)
 			{"detect_reboot", &cn_conf.detect_reboot, 0, 1},
 			{"cseq_restart", &cn_conf.cseq_restart, 0, 1},
 			{"outbox_max", &cn_conf.outbox_max, 1, 10000000},
+			{"alive_timeout", &cn_conf.alive_timeout_s, 0, 2592000},
 			{"sqlite_busy_timeout", &cn_conf.sqlite_busy_timeout_ms, 0,
 					CN_TIMEOUT_MAX_MS},
 	};
@@ -284,6 +285,12 @@ static int check_outbox(void)
 	if(table[0] == '\0' || strspn(table, name) != strlen(table)) {
 		LM_ERR("outbox_table is \"%s\", must be letters, digits and _\n",
 				table);
+		err = -1;
+	}
+	if(cn_conf.alive_timeout_s > 0 && cn_conf.outbox_db_url == NULL) {
+		LM_ERR("alive_timeout is %d, who is off line is told through the "
+			   "outbox: set outbox_db_url\n",
+				cn_conf.alive_timeout_s);
 		err = -1;
 	}
 	if(cn_conf.outbox_db_url && cn_conf.node

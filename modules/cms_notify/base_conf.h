@@ -67,6 +67,7 @@ struct cn_conf
 	char *events_list;
 	bool events_unregister;
 	bool events_expire;
+	int alive_timeout_s;		/* 0: who is silent stays */
 	int sqlite_busy_timeout_ms; /* 0: as it is */
 	char *password_file;		/* NULL: none */
 };

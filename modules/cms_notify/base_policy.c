@@ -67,6 +67,8 @@ const char *cn_kind_name(enum cn_kind kind)
 			return "unregister";
 		case CN_KIND_EXPIRE:
 			return "expire";
+		case CN_KIND_OFFLINE:
+			return "offline";
 		case CN_KIND_SNAPSHOT:
 			return "snapshot";
 	}

@@ -23,7 +23,8 @@
 	X(deferred, "events stored in the outbox")                    \
 	X(not_deferred, "events that the outbox could not take")      \
 	X(delivered, "events delivered from the outbox")              \
-	X(dead, "events that became dead letters")
+	X(dead, "events that became dead letters")                    \
+	X(offline, "contacts that fell silent, or lost their connection")
 
 #define CN_GAUGES(X)                                     \
 	X(queued, "events waiting for a free connection")    \

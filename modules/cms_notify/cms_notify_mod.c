@@ -11,6 +11,8 @@
 #include "../../core/pt.h"
 #include "../../core/cfg/cfg_struct.h"
 
+#include "alive_proc.h"
+#include "reg_alive.h"
 #include "reg_usrloc.h"
 #include "base_body.h"
 #include "http_breaker.h"
@@ -86,6 +88,7 @@ static param_export_t params[] = {
 		{"outbox_table", PARAM_STRING, &cn_conf.outbox_table},
 		{"resync_rate", PARAM_INT, &cn_conf.limits.resync_rate},
 		{"events", PARAM_STRING, &cn_conf.events_list},
+		{"alive_timeout", PARAM_INT, &cn_conf.alive_timeout_s},
 		{"outbox_max", PARAM_INT, &cn_conf.outbox_max},
 		{"outbox_max_age", PARAM_INT, &cn_conf.limits.outbox_max_age_s},
 		{"sqlite_busy_timeout", PARAM_INT, &cn_conf.sqlite_busy_timeout_ms},
@@ -98,7 +101,7 @@ static param_export_t params[] = {
 
 static int mod_init(void)
 {
-	int capacity;
+	int capacity, procs;
 
 	if(cn_log_init() < 0 || cn_conf_check() < 0 || cn_key_init() < 0
 			|| cn_stop_watch_requests() < 0 || cn_body_init(cn_conf.body) < 0
@@ -121,24 +124,32 @@ static int mod_init(void)
 			|| cn_outbox_init() < 0 || cn_resync_init() < 0
 			|| cn_http_proc_init() < 0 || cn_leaving_init(cn_pv_set_event) < 0
 			|| cn_outbox_proc_init() < 0 || cn_usrloc_init() < 0
-			|| cn_verdict_init(cn_pv_set_verdict) < 0 || cn_watch_init() < 0)
+			|| cn_alive_init() < 0 || cn_verdict_init(cn_pv_set_verdict) < 0
+			|| cn_watch_init() < 0)
 		return -1;
 	cn_order_init(cn_http_jobs_give, cn_http_jobs_give_back);
 	if(rpc_register_array(cn_rpc_commands) != 0) {
 		LM_ERR("cannot register the RPC commands\n");
 		return -1;
 	}
-	register_procs(cn_conf.http_processes + cn_conf.verdict_processes
-				   + cn_outbox_proc_count());
-	cfg_register_child(cn_conf.http_processes + cn_conf.verdict_processes
-					   + cn_outbox_proc_count());
+	procs = cn_conf.http_processes + cn_conf.verdict_processes
+			+ cn_outbox_proc_count() + cn_alive_proc_count();
+	register_procs(procs);
+	cfg_register_child(procs);
 	return 0;
 }
 
 static int child_init(int rank)
 {
 	if(rank == PROC_INIT)
-		return cn_settings_set_fr_timer(cn_park_fr_timer_ms());
+		return cn_alive_start() < 0
+							   || cn_settings_set_fr_timer(
+										  cn_park_fr_timer_ms())
+										  < 0
+					   ? -1
+					   : 0;
+	if(rank == PROC_SIPINIT)
+		cn_alive_forget_connections();
 	if(rank > 0 || rank == PROC_TCP_MAIN)
 		cn_log_limit();
 	if(rank > 0)
@@ -146,7 +157,7 @@ static int child_init(int rank)
 	if(rank != PROC_MAIN)
 		return 0;
 	if(cn_http_proc_fork() < 0 || cn_verdict_proc_fork() < 0
-			|| cn_outbox_proc_fork() < 0) {
+			|| cn_outbox_proc_fork() < 0 || cn_alive_proc_fork() < 0) {
 		LM_ERR("cannot start the processes\n");
 		return -1;
 	}
@@ -163,6 +174,7 @@ static void destroy(void)
 	cn_index_destroy();
 	cn_number_destroy();
 	cn_expired_destroy();
+	cn_alive_destroy();
 	cn_job_destroy();
 	cn_share_destroy();
 	cn_admission_destroy();

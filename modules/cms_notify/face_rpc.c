@@ -11,6 +11,7 @@
 #include "../../core/dprint.h"
 #include "../../core/mem/mem.h"
 
+#include "reg_alive.h"
 #include "reg_usrloc.h"
 #include "http_breaker.h"
 #include "http_endpoints.h"
@@ -24,6 +25,7 @@
 #include "face_rpc.h"
 #include "base_stats.h"
 
+#define CN_DEVICE_MAX 32 /* contacts that are shown */
 #define CN_PARKED_DEFAULT 100
 /* more does not fit into what kamcmd and the datagram sockets take */
 #define CN_PARKED_MAX 1000
@@ -108,6 +110,8 @@ static void rpc_status(rpc_t *rpc, void *ctx)
 	rpc->struct_add(reply, "ssduu", "version", CN_VERSION, "node", cn_conf.node,
 			"capacity", cn_conf_capacity(), "rate", whole(cn_admission_rate()),
 			"line_s", whole(cn_admission_line_us(cn_now_us()) / 1e6));
+	if(cn_conf.alive_timeout_s > 0)
+		rpc->struct_add(reply, "d", "alive", cn_alive_count());
 	add_counters(rpc, reply);
 	add_latencies(rpc, reply);
 	add_limits(rpc, reply);
@@ -192,6 +196,36 @@ static void rpc_parked(rpc_t *rpc, void *ctx)
 				(int)((now - rows[i].parked_us) / 1000), "requests",
 				rows[i].waiters);
 	pkg_free(rows);
+}
+
+static const char *const device_doc[] = {
+		"The contacts of a device, and when each was heard last. Needed: the "
+		"AOR",
+		NULL};
+
+static void rpc_device(rpc_t *rpc, void *ctx)
+{
+	struct cn_alive_contact contacts[CN_DEVICE_MAX];
+	void *reply, *list, *one;
+	str aor;
+	int n, i;
+
+	if(rpc->scan(ctx, "*.S", &aor) < 1 || aor.len == 0) {
+		rpc->fault(ctx, 400, "Which AOR?");
+		return;
+	}
+	n = cn_alive_contacts(aor.s, contacts, CN_DEVICE_MAX);
+	if(rpc->add(ctx, "{", &reply) < 0
+			|| rpc->struct_add(reply, "s[", "aor", aor.s, "contacts", &list)
+					   < 0) {
+		rpc->fault(ctx, 500, "Internal error");
+		return;
+	}
+	for(i = 0; i < n && rpc->array_add(list, "{", &one) >= 0; i++)
+		rpc->struct_add(one, "sssdd", "contact", contacts[i].uri, "received",
+				contacts[i].received, "state",
+				contacts[i].gone ? "off line" : "alive", "expires_s",
+				contacts[i].expires_s, "heard_s", contacts[i].heard_s);
 }
 
 /* -------- the outbox -------- */
@@ -380,6 +414,7 @@ rpc_export_t cn_rpc_commands[] = {
 		{"cms_notify.endpoints", rpc_endpoints, (const char **)endpoints_doc,
 				RET_ARRAY},
 		{"cms_notify.parked", rpc_parked, (const char **)parked_doc, RET_ARRAY},
+		{"cms_notify.device", rpc_device, (const char **)device_doc, 0},
 		{"cms_notify.outbox", rpc_outbox, (const char **)outbox_doc, 0},
 		{"cms_notify.replay", rpc_replay, (const char **)replay_doc, 0},
 		{"cms_notify.pause", rpc_pause, (const char **)pause_doc, 0},

@@ -13,6 +13,7 @@
 #include "face_notify.h"
 #include "face_script.h"
 #include "outbox.h"
+#include "reg_alive.h"
 #include "reg_classify.h"
 #include "reg_park.h"
 
@@ -103,6 +104,13 @@ static int ki_is_new(sip_msg_t *msg, str *table_name, str *aor)
 	return table && is_register(msg) && cn_notify_is_new(msg, table, given(aor))
 				   ? 1
 				   : -1;
+}
+
+static int ki_alive(sip_msg_t *msg, str *table_name, str *aor)
+{
+	struct udomain *table = cn_classify_table(table_name->s);
+
+	return table && cn_alive_heard(msg, table, given(aor)) ? 1 : -1;
 }
 
 /* -------- native -------- */
@@ -197,7 +205,7 @@ static int fix_notify(void **param, int param_no)
 	}
 }
 
-static int fix_is_new(void **param, int param_no)
+static int fix_table_and_uri(void **param, int param_no)
 {
 	return param_no == 1 ? fix_table(param) : fixup_spve_null(param, 1);
 }
@@ -271,6 +279,21 @@ static int w_is_new1(struct sip_msg *msg, char *table, char *unused)
 	return w_is_new2(msg, table, NULL);
 }
 
+static int w_alive2(struct sip_msg *msg, char *table, char *uri)
+{
+	str aor;
+
+	if(!read_aor(msg, uri, &aor))
+		return -1;
+	return cn_alive_heard(msg, (struct udomain *)table, given(&aor)) ? 1 : -1;
+}
+
+static int w_alive1(struct sip_msg *msg, char *table, char *unused)
+{
+	(void)unused;
+	return w_alive2(msg, table, NULL);
+}
+
 #define CN_IN_ANY (REQUEST_ROUTE | FAILURE_ROUTE)
 
 cmd_export_t cn_script_functions[] = {{"cms_notify", (cmd_function)w_notify2, 2,
@@ -279,8 +302,14 @@ cmd_export_t cn_script_functions[] = {{"cms_notify", (cmd_function)w_notify2, 2,
 				REQUEST_ROUTE},
 		{"cms_notify", (cmd_function)w_notify4, 4, fix_notify, 0,
 				REQUEST_ROUTE},
-		{"cms_is_new", (cmd_function)w_is_new1, 1, fix_is_new, 0, CN_IN_ANY},
-		{"cms_is_new", (cmd_function)w_is_new2, 2, fix_is_new, 0, CN_IN_ANY},
+		{"cms_is_new", (cmd_function)w_is_new1, 1, fix_table_and_uri, 0,
+				CN_IN_ANY},
+		{"cms_is_new", (cmd_function)w_is_new2, 2, fix_table_and_uri, 0,
+				CN_IN_ANY},
+		{"cms_alive", (cmd_function)w_alive1, 1, fix_table_and_uri, 0,
+				ANY_ROUTE},
+		{"cms_alive", (cmd_function)w_alive2, 2, fix_table_and_uri, 0,
+				ANY_ROUTE},
 		{0, 0, 0, 0, 0, 0}};
 
 /* clang-format off */
@@ -292,6 +321,11 @@ sr_kemi_t cn_script_kemi[] = {
 	},
 	{ str_init("cms_notify"), str_init("is_new"),
 		SR_KEMIP_INT, ki_is_new,
+		{ SR_KEMIP_STR, SR_KEMIP_STR, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("cms_notify"), str_init("alive"),
+		SR_KEMIP_INT, ki_alive,
 		{ SR_KEMIP_STR, SR_KEMIP_STR, SR_KEMIP_NONE,
 			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
 	},

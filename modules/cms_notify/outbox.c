@@ -41,6 +41,7 @@ static struct shared
 	atomic_t paused;
 	atomic_t replay;
 	atomic_t looking;			 /* there is a LOOK in the ring */
+	atomic_t leaves;			 /* LEAVEs that there are */
 	atomic_t storing;			 /* STOREs that have not been answered */
 	volatile int transaction_us; /* lately */
 	volatile int64_t
@@ -193,6 +194,8 @@ void cn_command_free(struct cn_command *command)
 		return;
 	if(command->job)
 		cn_job_release(command->job);
+	if(command->type == CN_LEAVE)
+		atomic_dec(&shared->leaves);
 	shm_free(command);
 }
 
@@ -333,7 +336,12 @@ void cn_outbox_settle(struct cn_job *job)
 				cn_job_aor(job)->s);
 }
 
-void cn_outbox_leave(const struct cn_event *ev)
+int cn_outbox_leaves(void)
+{
+	return atomic_get(&shared->leaves);
+}
+
+int cn_outbox_leave(const struct cn_event *ev)
 {
 	const size_t align = 16; /* for anything */
 	size_t key = ev->key.len + 1;
@@ -343,6 +351,7 @@ void cn_outbox_leave(const struct cn_event *ev)
 	command = new_command(
 			CN_LEAVE, key + CN_CONTACTS_MAX + 1 + align + cn_event_size(ev));
 	if(command) {
+		atomic_inc(&shared->leaves);
 		place = (char *)(command + 1);
 		command->hash = ev->hash;
 		command->aor = memcpy(place, ev->key.s, ev->key.len);
@@ -353,10 +362,7 @@ void cn_outbox_leave(const struct cn_event *ev)
 		place += align - (uintptr_t)place % align;
 		command->event = cn_event_copy(ev, place);
 	}
-	if(push(command) < 0)
-		LM_ERR("out of shared memory, or too much at once: the CMS is not told "
-			   "that %.*s has left\n",
-				ev->aor.len, ev->aor.s);
+	return push(command);
 }
 
 /* -------- for an operator -------- */

@@ -53,8 +53,10 @@ int cn_outbox_store(
  * go. */
 void cn_outbox_settle(struct cn_job *job);
 
-/* A contact has gone. */
-void cn_outbox_leave(const struct cn_event *ev);
+/* A contact has gone. @return -1: out of shared memory, or too much at once */
+int cn_outbox_leave(const struct cn_event *ev) CN_MUST;
+/* How many of these are not stored yet. */
+int cn_outbox_leaves(void);
 
 /* -------- for an operator; process: any -------- */
 

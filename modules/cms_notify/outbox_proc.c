@@ -34,6 +34,7 @@
 #include "outbox_sync.h"
 #include "outbox_db.h"
 #include "outbox_table.h"
+#include "reg_alive.h"
 #include "reg_usrloc.h"
 
 #define CN_STATEMENT_MS 2000
@@ -184,6 +185,8 @@ static void do_leaving(int64_t now)
 		if(!command->busy && cn_batch_size() < CN_BATCH_MAX)
 			command->done = do_leave(command);
 		if(command->done) {
+			if(command->event->kind == CN_KIND_OFFLINE)
+				cn_alive_end(command->aor, command->contacts);
 			*p = command->next;
 			cn_command_free(command);
 		} else {

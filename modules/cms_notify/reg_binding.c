@@ -83,6 +83,16 @@ void cn_binding_read(const usrloc_api_t *usrloc, struct cn_binding_view *v,
 	c->has_reg_id = b->reg_id > 0;
 }
 
+bool cn_binding_is_gone(const ucontact_t *b)
+{
+	return b->last_keepalive == CN_BINDING_GONE;
+}
+
+bool cn_binding_is_live(const ucontact_t *b, time_t now)
+{
+	return VALID_CONTACT(b, now) && !cn_binding_is_gone(b);
+}
+
 bool cn_binding_is_ours(const ucontact_t *b)
 {
 	return b->server_id == server_id && !(b->flags & FL_DMQRPL);

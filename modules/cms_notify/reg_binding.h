@@ -30,6 +30,16 @@ struct cn_binding_view
 void cn_binding_read(const usrloc_api_t *usrloc, struct cn_binding_view *view,
 		const ucontact_t *binding, enum cn_kind kind);
 
+/* Of a device that is off line, as the CMS is being told, in the place of the time
+ * when it was heard last (last_keepalive). A REGISTER brings it back. */
+#define CN_BINDING_GONE 1
+/* As usrloc has it. */
+#define CN_BINDING_NO_CONNECTION (-1)
+
+bool cn_binding_is_gone(const ucontact_t *binding);
+/* Is it registered, and not GONE? */
+bool cn_binding_is_live(const ucontact_t *binding, time_t now);
+
 /* It is the server at which the device registered last that tells the CMS. */
 bool cn_binding_is_ours(const ucontact_t *binding);
 

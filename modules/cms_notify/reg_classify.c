@@ -15,6 +15,7 @@
 
 #include "base_conf.h"
 #include "job_index.h"
+#include "reg_binding.h"
 #include "reg_classify.h"
 #include "reg_expired.h"
 #include "reg_settings.h"
@@ -98,11 +99,6 @@ int cn_classify_read(struct sip_msg *msg, const str *aor, struct cn_event *ev)
 	return cn_request_read(msg, aor, usrloc.use_domain, ev);
 }
 
-static bool is_live(const ucontact_t *b, time_t now)
-{
-	return VALID_CONTACT(b, now);
-}
-
 static bool same_str(const str *a, const str *b)
 {
 	return a->len == b->len && memcmp(a->s, b->s, a->len) == 0;
@@ -130,7 +126,7 @@ static struct relation relate(const urecord_t *record,
 	const ucontact_t *b;
 
 	for(b = record ? record->contacts : NULL; b; b = b->next) {
-		if(!is_live(b, now))
+		if(!cn_binding_is_live(b, now))
 			continue;
 		rel.other = true;
 		if(cn_conf.identity == CN_IDENTITY_AOR
@@ -223,7 +219,7 @@ static enum cn_reason classify_bound(const urecord_t *record,
 		const struct cn_contact *c, const struct cn_event *ev, time_t now,
 		const ucontact_t *binding)
 {
-	if(!is_live(binding, now)) {
+	if(!cn_binding_is_live(binding, now)) {
 		/* what has left stays a while when usrloc writes back: it is gone */
 		return classify_unbound(
 				record, c, ev, now, binding->expires != UL_EXPIRED_TIME);
@@ -235,13 +231,14 @@ static enum cn_reason classify_bound(const urecord_t *record,
 														  : CN_REASON_NONE;
 }
 
+/* As save() counts them. */
 static int live_bindings(const urecord_t *record, time_t now)
 {
 	const ucontact_t *b;
 	int n = 0;
 
 	for(b = record ? record->contacts : NULL; b; b = b->next)
-		n += is_live(b, now);
+		n += VALID_CONTACT(b, now);
 	return n;
 }
 

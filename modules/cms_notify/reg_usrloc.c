@@ -55,11 +55,11 @@ static void tell(const ucontact_t *b, enum cn_kind kind)
 	cn_event_stamp(&view.ev);
 	if(destroy_modules_phase())
 		cn_leaving_store(&view.ev);
-	else
-		cn_outbox_leave(&view.ev);
+	else if(cn_outbox_leave(&view.ev) < 0)
+		LM_ERR("out of shared memory, or too much at once: the CMS is not told "
+			   "that %.*s has left\n",
+				view.ev.aor.len, view.ev.aor.s);
 }
-
-#define NO_CONNECTION (-1) /* as usrloc has it */
 
 /* With handle_lost_tcp the usrloc of Kamailio 6.2 deletes such a binding, where
  * it expires before; that is the same thing to the CMS. In db_mode 2 it deletes
@@ -69,7 +69,7 @@ static bool has_lost_its_connection(const ucontact_t *b)
 {
 	struct tcp_connection *con;
 
-	if(!*handle_lost_tcp || b->tcpconn_id == NO_CONNECTION)
+	if(!*handle_lost_tcp || b->tcpconn_id == CN_BINDING_NO_CONNECTION)
 		return false;
 	con = tcpconn_get(b->tcpconn_id, 0, 0, 0, 0);
 	if(con)
@@ -82,7 +82,8 @@ static bool has_lost_its_connection(const ucontact_t *b)
 static void on_leaving(ucontact_t *b, int type, void *unused)
 {
 	(void)unused;
-	if(!cn_binding_is_ours(b))
+	/* of who is GONE the CMS is told that already */
+	if(!cn_binding_is_ours(b) || cn_binding_is_gone(b))
 		return;
 	if(type == UL_CONTACT_DELETE) {
 		/* Also told more than once. And while usrloc writes back, what was
@@ -93,7 +94,7 @@ static void on_leaving(ucontact_t *b, int type, void *unused)
 			return;
 		b->flags |= FL_EXPCLB;
 		if(has_lost_its_connection(b)) {
-			b->tcpconn_id = NO_CONNECTION;
+			b->tcpconn_id = CN_BINDING_NO_CONNECTION;
 			if(cn_conf.events_expire)
 				tell(b, CN_KIND_EXPIRE);
 		} else if(cn_conf.events_unregister) {
@@ -189,7 +190,8 @@ static bool has_live(
 	time_t now = time(NULL);
 
 	for(b = record->contacts; b; b = b->next) {
-		if(!VALID_CONTACT(b, now) || (since_s > 0 && !came_here(b, since_s)))
+		if(!cn_binding_is_live(b, now)
+				|| (since_s > 0 && !came_here(b, since_s)))
 			continue;
 		cn_binding_read(&usrloc, &view, b, CN_KIND_SNAPSHOT);
 		cn_contacts_write(&view.ev, one);
@@ -294,8 +296,7 @@ static bool has_scheme(const char *aor)
 		   || strncasecmp(aor, "tel:", 4) == 0;
 }
 
-/* By what usrloc knows it, however it is written. */
-static str key_of(const char *aor)
+str cn_usrloc_key(const char *aor)
 {
 	static char text[CN_BINDING_AOR_MAX];
 	str key = {text, snprintf(text, sizeof(text), "%s", aor)}, uri = key;
@@ -314,7 +315,7 @@ static str key_of(const char *aor)
 void cn_usrloc_each_of(const char *aor, cn_usrloc_f each)
 {
 	struct udomain *tables[CN_TABLES_MAX];
-	str key = key_of(aor);
+	str key = cn_usrloc_key(aor);
 	urecord_t *record;
 	ucontact_t *b;
 	int i, n = cn_classify_tables(tables, CN_TABLES_MAX);
@@ -358,7 +359,7 @@ struct cn_event *cn_usrloc_snapshot(unsigned hash, const char *ruid)
 		/* leaves its slot locked when it has found something */
 		if(usrloc.get_urecord_by_ruid(tables[i], hash, &id, &record, &b) != 0)
 			continue;
-		if(VALID_CONTACT(b, now) && cn_binding_is_ours(b)) {
+		if(cn_binding_is_live(b, now) && cn_binding_is_ours(b)) {
 			cn_binding_read(&usrloc, &view, b, CN_KIND_SNAPSHOT);
 			view.contact.expires = b->expires ? (int)(b->expires - now) : 0;
 			cn_event_stamp(&view.ev);

@@ -48,6 +48,10 @@ void cn_usrloc_each_of(const char *aor, cn_usrloc_f each);
  */
 struct cn_event *cn_usrloc_snapshot(unsigned hash, const char *ruid);
 
+/* By what usrloc knows an AOR, or its URI. @return in memory of this process that
+ * the next call overwrites */
+str cn_usrloc_key(const char *aor);
+
 /* Has usrloc its bindings in memory, so that they can be looked at? */
 bool cn_usrloc_in_memory(void);
 

@@ -341,7 +341,8 @@ def group(leader):
 def kind_of(description):
     for kind, pattern in (("main", r"^main process"), ("sip", r"receiver"),
                           ("http", r"http"), ("verdict", r"verdict"),
-                          ("outbox", r"outbox"), ("timer", r"timer"),
+                          ("outbox", r"outbox"), ("alive", r"alive"),
+                          ("timer", r"timer"),
                           ("ctl", r"ctl")):
         if re.search(pattern, description, re.I):
             return kind

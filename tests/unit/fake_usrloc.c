@@ -4,6 +4,7 @@
 
 #include "../../core/globals.h"
 #include "../../core/hashes.h"
+#include "../usrloc/udomain.h"
 
 #include "fake_modules.h"
 #include "fake_usrloc.h"
@@ -16,7 +17,8 @@ int server_id; /* of the core */
 
 static const char *const table_names[] = {"location", "other"};
 #define TABLES 2
-static char tables[TABLES]; /* stand for struct udomain */
+static struct hslot slots[TABLES]; /* one each */
+static struct udomain tables[TABLES];
 static bool registered[TABLES];
 
 struct entry
@@ -43,7 +45,7 @@ static struct
 
 static int index_of(const struct udomain *table)
 {
-	int i = (int)((const char *)table - tables);
+	int i = (int)(table - tables);
 
 	assert_in_range(i, 0, TABLES - 1);
 	return i;
@@ -55,7 +57,7 @@ struct udomain *fake_usrloc_table(const char *name)
 
 	for(i = 0; i < TABLES; i++) {
 		if(strcmp(table_names[i], name) == 0)
-			return (struct udomain *)&tables[i];
+			return &tables[i];
 	}
 	return NULL;
 }
@@ -94,7 +96,7 @@ ucontact_t *fake_binding_in(
 	b->state = CS_SYNC;
 	b->server_id = server_id;
 	b->tcpconn_id = -1;
-	b->last_modified = now;
+	b->last_modified = b->last_keepalive = now;
 	b->expires = now + expires_s;
 	if(expires_s == FAKE_ALWAYS)
 		b->expires = 0;
@@ -164,7 +166,7 @@ static int get_udomain(const char *name, struct udomain **table)
 	return *table && registered[index_of(*table)] ? 0 : 1;
 }
 
-static void lock_udomain(struct udomain *table, str *aor)
+static void lock_aor(struct udomain *table, str *aor)
 {
 	(void)index_of(table);
 	assert_int_equal(fake_usrloc.locked, 0);
@@ -172,7 +174,7 @@ static void lock_udomain(struct udomain *table, str *aor)
 	fake_usrloc.locked++;
 }
 
-static void unlock_udomain(struct udomain *table, str *aor)
+static void unlock_aor(struct udomain *table, str *aor)
 {
 	assert_int_equal(fake_usrloc.locked, 1);
 	assert_int_equal(fake_usrloc.records, 0); /* the slot's, not ours */
@@ -200,7 +202,49 @@ static void show(struct entry *first)
 	}
 }
 
-static int get_urecord(struct udomain *table, str *aor, struct urecord **record)
+/* usrloc's lists of all that there is, as who walks them finds them. */
+static void fill_slot(int table)
+{
+	struct urecord **last = &slots[table].first;
+	int i, j;
+
+	*last = NULL;
+	for(i = 0; i < fake.count; i++) {
+		struct entry *e = &fake.entries[i];
+
+		for(j = 0; j < i
+				   && !(fake.entries[j].binding
+						   && fake.entries[j].table == table
+						   && same(&fake.entries[j].aor, &e->aor));
+				j++)
+			;
+		if(j < i || e->binding == NULL || e->table != table)
+			continue;
+		show(e);
+		*last = &e->record;
+		last = &e->record.next;
+	}
+}
+
+void rec_lock_get(rec_lock_t *lock)
+{
+	int i;
+
+	assert_int_equal(fake_usrloc.locked, 0);
+	fake_usrloc.locked++;
+	for(i = 0; i < TABLES; i++) {
+		if(lock == &slots[i].rlock)
+			fill_slot(i);
+	}
+}
+
+void rec_lock_release(rec_lock_t *lock)
+{
+	assert_int_equal(fake_usrloc.locked, 1);
+	fake_usrloc.locked--;
+}
+
+static int get_record(struct udomain *table, str *aor, struct urecord **record)
 {
 	int i;
 
@@ -221,14 +265,14 @@ static int get_urecord(struct udomain *table, str *aor, struct urecord **record)
 	return 1;
 }
 
-static void release_urecord(struct urecord *record)
+static void release_record(struct urecord *record)
 {
 	assert_non_null(record);
 	assert_int_equal(fake_usrloc.locked, 1);
 	fake_usrloc.records--;
 }
 
-static int get_urecord_by_ruid(struct udomain *table, unsigned hash, str *ruid,
+static int get_record_by_ruid(struct udomain *table, unsigned hash, str *ruid,
 		struct urecord **record, struct ucontact **binding)
 {
 	int i;
@@ -244,7 +288,7 @@ static int get_urecord_by_ruid(struct udomain *table, unsigned hash, str *ruid,
 		show(e);
 		*record = &e->record;
 		*binding = e->binding;
-		lock_udomain(table, &e->aor);
+		lock_aor(table, &e->aor);
 		return 0;
 	}
 	return -1;
@@ -260,7 +304,7 @@ static bool same_instance(str a, str b)
 	return same(&a, &b);
 }
 
-static int get_ucontact_by_instance(struct urecord *record, str *uri,
+static int get_contact_by_instance(struct urecord *record, str *uri,
 		ucontact_info_t *info, ucontact_t **binding)
 {
 	ucontact_t *b;
@@ -375,12 +419,12 @@ static int bind_usrloc(usrloc_api_t *api)
 	api->register_udomain = register_udomain;
 	api->get_udomain = get_udomain;
 	api->get_all_ucontacts = get_all_ucontacts;
-	api->get_urecord = get_urecord;
-	api->lock_udomain = lock_udomain;
-	api->unlock_udomain = unlock_udomain;
-	api->release_urecord = release_urecord;
-	api->get_urecord_by_ruid = get_urecord_by_ruid;
-	api->get_ucontact_by_instance = get_ucontact_by_instance;
+	api->get_urecord = get_record;
+	api->lock_udomain = lock_aor;
+	api->unlock_udomain = unlock_aor;
+	api->release_urecord = release_record;
+	api->get_urecord_by_ruid = get_record_by_ruid;
+	api->get_ucontact_by_instance = get_contact_by_instance;
 	api->register_ulcb = listen_to;
 	api->get_aorhash = get_aorhash;
 	return 0;
@@ -388,7 +432,13 @@ static int bind_usrloc(usrloc_api_t *api)
 
 void fake_usrloc_start(void)
 {
+	int i;
+
 	fake_usrloc_end();
+	for(i = 0; i < TABLES; i++) {
+		tables[i].size = 1;
+		tables[i].table = &slots[i];
+	}
 	memset(&fake_usrloc, 0, sizeof(fake_usrloc));
 	fake_usrloc.use_domain = 1;
 	fake_usrloc.same_for = 20;

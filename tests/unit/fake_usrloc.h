@@ -3,8 +3,9 @@
  */
 
 /* usrloc with the tables "location" and "other": the bindings that a test puts
- * there, found by the rules of matching_mode 0 and of instances. It sees to it
- * that whoever looks holds the lock of the AOR, and gives back what he got. */
+ * there, found by the rules of matching_mode 0 and of instances. Each has
+ * one slot. It sees to it that whoever looks holds the lock of the AOR, or of the
+ * slot, and gives back what he got. */
 
 #ifndef FAKE_USRLOC_H
 #define FAKE_USRLOC_H

@@ -338,6 +338,14 @@ static void the_deadline_comes_before_fr_timer(void **state)
 	assert_int_equal(cn_conf_check_timeout(4000, 4750, &fault), 0);
 }
 
+static void who_is_off_line_is_told_through_the_outbox(void **state)
+{
+	cn_conf.alive_timeout_s = 180;
+	assert_refused("alive_timeout is 180");
+	cn_conf.outbox_db_url = "sqlite:///x";
+	assert_fine();
+}
+
 static void posts_under_way_are_bounded_by_connections(void **state)
 {
 	cn_conf.max_in_flight = 256;
@@ -396,6 +404,7 @@ int main(void)
 			TEST(the_node_is_the_host_unless_it_is_set),
 			TEST(the_longest_host_name_fits),
 			TEST(the_deadline_comes_before_fr_timer),
+			TEST(who_is_off_line_is_told_through_the_outbox),
 			TEST(posts_under_way_are_bounded_by_connections),
 			TEST(who_runs_the_verdict_route),
 			TEST(the_capacity_is_queue_and_posts),

@@ -17,6 +17,7 @@
 #include "job_number.h"
 #include "outbox.h"
 #include "outbox_resync.h"
+#include "reg_alive.h"
 #include "reg_usrloc.h"
 
 struct cn_conf cn_conf;
@@ -82,6 +83,26 @@ bool cn_outbox_exists(void)
 bool cn_usrloc_in_memory(void)
 {
 	return the.in_memory;
+}
+
+int cn_alive_count(void)
+{
+	return 42;
+}
+
+/* Each AOR has two, but nobody. */
+int cn_alive_contacts(const char *aor, struct cn_alive_contact *list, int max)
+{
+	if(strcmp(aor, "nobody@telecom.com") == 0)
+		return 0;
+	assert_true(max >= 2);
+	list[0] = (struct cn_alive_contact){.uri = "sip:gzj@10.0.0.1:5060",
+			.received = "sip:192.0.2.1:7000",
+			.expires_s = 100,
+			.heard_s = 7};
+	list[1] = (struct cn_alive_contact){
+			.uri = "sip:gzj@10.0.0.2:5060", .gone = true};
+	return 2;
 }
 
 int cn_conf_capacity(void)
@@ -289,6 +310,35 @@ static void status_shows_everything_at_a_glance(void **state)
 	assert_answer("0.resync.sent", "6");
 	assert_answer("0.resync.refused", "7");
 	assert_answer("0.resync.failed", "8");
+}
+
+static void how_many_are_alive_is_shown_where_it_is_known(void **state)
+{
+	assert_int_equal(call("cms_notify.status", NULL), 0);
+	assert_null(fake_rpc_value("0.alive"));
+	cn_conf.alive_timeout_s = 180;
+	assert_int_equal(call("cms_notify.status", NULL), 0);
+	assert_answer("0.alive", "42");
+	cn_conf.alive_timeout_s = 0;
+}
+
+static void a_device_is_shown_with_its_contacts(void **state)
+{
+	assert_int_equal(call("cms_notify.device", "gzj@telecom.com"), 0);
+	assert_answer("0.aor", "gzj@telecom.com");
+	assert_answer("0.contacts.0.contact", "sip:gzj@10.0.0.1:5060");
+	assert_answer("0.contacts.0.received", "sip:192.0.2.1:7000");
+	assert_answer("0.contacts.0.state", "alive");
+	assert_answer("0.contacts.0.expires_s", "100");
+	assert_answer("0.contacts.0.heard_s", "7");
+	assert_answer("0.contacts.1.state", "off line");
+	assert_int_equal(call("cms_notify.device", "nobody@telecom.com"), 0);
+	assert_answer("0.aor", "nobody@telecom.com");
+	assert_null(fake_rpc_value("0.contacts.0.contact"));
+	assert_int_equal(call("cms_notify.device", NULL), 400);
+	fake_rpc_fail_at(2);
+	assert_int_equal(call("cms_notify.device", "gzj@telecom.com"), 500);
+	fake_rpc_fail_at(0);
 }
 
 static void a_rate_without_end_is_shown_as_a_large_one(void **state)
@@ -563,6 +613,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 			TEST(status_shows_everything_at_a_glance),
+			TEST(how_many_are_alive_is_shown_where_it_is_known),
+			TEST(a_device_is_shown_with_its_contacts),
 			TEST(a_rate_without_end_is_shown_as_a_large_one),
 			TEST(without_room_for_the_answer_nothing_breaks),
 			TEST(endpoints_are_shown_without_what_may_be_secret),

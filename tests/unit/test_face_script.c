@@ -13,6 +13,7 @@
 #include "face_notify.h"
 #include "face_script.h"
 #include "outbox.h"
+#include "reg_alive.h"
 #include "reg_classify.h"
 #include "reg_park.h"
 
@@ -76,6 +77,13 @@ int cn_notify_refuse(struct sip_msg *msg)
 
 bool cn_notify_is_new(
 		struct sip_msg *msg, struct udomain *table, const str *aor)
+{
+	got.asked++;
+	keep(table, aor);
+	return is_new;
+}
+
+bool cn_alive_heard(struct sip_msg *msg, struct udomain *table, const str *aor)
 {
 	got.asked++;
 	keep(table, aor);
@@ -346,6 +354,22 @@ static void is_new_is_true_or_false_for_the_script(void **state)
 	assert_int_equal(got.asked, 3);
 }
 
+static void alive_is_for_any_message(void **state)
+{
+	msg.REQ_METHOD = METHOD_MESSAGE;
+	assert_int_equal(RUN("cms_alive", "location"), -1);
+	is_new = true; /* or heard */
+	assert_int_equal(RUN("cms_alive", "location"), 1);
+	assert_ptr_equal(got.table, &location);
+	assert_string_equal(got.aor, "-");
+	assert_int_equal(RUN("cms_alive", "location", "sip:a@b"), 1);
+	assert_string_equal(got.aor, "sip:a@b");
+	assert_int_equal(RUN("cms_alive", "location", "$null"), -1);
+	assert_int_equal(got.asked, 3);
+	msg.first_line.type = SIP_REPLY;
+	assert_int_equal(RUN("cms_alive", "location"), 1);
+}
+
 static void each_may_be_called_where_it_makes_sense(void **state)
 {
 	int i;
@@ -355,6 +379,8 @@ static void each_may_be_called_where_it_makes_sense(void **state)
 	for(i = 1; i <= 2; i++)
 		assert_int_equal(
 				command("cms_is_new", i)->flags, REQUEST_ROUTE | FAILURE_ROUTE);
+	for(i = 1; i <= 2; i++)
+		assert_int_equal(command("cms_alive", i)->flags, ANY_ROUTE);
 }
 
 /* -------- KEMI -------- */
@@ -379,9 +405,9 @@ static int ki_notify(const char *table, const char *callback,
 	return f(&msg, &s[0], &s[1], &s[2], &s[3]);
 }
 
-static int ki_is_new(const char *table, const char *aor)
+static int ki_ask(const char *name, const char *table, const char *aor)
 {
-	int (*f)(struct sip_msg *, str *, str *) = kemi("is_new");
+	int (*f)(struct sip_msg *, str *, str *) = kemi(name);
 	str s[] = {stub_str(table), stub_str(aor)};
 
 	return f(&msg, &s[0], &s[1]);
@@ -401,12 +427,18 @@ static void kemi_gives_the_same(void **state)
 	assert_false(got.goal.defers);
 	assert_string_equal(got.aor, "-");
 	is_new = true;
-	assert_int_equal(ki_is_new("location", ""), 1);
+	assert_int_equal(ki_ask("is_new", "location", ""), 1);
 	assert_string_equal(got.aor, "-");
-	assert_int_equal(ki_is_new("location", "sip:a@b"), 1);
+	assert_int_equal(ki_ask("is_new", "location", "sip:a@b"), 1);
+	assert_string_equal(got.aor, "sip:a@b");
+	assert_int_equal(ki_ask("alive", "location", ""), 1);
+	assert_string_equal(got.aor, "-");
+	assert_int_equal(ki_ask("alive", "location", "sip:a@b"), 1);
 	assert_string_equal(got.aor, "sip:a@b");
 	is_new = false;
-	assert_int_equal(ki_is_new("location", ""), -1);
+	assert_int_equal(ki_ask("is_new", "location", ""), -1);
+	assert_int_equal(ki_ask("alive", "location", ""), -1);
+	assert_int_equal(ki_ask("alive", "nowhere", ""), -1);
 }
 
 /* As in a native script that calls KEMI functions. */
@@ -431,11 +463,11 @@ static void what_kemi_gets_wrong_is_refused_at_once(void **state)
 	has_outbox = false;
 	assert_int_equal(ki_notify("location", "f", "defer", ""), CN_FAILED);
 	assert_logged("ERROR", "needs an outbox");
-	assert_int_equal(ki_is_new("nowhere", ""), -1);
+	assert_int_equal(ki_ask("is_new", "nowhere", ""), -1);
 	msg.REQ_METHOD = METHOD_INVITE;
 	assert_int_equal(ki_notify("location", "f", "", ""), CN_FAILED);
 	assert_logged("ERROR", "something else than a REGISTER");
-	assert_int_equal(ki_is_new("location", ""), -1);
+	assert_int_equal(ki_ask("is_new", "location", ""), -1);
 	assert_int_equal(got.refused, 5);
 	assert_int_equal(got.notified + got.asked, 0);
 }
@@ -454,6 +486,7 @@ int main(void)
 			TEST(an_address_without_a_value_is_refused),
 			TEST(it_is_for_registers_alone),
 			TEST(is_new_is_true_or_false_for_the_script),
+			TEST(alive_is_for_any_message),
 			TEST(each_may_be_called_where_it_makes_sense),
 			TEST(kemi_gives_the_same),
 			TEST(without_an_engine_the_callback_is_a_route),

@@ -172,15 +172,15 @@ static void finish_what_is_left(void *unused)
 {
 	struct cn_command *done, *taken;
 
-	cn_outbox_leave(leaving(1));
-	cn_outbox_leave(leaving(2));
+	check(cn_outbox_leave(leaving(1)) == 0);
+	check(cn_outbox_leave(leaving(2)) == 0);
 	done = cn_ring_take(cn_outbox_ring());
 	taken = cn_ring_take(cn_outbox_ring());
 	done->done = true;
 	done->next = taken;
 	taken->next = NULL;
 	*cn_outbox_leaving() = done;
-	cn_outbox_leave(leaving(3));
+	check(cn_outbox_leave(leaving(3)) == 0);
 	cn_outbox_look(); /* and what is not about leaving */
 	cn_leaving_finish();
 	check(fake_db_rows() == 2);
@@ -215,8 +215,8 @@ static void finish_with_a_failure(void *arg)
 {
 	int *n = arg, before;
 
-	cn_outbox_leave(leaving(1));
-	cn_outbox_leave(leaving(2));
+	check(cn_outbox_leave(leaving(1)) == 0);
+	check(cn_outbox_leave(leaving(2)) == 0);
 	fake_db_fail_at(*n, FAKE_ERROR);
 	before = fake_db.operations;
 	cn_leaving_finish();
@@ -252,7 +252,7 @@ static void finish_slowly(void *unused)
 
 	each_look_us = 150000;
 	for(i = 1; i <= 20; i++)
-		cn_outbox_leave(leaving(i));
+		check(cn_outbox_leave(leaving(i)) == 0);
 	cn_leaving_finish();
 	check(fake_db_rows() >= 1 && fake_db_rows() <= 7);
 	check(strstr(stub_log(), "not stored while the server stops"));

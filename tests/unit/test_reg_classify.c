@@ -15,6 +15,7 @@
 
 #include "base_conf.h"
 #include "job_index.h"
+#include "reg_binding.h"
 #include "reg_classify.h"
 #include "reg_expired.h"
 #include "reg_request.h"
@@ -155,6 +156,21 @@ static void a_binding_that_has_expired_has_returned(void **state)
 	fake_binding(AOR, CONTACT, -1);
 	assert_int_equal(again("call-1", 11), CN_REASON_RETURNED);
 	assert_int_equal(again("call-2", 1), CN_REASON_RETURNED);
+}
+
+/* To usrloc it is still there. */
+static void one_that_is_off_line_has_returned(void **state)
+{
+	ucontact_t *b = fake_binding(AOR, CONTACT, 3600);
+
+	assert_int_equal(again("call-1", 11), CN_REASON_NONE);
+	b->last_keepalive = CN_BINDING_GONE;
+	assert_int_equal(again("call-1", 11), CN_REASON_RETURNED);
+	assert_int_equal(classify(REGISTER(CONTACT_2), "call-2", 1), CN_REASON_NEW);
+	/* save() counts it */
+	settings.max_contacts = 1;
+	assert_int_equal(
+			classify(REGISTER(CONTACT_2), "call-2", 1), CN_REASON_NONE);
 }
 
 static void one_that_has_been_purged_has_returned(void **state)
@@ -607,6 +623,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 			TEST(without_a_binding_it_is_new),
 			TEST(a_binding_that_has_expired_has_returned),
+			TEST(one_that_is_off_line_has_returned),
 			TEST(one_that_has_been_purged_has_returned),
 			TEST(one_that_was_deleted_has_gone_and_does_not_return),
 			TEST(a_live_binding_is_refreshed_whatever_the_call_id),

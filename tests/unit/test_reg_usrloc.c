@@ -18,6 +18,7 @@
 #include "job_contacts.h"
 #include "outbox.h"
 #include "outbox_leaving.h"
+#include "reg_binding.h"
 #include "reg_classify.h"
 #include "reg_request.h"
 #include "reg_settings.h"
@@ -79,10 +80,15 @@ static void look_at(const struct cn_event *ev)
 	told.expires = c->expires;
 }
 
-void cn_outbox_leave(const struct cn_event *ev)
+static bool outbox_is_full;
+
+int cn_outbox_leave(const struct cn_event *ev)
 {
+	if(outbox_is_full)
+		return -1;
 	told.left++;
 	look_at(ev);
+	return 0;
 }
 
 void cn_leaving_store(struct cn_event *ev)
@@ -191,7 +197,7 @@ static int start(void **state)
 	cn_conf.events_unregister = cn_conf.events_expire = true;
 	memset(&settings, 0, sizeof(settings));
 	memset(&told, 0, sizeof(told));
-	stopping = false;
+	stopping = outbox_is_full = false;
 	alive_connection = 0;
 	tables[0] = fake_usrloc_table("location");
 	table_count = 1;
@@ -236,6 +242,13 @@ static void what_was_deleted_has_left_once(void **state)
 	fake_usrloc_tell(b, UL_CONTACT_DELETE);
 	fake_usrloc_tell(b, UL_CONTACT_EXPIRE);
 	assert_int_equal(told.left, 1);
+}
+
+static void what_cannot_be_told_is_in_the_log(void **state)
+{
+	outbox_is_full = true;
+	fake_usrloc_tell(fake_binding(AOR, CONTACT, -1), UL_CONTACT_EXPIRE);
+	assert_logged("ERROR", "the CMS is not told that sip:" AOR " has left");
 }
 
 static void the_operator_chooses_what_is_told(void **state)
@@ -463,6 +476,19 @@ static void who_has_a_live_binding_is_there(void **state)
 	assert_false(cn_usrloc_is_live(AOR, digest_of(CONTACT)));
 	b = fake_binding(AOR, CONTACT_2, 3600); /* behind one that is not */
 	assert_true(cn_usrloc_is_live(AOR, digest_of(CONTACT_2)));
+}
+
+/* It is told by who has noticed, see reg_alive.h. */
+static void who_is_off_line_is_not_there_and_not_told_again(void **state)
+{
+	ucontact_t *b = fake_binding(AOR, CONTACT, 3600);
+
+	b->last_keepalive = CN_BINDING_GONE;
+	fake_usrloc_tell(b, UL_CONTACT_DELETE);
+	fake_usrloc_tell(b, UL_CONTACT_EXPIRE);
+	assert_int_equal(told.left, 0);
+	assert_false(cn_usrloc_is_live(AOR, digest_of(CONTACT)));
+	assert_null(cn_usrloc_snapshot(core_hash(b->aor, NULL, 0), "uloc-1"));
 }
 
 static void each_table_is_looked_at(void **state)
@@ -734,6 +760,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 			TEST(who_is_purged_or_deleted_has_left),
 			TEST(what_was_deleted_has_left_once),
+			TEST(what_cannot_be_told_is_in_the_log),
 			TEST(the_operator_chooses_what_is_told),
 			TEST(usrloc_is_listened_to_for_what_is_told),
 			TEST(another_servers_binding_is_its_business),
@@ -745,6 +772,7 @@ int main(void)
 			TEST(what_has_a_row_of_usrlocs_is_told_after_the_start),
 			TEST(what_has_none_is_stored),
 			TEST(who_has_a_live_binding_is_there),
+			TEST(who_is_off_line_is_not_there_and_not_told_again),
 			TEST(each_table_is_looked_at),
 			TEST(where_nothing_is_in_memory_nobody_is_there),
 			TEST(who_came_here_is_told_from_who_came_elsewhere),

@@ -13,6 +13,7 @@
 #include "job_index.h"
 #include "job_number.h"
 #include "job_order.h"
+#include "reg_alive.h"
 #include "reg_park.h"
 #include "reg_restart.h"
 #include "reg_usrloc.h"
@@ -188,7 +189,7 @@ void do_leave(int aor, int contact)
 	world->bound[aor][contact] = false;
 	ev->kind = CN_KIND_EXPIRE;
 	trace("leaves: %s %d\n", keys[aor], 1 << contact);
-	cn_outbox_leave(ev);
+	(void)!cn_outbox_leave(ev);
 }
 
 bool knows(int aor, int contact, int64_t seq)
@@ -251,6 +252,12 @@ void cn_restart_begin(const str *key, unsigned dialog, unsigned cseq)
 
 void cn_restart_end(const str *key, unsigned dialog)
 {
+}
+
+/* Nobody here falls silent. */
+void cn_alive_end(const char *key, const char *contacts)
+{
+	abort();
 }
 
 bool cn_usrloc_is_live(const char *key, const char *about)

@@ -1,0 +1,455 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/* Notes in usrloc's bindings who was heard, and finds who was not. In the SIP
+ * workers, in the alive process and in the outbox process. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "../../core/dprint.h"
+#include "../../core/mem/shm_mem.h"
+#include "../../core/parser/contact/parse_contact.h"
+#include "../../core/parser/parse_from.h"
+#include "../../core/resolve.h"
+#include "../../core/sr_module.h"
+#include "../../core/strutils.h"
+#include "../../core/tcp_conn.h"
+#include "../usrloc/udomain.h"
+
+#include "base_conf.h"
+#include "base_stats.h"
+#include "job_contacts.h"
+#include "outbox.h"
+#include "reg_alive.h"
+#include "reg_binding.h"
+#include "reg_classify.h"
+#include "reg_request.h"
+#include "reg_usrloc.h"
+
+static usrloc_api_t usrloc;
+
+static struct udomain *tables[CN_TABLES_MAX];
+static int table_count, slots;
+
+static struct shared
+{
+	volatile bool connections_known;
+	volatile char calls[]; /* by slot */
+} * shared;
+
+/* -------- connections -------- */
+
+/* A contact behind a proxy has none: the proxy's is not the device's. */
+static bool has_connection(const ucontact_t *b)
+{
+	return b->tcpconn_id != CN_BINDING_NO_CONNECTION && b->path.len == 0;
+}
+
+static bool is_connected(const ucontact_t *b)
+{
+	struct tcp_connection *con = tcpconn_get(b->tcpconn_id, 0, 0, 0, 0);
+
+	if(con)
+		tcpconn_put(con);
+	return con != NULL;
+}
+
+/* Under usrloc's lock. */
+static void on_saved(ucontact_t *b, int type, void *unused)
+{
+	(void)type;
+	(void)unused;
+	if(shared && has_connection(b))
+		shared->calls[usrloc.get_aorhash(b->aor) & (slots - 1)] = 1;
+}
+
+bool cn_alive_is_called(int slot)
+{
+	if(!shared->calls[slot])
+		return false;
+	shared->calls[slot] = 0;
+	return true;
+}
+
+/* -------- start -------- */
+
+static int check_usrloc(void)
+{
+	const int *handle_lost_tcp;
+	modparam_t type;
+
+	if(usrloc.db_mode == DB_ONLY) {
+		LM_ERR("alive_timeout needs usrloc's bindings in memory: its db_mode "
+			   "must not be 3\n");
+		return -1;
+	}
+	handle_lost_tcp = find_param_export(
+			find_module_by_name("usrloc"), "handle_lost_tcp", PARAM_INT, &type);
+	if(handle_lost_tcp && *handle_lost_tcp) {
+		LM_ERR("alive_timeout ends bindings whose connection is lost, and "
+			   "tells "
+			   "the CMS: remove handle_lost_tcp of usrloc\n");
+		return -1;
+	}
+	return 0;
+}
+
+int cn_alive_init(void)
+{
+	bind_usrloc_t bind_usrloc;
+
+	bind_usrloc = (bind_usrloc_t)find_export("ul_bind_usrloc", 1, 0);
+	if(bind_usrloc == NULL || bind_usrloc(&usrloc) < 0) {
+		LM_ERR("cannot use usrloc: load usrloc.so before cms_notify.so\n");
+		return -1;
+	}
+	if(cn_conf.alive_timeout_s == 0)
+		return 0;
+	if(check_usrloc() < 0)
+		return -1;
+	if(usrloc.register_ulcb(
+			   UL_CONTACT_INSERT | UL_CONTACT_UPDATE, on_saved, NULL)
+			< 0) {
+		LM_ERR("cannot listen to usrloc\n");
+		return -1;
+	}
+	return 0;
+}
+
+int cn_alive_start(void)
+{
+	table_count = cn_classify_tables(tables, CN_TABLES_MAX);
+	slots = table_count > 0 ? tables[0]->size : 0;
+	if(cn_conf.alive_timeout_s == 0)
+		return 0;
+	shared = shm_malloc(sizeof(*shared) + slots);
+	if(shared == NULL) {
+		SHM_MEM_ERROR;
+		return -1;
+	}
+	memset(shared, 0, sizeof(*shared) + slots);
+	return 0;
+}
+
+void cn_alive_destroy(void)
+{
+	if(shared)
+		shm_free(shared);
+	shared = NULL;
+}
+
+int cn_alive_slots(void)
+{
+	return cn_conf.alive_timeout_s > 0 ? slots : 0;
+}
+
+/* -------- all bindings -------- */
+
+typedef void (*binding_f)(ucontact_t *b, void *param);
+
+static void each_of_slot(int slot, binding_f each, void *param)
+{
+	const urecord_t *record;
+	struct hslot *at;
+	ucontact_t *b;
+	int i;
+
+	for(i = 0; i < table_count; i++) {
+		at = &tables[i]->table[slot];
+		rec_lock_get(&at->rlock);
+		for(record = at->first; record; record = record->next) {
+			for(b = record->contacts; b; b = b->next)
+				each(b, param);
+		}
+		rec_lock_release(&at->rlock);
+	}
+}
+
+static void forget_connection(ucontact_t *b, void *unused)
+{
+	(void)unused;
+	/* who has registered meanwhile has a connection that is there */
+	if(b->tcpconn_id != CN_BINDING_NO_CONNECTION && !is_connected(b))
+		b->tcpconn_id = CN_BINDING_NO_CONNECTION;
+}
+
+void cn_alive_forget_connections(void)
+{
+	int i;
+
+	if(shared == NULL)
+		return;
+	for(i = 0; i < slots; i++)
+		each_of_slot(i, forget_connection, NULL);
+	shared->connections_known = true;
+}
+
+static void count(ucontact_t *b, void *n)
+{
+	if(cn_binding_is_ours(b) && cn_binding_is_live(b, time(NULL)))
+		++*(int *)n;
+}
+
+int cn_alive_count(void)
+{
+	int n = 0, i;
+
+	for(i = 0; i < slots && cn_usrloc_in_memory(); i++)
+		each_of_slot(i, count, &n);
+	return n;
+}
+
+/* -------- who was heard -------- */
+
+static bool has_port(const struct sip_uri *uri, unsigned port)
+{
+	unsigned other =
+			uri->type == SIPS_URI_T || uri->proto == PROTO_TLS ? 5061 : 5060;
+
+	return port == (uri->port_no ? uri->port_no : other);
+}
+
+static bool came_from(const ucontact_t *b, const struct receive_info *rcv)
+{
+	str address = b->received.len > 0 ? b->received : b->c;
+	struct sip_uri uri;
+	struct ip_addr ip;
+
+	if(b->tcpconn_id != CN_BINDING_NO_CONNECTION
+			&& b->tcpconn_id == rcv->proto_reserved1)
+		return true;
+	return parse_uri(address.s, address.len, &uri) >= 0
+		   && str2ipxbuf(&uri.host, &ip) >= 0 && ip_addr_cmp(&ip, &rcv->src_ip)
+		   && has_port(&uri, rcv->src_port);
+}
+
+/* The Contact of a message. */
+static bool read_contact(struct sip_msg *msg, str *uri)
+{
+	const contact_body_t *body;
+
+	if(parse_headers(msg, HDR_CONTACT_F, 0) < 0 || msg->contact == NULL
+			|| parse_contact(msg->contact) < 0)
+		return false;
+	body = msg->contact->parsed;
+	if(body->contacts == NULL)
+		return false;
+	*uri = body->contacts->uri;
+	return true;
+}
+
+static int keep_by_address(urecord_t *record, struct sip_msg *msg, time_t now)
+{
+	ucontact_t *b;
+	int kept = 0;
+
+	for(b = record->contacts; b; b = b->next) {
+		if(!cn_binding_is_live(b, now) || !came_from(b, &msg->rcv))
+			continue;
+		b->last_keepalive = now;
+		kept++;
+	}
+	return kept;
+}
+
+static int keep_by_contact(urecord_t *record, struct sip_msg *msg, time_t now)
+{
+	ucontact_t *b;
+	int kept = 0;
+	str uri;
+
+	if(!read_contact(msg, &uri))
+		return 0;
+	for(b = record->contacts; b; b = b->next) {
+		if(!cn_binding_is_live(b, now) || cmp_uri_light_str(&b->c, &uri) != 0)
+			continue;
+		b->last_keepalive = now;
+		kept++;
+	}
+	return kept;
+}
+
+static bool keep(urecord_t *record, struct sip_msg *msg)
+{
+	ucontact_t *b, *only = NULL;
+	time_t now = time(NULL);
+	int live = 0;
+
+	for(b = record->contacts; b; b = b->next) {
+		if(!cn_binding_is_live(b, now))
+			continue;
+		only = b;
+		live++;
+	}
+	if(live == 1)
+		only->last_keepalive = now;
+	return live == 1
+		   || (live > 1
+				   && (keep_by_address(record, msg, now) > 0
+						   || keep_by_contact(record, msg, now) > 0));
+}
+
+/* Who registers is in To, and who answers; who sends anything else is in From. */
+static bool read_sender(struct sip_msg *msg, str *uri)
+{
+	if(msg->first_line.type == SIP_REPLY
+			|| msg->REQ_METHOD == METHOD_REGISTER) {
+		if(msg->to == NULL && parse_headers(msg, HDR_TO_F, 0) < 0)
+			return false;
+		if(msg->to == NULL)
+			return false;
+		*uri = get_to(msg)->uri;
+		return true;
+	}
+	if(parse_from_header(msg) < 0)
+		return false;
+	*uri = get_from(msg)->uri;
+	return true;
+}
+
+bool cn_alive_heard(struct sip_msg *msg, struct udomain *table, const str *aor)
+{
+	urecord_t *record;
+	bool heard = false;
+	str uri, key;
+
+	if(!cn_usrloc_in_memory())
+		return false;
+	if(aor)
+		uri = *aor;
+	else if(!read_sender(msg, &uri))
+		return false;
+	if(!cn_request_key(&uri, usrloc.use_domain, &key))
+		return false;
+	usrloc.lock_udomain(table, &key);
+	if(usrloc.get_urecord(table, &key, &record) == 0) {
+		heard = keep(record, msg);
+		usrloc.release_urecord(record);
+	}
+	usrloc.unlock_udomain(table, &key);
+	return heard;
+}
+
+/* -------- who was not -------- */
+
+/* Whoever is of the future was heard before the clock was set back. A second is
+ * no future: it may have begun after the look. */
+static time_t heard_s(const ucontact_t *b, const struct cn_alive_look *look)
+{
+	return b->last_keepalive < look->since_s
+						   || b->last_keepalive > look->now_s + 1
+				   ? look->since_s
+				   : b->last_keepalive;
+}
+
+/* @return false: it must be tried again */
+static bool tell(ucontact_t *b)
+{
+	struct cn_binding_view view;
+
+	cn_binding_read(&usrloc, &view, b, CN_KIND_OFFLINE);
+	cn_event_stamp(&view.ev);
+	if(cn_outbox_leave(&view.ev) < 0)
+		return false;
+	b->last_keepalive = CN_BINDING_GONE;
+	cn_stats_count(CN_COUNTER_offline);
+	return true;
+}
+
+static void look_at(ucontact_t *b, void *param)
+{
+	struct cn_alive_look *look = param;
+	time_t due_s;
+
+	if(!cn_binding_is_ours(b) || !cn_binding_is_live(b, look->now_s))
+		return;
+	/* that many whole seconds have passed since any moment of that one */
+	due_s = heard_s(b, look) + cn_conf.alive_timeout_s + 1;
+	if(has_connection(b)) {
+		look->connected = true;
+		if(shared->connections_known && !is_connected(b))
+			due_s = look->now_s;
+	}
+	if(due_s <= look->now_s && look->room > 0 && tell(b)) {
+		look->room--;
+		return;
+	}
+	if(look->due_s == 0 || due_s < look->due_s)
+		look->due_s = due_s;
+}
+
+bool cn_alive_look(int slot, struct cn_alive_look *look)
+{
+	look->due_s = 0;
+	look->connected = false;
+	each_of_slot(slot, look_at, look);
+	return look->due_s == 0 || look->due_s > look->now_s;
+}
+
+static void end_binding(ucontact_t *b, const char *contacts)
+{
+	char one[CN_CONTACTS_MAX + 1];
+	struct cn_binding_view view;
+	time_t now = time(NULL);
+
+	if(!cn_binding_is_gone(b) || !VALID_CONTACT(b, now))
+		return;
+	cn_binding_read(&usrloc, &view, b, CN_KIND_OFFLINE);
+	cn_contacts_write(&view.ev, one);
+	if(cn_contacts_within(one, contacts))
+		b->expires = now - 1;
+}
+
+void cn_alive_end(const char *key, const char *contacts)
+{
+	str aor = {(char *)key, strlen(key)};
+	urecord_t *record;
+	ucontact_t *b;
+	int i;
+
+	for(i = 0; i < table_count; i++) {
+		usrloc.lock_udomain(tables[i], &aor);
+		if(usrloc.get_urecord(tables[i], &aor, &record) == 0) {
+			for(b = record->contacts; b; b = b->next)
+				end_binding(b, contacts);
+			usrloc.release_urecord(record);
+		}
+		usrloc.unlock_udomain(tables[i], &aor);
+	}
+}
+
+/* -------- for an operator -------- */
+
+static void show(const ucontact_t *b, time_t now, struct cn_alive_contact *c)
+{
+	snprintf(c->uri, sizeof(c->uri), "%.*s", b->c.len, b->c.s);
+	snprintf(c->received, sizeof(c->received), "%.*s", b->received.len,
+			b->received.len > 0 ? b->received.s : "");
+	c->expires_s = b->expires ? (int)(b->expires - now) : 0;
+	c->gone = cn_binding_is_gone(b);
+	c->heard_s = c->gone ? 0 : (int)(now - b->last_keepalive);
+}
+
+int cn_alive_contacts(const char *aor, struct cn_alive_contact *list, int max)
+{
+	str key = cn_usrloc_key(aor);
+	time_t now = time(NULL);
+	urecord_t *record;
+	ucontact_t *b;
+	int i, n = 0;
+
+	for(i = 0; i < table_count && cn_usrloc_in_memory(); i++) {
+		usrloc.lock_udomain(tables[i], &key);
+		if(usrloc.get_urecord(tables[i], &key, &record) == 0) {
+			for(b = record->contacts; b && n < max; b = b->next) {
+				if(VALID_CONTACT(b, now))
+					show(b, now, &list[n++]);
+			}
+			usrloc.release_urecord(record);
+		}
+		usrloc.unlock_udomain(tables[i], &key);
+	}
+	return n;
+}
