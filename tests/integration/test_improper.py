@@ -2,6 +2,7 @@
 offered, and a stranger's request is answered with little more than it says."""
 
 import contextlib
+import re
 import socket
 
 import pytest
@@ -134,6 +135,19 @@ def test_a_form_without_credentials(server):
     assert answer.status == 401
     assert "stale" not in answer.challenge()
     assert ua.register().status == 200
+
+
+def test_a_via_without_a_branch(server):
+    """Devices of before RFC 3261 send none."""
+    ua = server.device()
+
+    def answer(data):
+        return ua.send(re.sub(rb";branch=[^;\r]*", b"", data)).wait()
+
+    challenge = answer(ua.build_register()).challenge()
+    assert answer(ua.build_register(authorization=ua.authorization(
+        challenge))).status == 200
+    assert len(server.contacts(ua)) == 1
 
 
 # -- how much comes back -----------------------------------------------------
