@@ -24,11 +24,23 @@
 #include "outbox_resync.h"
 #include "face_rpc.h"
 #include "base_stats.h"
+#include "base_utf8.h"
 
 #define CN_DEVICE_MAX 32 /* contacts that are shown */
+#define CN_SHOWN_MAX 255 /* bytes that a device has chosen */
 #define CN_PARKED_DEFAULT 100
 /* more does not fit into what kamcmd and the datagram sockets take */
 #define CN_PARKED_MAX 1000
+
+/* As the log shows it: no device moves the cursor of who asks. Until the next call. */
+static char *shown(const char *what)
+{
+	static char line[CN_UTF8_SHOWN * CN_SHOWN_MAX + 1];
+	str text = {(char *)what, (int)strnlen(what, CN_SHOWN_MAX)};
+
+	line[cn_utf8_show(&text, line)] = '\0';
+	return line;
+}
 
 static void add_counters(rpc_t *rpc, void *reply)
 {
@@ -71,9 +83,9 @@ static void add_progress(rpc_t *rpc, void *reply, const char *state)
 	cn_resync_progress(&p);
 	if(state == NULL)
 		state = p.running ? "running" : "idle";
-	rpc->struct_add(reply, "ssddddd", "state", state, "aor", p.aor, "percent",
-			p.percent, "waiting", p.waiting, "sent", p.sent, "refused",
-			p.refused, "failed", p.failed);
+	rpc->struct_add(reply, "ssddddd", "state", state, "aor", shown(p.aor),
+			"percent", p.percent, "waiting", p.waiting, "sent", p.sent,
+			"refused", p.refused, "failed", p.failed);
 }
 
 /* As they are in force. */
@@ -190,8 +202,8 @@ static void rpc_parked(rpc_t *rpc, void *ctx)
 	n = cn_index_list(rows, max);
 	now = cn_now_us();
 	for(i = 0; i < n && rpc->add(ctx, "{", &row) >= 0; i++)
-		rpc->struct_add(row, "ssssdd", "aor", rows[i].aor, "id", rows[i].id,
-				"reason", cn_reason_name(rows[i].reason), "state",
+		rpc->struct_add(row, "ssssdd", "aor", shown(rows[i].aor), "id",
+				rows[i].id, "reason", cn_reason_name(rows[i].reason), "state",
 				state_name(&rows[i]), "waiting_ms",
 				(int)((now - rows[i].parked_us) / 1000), "requests",
 				rows[i].waiters);
@@ -221,11 +233,12 @@ static void rpc_device(rpc_t *rpc, void *ctx)
 		rpc->fault(ctx, 500, "Internal error");
 		return;
 	}
-	for(i = 0; i < n && rpc->array_add(list, "{", &one) >= 0; i++)
-		rpc->struct_add(one, "sssdd", "contact", contacts[i].uri, "received",
-				contacts[i].received, "state",
-				contacts[i].gone ? "off line" : "alive", "expires_s",
+	for(i = 0; i < n && rpc->array_add(list, "{", &one) >= 0; i++) {
+		rpc->struct_add(one, "s", "contact", shown(contacts[i].uri));
+		rpc->struct_add(one, "ssdd", "received", shown(contacts[i].received),
+				"state", contacts[i].gone ? "off line" : "alive", "expires_s",
 				contacts[i].expires_s, "heard_s", contacts[i].heard_s);
+	}
 }
 
 /* -------- the outbox -------- */
@@ -261,8 +274,8 @@ static void add_dead(
 
 	if(rpc->array_add(list, "{", &one) < 0)
 		return;
-	rpc->struct_add(one, "ssssddsds", "id", letter->id, "aor", letter->aor,
-			"event", cn_kind_name(letter->kind), "reason",
+	rpc->struct_add(one, "ssssddsds", "id", letter->id, "aor",
+			shown(letter->aor), "event", cn_kind_name(letter->kind), "reason",
 			cn_reason_name(letter->reason), "age_s",
 			seconds_since(letter->created_us), "attempts", letter->attempts,
 			"cause", cn_cause_name(letter->cause), "status", letter->status,

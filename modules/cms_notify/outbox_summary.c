@@ -27,14 +27,9 @@ struct summary
 	int count;
 };
 
-static void add_letter(struct summary *sum, const struct cn_row *row)
+static void write_letter(
+		struct cn_dead_letter *letter, const struct cn_row *row)
 {
-	struct cn_dead_letter *letter;
-	int i = sum->count;
-
-	if(i == CN_OUTBOX_DEAD_MAX)
-		return;
-	letter = &sum->letters[i];
 	memset(letter, 0, sizeof(*letter));
 	memcpy(letter->id, row->id, sizeof(letter->id));
 	snprintf(letter->aor, sizeof(letter->aor), "%s", cn_row_aor(row));
@@ -45,7 +40,23 @@ static void add_letter(struct summary *sum, const struct cn_row *row)
 	letter->cause = row->cause;
 	letter->status = row->status;
 	letter->too_old = row->cause != CN_CAUSE_none;
-	sum->count++;
+}
+
+/* Keeps the oldest ones, in order; the rows come in none. */
+static void add_letter(struct summary *sum, const struct cn_row *row)
+{
+	struct cn_dead_letter *letters = sum->letters;
+	int i = sum->count;
+
+	while(i > 0 && letters[i - 1].created_us > row->created_us)
+		i--;
+	if(i == CN_OUTBOX_DEAD_MAX)
+		return;
+	if(sum->count < CN_OUTBOX_DEAD_MAX)
+		sum->count++;
+	memmove(&letters[i + 1], &letters[i],
+			(sum->count - 1 - i) * sizeof(*letters));
+	write_letter(&letters[i], row);
 }
 
 static void add_to_summary(struct cn_row *row, void *arg)

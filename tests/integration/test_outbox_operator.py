@@ -77,6 +77,43 @@ def test_outbox_shown(cms, kamailio):
     assert ids[0] in server.kamcmd("cms_notify.outbox")
 
 
+def test_dead_letters_oldest_first(cms, kamailio):
+    """As many as one asks for are the oldest ones."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    ids = [defer(server, server.device()) for _ in range(8)]
+    cms.rule(status=403)
+    cms.start()
+    drained(server)
+
+    def listed(*most):
+        return [letter["id"] for letter in
+                server.rpc("cms_notify.outbox", *most)["dead_letters"]]
+
+    until(lambda: len(listed()) == len(ids))
+    assert listed() == ids
+    assert listed(3) == ids[:3]
+
+
+def test_an_aor_is_text(cms, kamailio):
+    """Whatever a device calls itself: it does not write to the terminal of
+    who lists dead letters."""
+    server = kamailio(cms, config=deferring())
+    cms.stop()
+    ua = server.device("cam\x1bc\x9b2j\xe4")
+    defer(server, ua)
+    cms.rule(status=403)
+    cms.start()
+    drained(server)
+    until(lambda: server.rpc("cms_notify.outbox")["dead_letters"])
+    letter, = server.rpc("cms_notify.outbox")["dead_letters"]
+    named = "cam\\x1bc\\xc2\\x9b2j\xe4@telecom.com"
+    assert letter["aor"] == named
+    assert named in server.kamcmd("cms_notify.outbox")
+    server.rpc("cms_notify.resync", ua.aor.removeprefix("sip:"))
+    assert named in server.kamcmd("cms_notify.status")
+
+
 def test_pause(cms, kamailio):
     """While it is paused nothing leaves the outbox; registrations go on."""
     server = kamailio(cms, config=deferring())

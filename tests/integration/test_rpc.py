@@ -228,6 +228,22 @@ def test_parked(start, cms):
     assert server.kamcmd("cms_notify.parked").strip() == ""
 
 
+def test_parked_shows_text(start, cms):
+    """An AOR does nothing to the terminal of who looks."""
+    server = start()
+    cms.rule(hold=True)
+    ua = server.device("cam\x1bc\x9b2j\xe4")
+    sent = ua.send(ua.build_register())
+    cms.wait_until(lambda: cms.held == 1)
+    named = "sip:cam\\x1bc\\xc2\\x9b2j\xe4@telecom.com"
+    row, = server.rpc("cms_notify.parked")
+    assert row["aor"] == named
+    assert named in server.kamcmd("cms_notify.parked")
+    cms.clear_rules()
+    cms.release()
+    assert sent.wait().status == 200
+
+
 def test_parked_is_limited(start, cms):
     """At most 100 rows, or as many as one asks for, through kamcmd and
     JSON."""
