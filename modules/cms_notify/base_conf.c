@@ -387,8 +387,8 @@ int cn_conf_check_timeout(
 	if(timeout_ms + margin <= fr_timer_ms)
 		return 0;
 	return cn_refuse(fault,
-			"timeout is %d ms but tm ends a transaction after fr_timer, %d ms: "
-			"set timeout to at most %d or tm's fr_timer to at least %d",
+			"timeout is %d ms, too long for tm's fr_timer of %d ms: "
+			"set timeout to at most %d or fr_timer to at least %d",
 			timeout_ms, fr_timer_ms, fr_timer_ms - margin, timeout_ms + margin);
 }
 

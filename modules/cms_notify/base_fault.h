@@ -10,7 +10,8 @@
 
 #include <stdbool.h>
 
-/* Text: one line. It names parameter and file, and shows no secret of theirs. */
+/* Text: one line. It shows no secret. First the parameter and what is wrong, then the
+ * file: jsonrpcs shows the first 127 characters. */
 struct cn_fault
 {
 	char text[512];

@@ -63,11 +63,11 @@ ssize_t cn_file_read(const char *parameter, const char *path, char *to,
 	if(fd >= 0)
 		close(fd);
 	if(len < 0)
-		return cn_refuse(fault, "%s: cannot read %s: %s", parameter, path,
-				strerror(error));
+		return cn_refuse(fault, "%s cannot be read: %s (%s)", parameter,
+				strerror(error), path);
 	if((size_t)len == size)
-		return cn_refuse(fault, "%s: %s is too long, more than %zu bytes",
-				parameter, path, size - 1);
+		return cn_refuse(fault, "%s is too long, more than %zu bytes (%s)",
+				parameter, size - 1, path);
 	return len;
 }
 
@@ -84,9 +84,9 @@ static int read_text(const char *parameter, const char *path, char *to,
 		len--;
 	to[len] = '\0';
 	if(len == 0)
-		return cn_refuse(fault, "%s: %s is empty", parameter, path);
+		return cn_refuse(fault, "%s is empty (%s)", parameter, path);
 	if(strlen(to) < (size_t)len)
-		return cn_refuse(fault, "%s: %s is no text", parameter, path);
+		return cn_refuse(fault, "%s is no text (%s)", parameter, path);
 	return 0;
 }
 
@@ -97,7 +97,7 @@ static int read_key(
 	int err = read_text("sign_key_file", path, text, fault);
 
 	if(err == 0 && cn_sign_read_key(key, text, what, sizeof(what)) < 0)
-		err = cn_refuse(fault, "sign_key_file: %s %s", path, what);
+		err = cn_refuse(fault, "sign_key_file %s (%s)", what, path);
 	explicit_bzero(text, sizeof(text));
 	return err;
 }
@@ -126,11 +126,11 @@ static int read_header(
 		*header = NULL;
 		if(text[strspn(text, " \t")] == '\0')
 			err = cn_refuse(fault,
-					"http_header_file: the first line of %s is empty", path);
+					"http_header_file: the first line is empty (%s)", path);
 		else if(cn_header_breaks(text, strlen(text)))
 			err = cn_refuse(fault,
-					"http_header_file: the first line of %s has a control "
-					"character",
+					"http_header_file: the first line has a control "
+					"character (%s)",
 					path);
 		else if((*header = new_header(parameter, name, text)) == NULL)
 			err = cn_refuse(fault, "out of memory");
@@ -177,8 +177,8 @@ static int read_tls(
 	text[len] = '\0';
 	files->tls_len[which] = (size_t)len;
 	if(!has_pem(text, tls_files[which].label))
-		return cn_refuse(fault, "%s: %s is not a PEM file with a %s", name,
-				path, tls_files[which].label);
+		return cn_refuse(fault, "%s is not a PEM file with a %s (%s)", name,
+				tls_files[which].label, path);
 	return 0;
 }
 
@@ -226,7 +226,7 @@ static int try_tls(const struct cn_files *files, struct cn_fault *fault)
 	if(files->tls[CN_TLS_CA]
 			&& !cn_pem_has_certificates(
 					files->tls[CN_TLS_CA], files->tls_len[CN_TLS_CA]))
-		return cn_refuse(fault, "tls_ca: %s cannot be read, it is broken",
+		return cn_refuse(fault, "tls_ca cannot be read, it is broken (%s)",
 				cn_conf.tls_ca);
 	if(files->tls[CN_TLS_CERT] == NULL)
 		return 0;

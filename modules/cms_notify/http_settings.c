@@ -48,7 +48,6 @@ static int read_file(struct loaded *loaded, struct cn_fault *fault)
 	loaded->text[len] = '\0';
 	if(cn_settings_parse(&loaded->settings, loaded->text, len, &line) == 0)
 		return 0;
-	/* jsonrpcs shows the first 127 characters of a fault */
 	return cn_refuse(fault, "settings_file, %.300s (%s)", line.text, path);
 }
 
@@ -67,7 +66,8 @@ static int check_urls(const struct cn_settings *s, struct cn_fault *fault)
 
 	if(s->urls == 0)
 		return cn_refuse(fault,
-				"cms_url is not set, neither by modparam() nor in %s",
+				"cms_url is not set, neither by modparam() nor in "
+				"settings_file (%s)",
 				cn_conf.settings_file);
 	for(i = 0; i < s->urls; i++) {
 		const char *what = url_fault(s->url[i]);

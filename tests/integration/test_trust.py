@@ -276,9 +276,9 @@ def test_a_wrong_file_changes_nothing(kamailio, cms, key_file, secret, pki):
     server.allow_errors("stay as they were")
     cms.sign_keys = [KEY]
     for path, text, fault in (
-            (key_file, "hush", "sign_key_file: .* must be one line"),
-            (token, "\n", "http_header_file: .* is empty"),
-            (certificate, "hush", "tls_cert: .* is not a PEM file"),
+            (key_file, "hush", "sign_key_file must be one line"),
+            (token, "\n", "http_header_file is empty"),
+            (certificate, "hush", "tls_cert is not a PEM file"),
             (key, "-----BEGIN PRIVATE KEY-----\nhush\n", "tls_key cannot be read")):
         good = open(path, encoding="ascii").read()
         since = len(server.lines)
@@ -314,8 +314,8 @@ def test_a_secret_is_shown_nowhere(kamailio, cms, key_file, secret):
 
 
 @pytest.mark.parametrize("text, fault", [
-    (None, "sign_key_file: cannot read .*: No such file"),
-    ("", "sign_key_file: .* is empty"),
+    (None, "sign_key_file cannot be read: No such file"),
+    ("", "sign_key_file is empty"),
     ("secret", "must be one line, whsec_ and the key in base64"),
     ("whsec_s*cret==", "must be one line, whsec_ and the key in base64"),
     (text_of(KEY) + "\n" + text_of(KEY), "must be one line"),
@@ -335,7 +335,7 @@ def test_a_wrong_key_is_told_at_the_start(secret, tmp_path, text, fault):
      "http_header_file Authorization: no path"),
     ("http_header_file", "s3cret", "http_header_file number 1 is not of the form"),
     ("http_header_file", "Host: /etc/passwd", "Host is set by the module"),
-    ("http_header_file", "X-A: /nowhere", "http_header_file: cannot read"),
+    ("http_header_file", "X-A: /nowhere", "http_header_file cannot be read"),
     ("http_header", "Webhook-Id: x", "webhook-id is set by the module")])
 def test_a_secret_in_the_place_of_its_file(name, value, fault):
     """It is refused, and not shown."""
@@ -344,6 +344,40 @@ def test_a_secret_in_the_place_of_its_file(name, value, fault):
     assert [line for line in lines if re.search(f"ERROR.*{fault}", line)]
     assert not [line for line in lines if "s3cret" in line
                 or text_of(KEY)[6:] in line]
+
+
+@pytest.mark.parametrize("name, text, fault", [
+    ("sign_key_file", None, "cannot be read: No such file or directory"),
+    pytest.param("sign_key_file", "x" * 9000, "is too long, more than 8191 bytes",
+                 id="too long"),
+    ("sign_key_file", "hush", "must be one line, whsec_ and the key in base64"),
+    ("http_header_file", "\x01", "the first line has a control character"),
+    ("tls_ca", "hush", "is not a PEM file with a CERTIFICATE"),
+    ("tls_ca", "-----BEGIN CERTIFICATE-----", "cannot be read, it is broken"),
+    ("settings_file", "timeout = 30000", "or fr_timer to at least 30500"),
+    ("settings_file", "connection_lifetime = 0\nsqlite_busy_timeout = 1",
+     "set it by modparam.. and restart"),
+    ("settings_file", "cms_url = http://hush@cms", "use http_header for cred")])
+def test_what_is_wrong_is_said_first(
+        kamailio, cms, pki, tmp_path, name, text, fault):
+    """However long the file's name is: an RPC command shows 127 characters."""
+    folder = tmp_path / ("long" * 50)
+    folder.mkdir()
+    path = folder / "file"
+    path.write_text({
+        "sign_key_file": text_of(KEY), "http_header_file": "Bearer 1",
+        "tls_ca": open(pki.certificate, encoding="ascii").read(),
+        "settings_file": "timeout = 2000\n"}[name])
+    path.chmod(0o640)
+    server = kamailio(cms, config=unauthenticated((
+        name, f"X-A: {path}" if name == "http_header_file" else str(path))))
+    server.allow_errors("stay as they were")
+    if text is None:
+        path.unlink()
+    else:
+        replace(str(path), text)
+    with pytest.raises(RpcError, match=f"{name}.*{fault}|timeout.*{fault}"):
+        server.rpc("cms_notify.reload")
 
 
 def test_more_than_two_keys_are_refused(key_file):

@@ -208,7 +208,7 @@ static void without_its_key_there_is_no_client(void **state)
 {
 	unlink(key_file);
 	assert_null(cn_http_new(1, on_done, &endpoints, &fault));
-	assert_non_null(strstr(fault.text, "sign_key_file: cannot read"));
+	assert_non_null(strstr(fault.text, "sign_key_file cannot be read"));
 }
 
 static void the_environment_names_no_proxy(void **state)

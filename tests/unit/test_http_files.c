@@ -122,7 +122,7 @@ static void wrong_keys(void **state)
 {
 	cn_conf.sign_key_file[0] = path;
 	cn_conf.sign_key_files = 1;
-	assert_fault("sign_key_file: cannot read");
+	assert_fault("sign_key_file cannot be read");
 	with_key("");
 	assert_fault("is empty");
 	with_key(" \n");
@@ -137,7 +137,7 @@ static void wrong_keys(void **state)
 	assert_fault("is no text");
 	cn_conf.sign_key_file[0] = folder;
 	assert_int_equal(cn_files_read(&files, &fault), -1);
-	assert_non_null(strstr(fault.text, "cannot read"));
+	assert_non_null(strstr(fault.text, "cannot be read"));
 }
 
 static void the_second_of_two_keys_can_be_wrong(void **state)
@@ -184,7 +184,7 @@ static void wrong_headers(void **state)
 
 	cn_conf.http_header_file[0] = header;
 	cn_conf.http_header_files = 1;
-	assert_fault("http_header_file: cannot read");
+	assert_fault("http_header_file cannot be read");
 	with_header("", 0);
 	assert_fault("is empty");
 	with_header("\nsecret", 7);
@@ -218,7 +218,7 @@ static void tls_files_must_be_readable(void **state)
 	for(i = 0; i < 3; i++) {
 		start(NULL);
 		*files_of[i] = path;
-		snprintf(what, sizeof(what), "%s: cannot read", names[i]);
+		snprintf(what, sizeof(what), "%s cannot be read", names[i]);
 		assert_fault(what);
 	}
 }
