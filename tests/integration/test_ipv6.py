@@ -6,7 +6,8 @@ import contextlib
 import pytest
 
 import harness
-from harness import DOMAIN, PASSWORD, ReferenceCms, Transport, Ua
+import ipv6
+from harness import DOMAIN, PASSWORD, ReferenceCms, Transport, Ua, until
 from pki import Authority
 
 pytestmark = pytest.mark.contract
@@ -77,3 +78,23 @@ def test_the_two_families_reach_each_other(kamailio, cms):
                 receiver.transport.wait_request("MESSAGE"), 200)
             assert sent.wait().status == 200
     assert len(server.posts()) == 2
+
+
+def test_a_flood_from_a_network():
+    """Its addresses have one FLOOD_DENSITY together; another network has its own."""
+    home = [f"2001:db8:1234:1:{n}::1" for n in range(1, 11)]
+    other = "2001:db8:1234:2::1"
+    with ipv6.addresses(*home, other), \
+            ipv6.server(CHILDREN=1, FLOOD_DENSITY=100) as server:
+        uas = [ipv6.device(server, "cam1", host) for host in home]
+        elsewhere = ipv6.device(server, "cam1", other)
+
+        def answered():
+            """Of 200 that come within a moment, 20 from each."""
+            sent = [ua.send(ua.build("OPTIONS")) for _ in range(20) for ua in uas]
+            assert elsewhere.options()[0].status == 200  # the one worker has read all
+            return sum(step.final is not None for step in sent)
+
+        # the second may be over in between
+        until(lambda: 100 <= answered() < 200)
+        server.wait_log("a flood from 2001:db8:1234:1:,")
