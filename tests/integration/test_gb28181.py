@@ -12,6 +12,7 @@ import pytest
 import gb_dialects
 import sip_message
 from gb_dialects import DIALECTS, Dialect
+from deferring import url
 from harness import HOST, PASSWORD, TOP, Transport, fails_to_start, until
 from sip_ua import new_branch, new_call_id
 
@@ -364,6 +365,45 @@ def test_a_keepalive_of_another_device(server, device):
     assert other.keepalive().status == 403
     other.transport = theirs
     assert other.keepalive().status == 200
+
+
+def with_outbox(kamailio, cms, settings):
+    server = kamailio(cms, settings=SETTINGS)
+    server.configure(settings={
+        **SETTINGS, "CMS_OUTBOX_DB_URL": url(server), **settings})
+    return server.restart()
+
+
+@pytest.mark.parametrize("transport", ["UDP", "TCP"])
+def test_off_line(kamailio, cms, transport):
+    """A device that sends no keepalive any more is off line, and so is one whose
+    TCP connection is lost: the CMS is told."""
+    timeout = 2 if transport == "UDP" else 3600
+    server = with_outbox(kamailio, cms, {"WITH_OUTBOX": 1,
+                                         "ALIVE_TIMEOUT": timeout})
+    device = Device(server, Dialect("", "", transport=transport))
+    server.add_subscribers([device.dialect.id], PASSWORD, REALM)
+    assert device.enter().status == 200
+    assert device.keepalive().status == 200
+    if transport == "TCP":
+        device.transport.close()
+    cms.wait_until(lambda: any(
+        r.json["event"] == "offline" for r in cms.requests), 10)
+    assert cms.requests[-1].json["aor"] == device.aor
+    if transport == "TCP":
+        device.connect()
+    assert device.keepalive().status == 403
+    assert device.enter().status == 200
+    # a new connection is another port
+    assert cms.requests[-1].json["reason"] == (
+        "new" if transport == "TCP" else "returned")
+    assert device.keepalive().status == 200
+
+
+def test_with_an_outbox_silence_counts(kamailio, cms):
+    """Also where ALIVE_TIMEOUT is not set."""
+    server = with_outbox(kamailio, cms, {"WITH_DEFER": 1})
+    assert server.pids("cms_notify alive")
 
 
 def test_what_a_keepalive_from_elsewhere_gets_is_a_setting(kamailio, cms):
