@@ -1,6 +1,7 @@
 """The CMS of the benchmark.
 
     Nginx      answers each POST with 200 and a small JSON body, and counts
+    Batches    answers each event of a batch with 200, and counts
     Slow       answers the same, later
     Hanging    takes every connection and request, and answers none
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from server import on_cpus
 
+HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
 START_SECONDS = 10
 
@@ -53,19 +55,16 @@ http {{
 """
 
 
-class Nginx:
-    """A context manager; `folder`/ca has its certificate."""
+class Counting:
+    """A process of its own in `folder`, which says how many connections and
+    requests it has seen. A context manager."""
 
-    def __init__(self, port, tls_port, cpus=None):
+    def __init__(self, port, cpus):
         self._cpus = cpus
-        self.port, self.tls_port = port, tls_port
-        self.folder = Path(tempfile.mkdtemp(prefix="bench-nginx-"))
+        self.port = port
+        self.folder = Path(tempfile.mkdtemp(prefix="bench-cms-"))
         self._process = None
         self._asked = 0
-
-    def url(self, scheme="http"):
-        port = self.tls_port if scheme == "https" else self.port
-        return f"{scheme}://{HOST}:{port}/register"
 
     def __enter__(self):
         try:
@@ -78,16 +77,14 @@ class Nginx:
     def __exit__(self, *_exc):
         self.close()
 
+    def url(self, scheme="http"):
+        return f"{scheme}://{HOST}:{self.port}/register"
+
     def _start(self):
-        make_certificate(self.folder)
-        config = self.folder / "nginx.conf"
-        config.write_text(CONFIGURATION.format(
-            folder=self.folder, host=HOST, port=self.port,
-            tls_port=self.tls_port), encoding="utf-8")
+        command = self.command()
         with on_cpus(self._cpus):
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", "--", "nginx", "-p",
-                 self.folder, "-c", config, "-e", "stderr"],
+                ["setpriv", "--pdeathsig", "TERM", "--", *command],
                 stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -97,7 +94,8 @@ class Nginx:
             except OSError:
                 if self._process.poll() is not None \
                         or time.monotonic() > deadline:
-                    raise RuntimeError("nginx does not start") from None
+                    raise RuntimeError(
+                        f"{command[0]} does not start") from None
                 time.sleep(0.02)
 
     def counts(self):
@@ -121,6 +119,36 @@ class Nginx:
             self._process.terminate()
             self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Nginx(Counting):
+    """`folder`/ca has its certificate."""
+
+    def __init__(self, port, tls_port, cpus=None):
+        super().__init__(port, cpus)
+        self.tls_port = tls_port
+
+    def url(self, scheme="http"):
+        port = self.tls_port if scheme == "https" else self.port
+        return f"{scheme}://{HOST}:{port}/register"
+
+    def command(self):
+        make_certificate(self.folder)
+        config = self.folder / "nginx.conf"
+        config.write_text(CONFIGURATION.format(
+            folder=self.folder, host=HOST, port=self.port,
+            tls_port=self.tls_port), encoding="utf-8")
+        return ["nginx", "-p", self.folder, "-c", config, "-e", "stderr"]
+
+
+class Batches(Counting):
+    """nginx cannot name the events that it answers: batches.c can."""
+
+    def command(self):
+        program = self.folder / "batches"
+        subprocess.run(["gcc", "-O2", "-Wall", "-Werror", "-o", program,
+                        HERE / "batches.c"], check=True)
+        return [program, str(self.port)]
 
 
 def make_certificate(folder):

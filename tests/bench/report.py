@@ -138,12 +138,9 @@ def of_allocator(found, ways, allocator, configurations):
             yield f"As many as are answered, {cpus}:"
             yield ""
             yield from table(
-                ("", "registrations/s", *USED, "TCP connections to the CMS"),
-                [(title(name), spread(those.values(
-                    "saturation", allocator, name, "per_second")),
-                  *used(those, "saturation", allocator, name),
-                  spread(those.values("saturation", allocator, name,
-                                      "connections")))
+                ("", "registrations/s", *USED, "POSTs per registration",
+                 "TCP connections to the CMS"),
+                [saturation_row(those, allocator, name)
                  for name in configurations])
     those = found.on(ways[0])
     if those.present("measure", {"latency"}):
@@ -206,6 +203,14 @@ def cpu_row(found, measure, allocator, name):
             spread(get("repeated")))
 
 
+def saturation_row(found, allocator, name):
+    def get(value):
+        return found.values("saturation", allocator, name, value)
+    return (title(name), spread(get("per_second")),
+            *used(found, "saturation", allocator, name),
+            spread(get("posts_each"), 2), spread(get("connections")))
+
+
 def latency_row(found, allocator, name):
     def latency(value, get=found.rounds):
         return spread(get("latency", allocator, name, value).values(), 2)
@@ -235,6 +240,12 @@ OVER_RIVAL = (
 OVER_UNCONFIRMED = (
     ("CPU{at}", "fixed", "cpu_us", False, "", None),
     ("CPU at saturation", "saturation", "cpu_us", False, "at most", 1.6),
+    ("Registrations a second, at most", "saturation", "per_second", False, "",
+     None),
+)
+BATCHES_OVER_UNCONFIRMED = (
+    ("CPU{at}", "fixed", "cpu_us", False, "", None),
+    ("CPU at saturation", "saturation", "cpu_us", False, "at most", 1.3),
     ("Registrations a second, at most", "saturation", "per_second", False, "",
      None),
 )
@@ -350,6 +361,10 @@ def write_report(result, folder):
                     "b", "c", OVER_RIVAL)
     lines += ratios(found, ways, allocators, "A confirmed registration, (b), over "
                     "an unconfirmed one, (a)", "b", "a", OVER_UNCONFIRMED)
+    if "b-batch" in configurations:
+        lines += ratios(found, ways, allocators, "The same in batches, (b-batch), "
+                        "over an unconfirmed one, (a)", "b-batch", "a",
+                        BATCHES_OVER_UNCONFIRMED)
     if "b-before" in configurations:
         lines += ratios(found, ways, allocators, "(b) over (b-before)", "b",
                         "b-before", OVER_BEFORE)

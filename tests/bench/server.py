@@ -51,6 +51,10 @@ class Configuration:
         return self.define in ("CMS_NOTIFY", "HTTP_ASYNC_CLIENT")
 
     @property
+    def sends_batches(self):
+        return "BATCH_MAX" in dict(self.settings)
+
+    @property
     def calls_cms(self):
         return self.define != "NO_CMS"
 
@@ -60,6 +64,8 @@ CONFIGURATIONS = {c.name: c for c in (
     Configuration("b", "cms_notify", "CMS_NOTIFY"),
     Configuration("b-before", "cms_notify before", "CMS_NOTIFY",
                   module=BEFORE),
+    Configuration("b-batch", "cms_notify, batches of 20", "CMS_NOTIFY",
+                  (("BATCH_MAX", 20),)),
     Configuration("c", "http_async_client", "HTTP_ASYNC_CLIENT",
                   (("MEMORY_MANAGER", "shm"),)),
     Configuration("c-sys", "http_async_client, memory_manager sys",

@@ -7,18 +7,19 @@ import time
 IDLE_SECONDS = 3
 
 
-def in_turns(servers, turns, cms, load):
+def in_turns(servers, turns, cms_of, load):
     """What a registration has cost each of them, in the order of `servers`.
 
-    cms    Nginx, which counts
-    load   load(server, turn) makes a load, and returns what came of it; turn
-           None comes first and warms the server up: its connections count, and
-           its system calls, since nothing is timed then
+    cms_of  cms_of(configuration) is the CMS, which counts
+    load    load(server, turn) makes a load, and returns what came of it; turn
+            None comes first and warms the server up: its connections count,
+            and its system calls, since nothing is timed then
     """
-    tallies = [Tally(server) for server in servers]
+    tallies = [Tally(server, cms_of(server.configuration))
+               for server in servers]
     for tally in tallies:
         with tally.server.system_calls() as calls:
-            tally.load(cms, lambda server: load(server, None))
+            tally.load(lambda server: load(server, None))
         tally.calls = calls
     for tally in tallies:
         tally.server.settle()
@@ -29,7 +30,7 @@ def in_turns(servers, turns, cms, load):
     for turn in range(turns):
         first = turn % len(tallies)
         for tally in tallies[first:] + tallies[:first]:
-            tally.load(cms, lambda server: load(server, turn))
+            tally.load(lambda server: load(server, turn))
     # To free the last transaction is part of the cost.
     for tally in tallies:
         tally.server.settle()
@@ -40,18 +41,19 @@ class Tally:
     """What came of the turns of one server. What it costs while others have
     their turn is no part of it."""
 
-    def __init__(self, server):
+    def __init__(self, server, cms):
         self.server = server
+        self._cms = cms
         self.calls = None
         self._connections = self._posts = 0
         self._loads, self._warm = [], 0
         self._before = self._began = self._idle = None
 
-    def load(self, cms, load):
-        before, began = cms.counts(), time.monotonic()
+    def load(self, load):
+        before, began = self._cms.counts(), time.monotonic()
         found = load(self.server)
         self._loads.append((found, time.monotonic() - began))
-        after = cms.counts()
+        after = self._cms.counts()
         self._connections += after[0] - before[0]
         self._posts += after[1] - before[1]
 
