@@ -91,7 +91,8 @@ int cn_watch_init(void)
 		LM_ERR("cannot make a timer\n");
 		return -1;
 	}
-	timer_init(watchdog, watch, NULL, 0);
+	/* or else a second process is woken for each tick */
+	timer_init(watchdog, watch, NULL, F_TIMER_FAST);
 	if(timer_add(watchdog, MS_TO_TICKS(CN_WATCHDOG_EVERY_MS)) < 0) {
 		LM_ERR("cannot start a timer\n");
 		return -1;
