@@ -35,6 +35,8 @@
  * this at hand; an answer is hardly ever. HTTP/1.1 only: with HTTP/2, what does
  * not fit in there is mixed up by libcurl 7.88. */
 #define CN_RECEIVE_BYTES 1024L
+/* Of a batch there is more, and each further read is a round of the epoll set. */
+#define CN_RECEIVE_BATCH_BYTES 16384L
 
 /* libcurl's own default */
 #define CN_NAME_LIFETIME_S 60
@@ -340,6 +342,11 @@ static int set_up_calls(CURL *e, const struct cn_http_calls *calls)
 	return 0;
 }
 
+static long receive_bytes(void)
+{
+	return cn_conf.batch_max == 1 ? CN_RECEIVE_BYTES : CN_RECEIVE_BATCH_BYTES;
+}
+
 static int set_up_connections(CURL *e)
 {
 	bool broken = cn_http_reuse_is_broken();
@@ -353,7 +360,7 @@ static int set_up_connections(CURL *e)
 					(long)cn_limits->connection_lifetime_s)
 			|| (cn_conf.http_version == CN_HTTP_1_1
 					&& curl_easy_setopt(
-							e, CURLOPT_BUFFERSIZE, CN_RECEIVE_BYTES)))
+							e, CURLOPT_BUFFERSIZE, receive_bytes())))
 		return -1;
 	return 0;
 }
