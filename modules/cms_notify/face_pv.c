@@ -251,6 +251,8 @@ GET_EVENT(source_port,
 GET_EVENT(transport, get_name_or_null(msg, param, res, ev->transport))
 GET_EVENT(call_id, get_str_or_null(msg, param, res, &ev->call_id))
 GET_EVENT(cseq_number, pv_get_uintval(msg, param, res, ev->cseq))
+GET_EVENT(live, ev->live < 0 ? pv_get_null(msg, param, res)
+							 : pv_get_sintval(msg, param, res, ev->live))
 GET_EVENT(user_agent, get_str_or_null(msg, param, res, &ev->user_agent))
 
 static int show_contacts(
@@ -305,6 +307,7 @@ static const struct
 		{"auth_user", show_auth_user},
 		{"realm", show_realm},
 		{"contacts", show_contacts},
+		{"live", show_live},
 		{"source_ip", show_source_ip},
 		{"source_port", show_source_port},
 		{"transport", show_transport},

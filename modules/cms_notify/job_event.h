@@ -42,7 +42,8 @@ struct cn_event
 	unsigned source_port;
 	const char *transport; /* udp, tcp, tls, ...; NULL: not known */
 	unsigned share;		   /* of the source address, see admit_share.h */
-	int room;		/* contacts more that registrar's max_contacts allows */
+	int live; /* contacts of the AOR once it has happened, -1: not known */
+	int room; /* contacts more that registrar's max_contacts allows */
 	str user_agent; /* empty: none */
 	str call_id;
 	unsigned cseq;

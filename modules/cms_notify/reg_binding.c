@@ -57,6 +57,24 @@ static void read_source(struct cn_binding_view *v, const ucontact_t *b)
 	v->ev.source_port = v->received.port_no ? v->received.port_no : 5060;
 }
 
+/* Of the AOR, without the one that leaves. In db_mode 3 what is shown may be the
+ * only one that was looked for. */
+static int count_live(
+		const usrloc_api_t *usrloc, const ucontact_t *b, enum cn_kind kind)
+{
+	const ucontact_t *other;
+	time_t now = time(NULL);
+	int n = kind == CN_KIND_SNAPSHOT;
+
+	if(usrloc->db_mode == DB_ONLY)
+		return -1;
+	for(other = b->prev; other; other = other->prev)
+		n += cn_binding_is_live(other, now);
+	for(other = b->next; other; other = other->next)
+		n += cn_binding_is_live(other, now);
+	return n;
+}
+
 void cn_binding_read(const usrloc_api_t *usrloc, struct cn_binding_view *v,
 		const ucontact_t *b, enum cn_kind kind)
 {
@@ -67,6 +85,7 @@ void cn_binding_read(const usrloc_api_t *usrloc, struct cn_binding_view *v,
 	ev->kind = kind;
 	ev->contacts = c;
 	ev->contact_count = 1;
+	ev->live = count_live(usrloc, b, kind);
 	read_aor(usrloc, v, b);
 	read_source(v, b);
 	ev->call_id = b->callid;

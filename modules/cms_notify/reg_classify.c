@@ -231,14 +231,18 @@ static enum cn_reason classify_bound(const urecord_t *record,
 														  : CN_REASON_NONE;
 }
 
-/* As save() counts them. */
-static int live_bindings(const urecord_t *record, time_t now)
+/* @return as save() counts them
+ * @param live those that are there */
+static int count_bindings(const urecord_t *record, time_t now, int *live)
 {
 	const ucontact_t *b;
 	int n = 0;
 
-	for(b = record ? record->contacts : NULL; b; b = b->next)
+	*live = 0;
+	for(b = record ? record->contacts : NULL; b; b = b->next) {
 		n += VALID_CONTACT(b, now);
+		*live += cn_binding_is_live(b, now);
+	}
 	return n;
 }
 
@@ -249,7 +253,7 @@ static bool classify(urecord_t *record, struct cn_event *ev)
 	int max =
 			cn_registrar_override("max_contacts", cn_registrar()->max_contacts);
 	time_t now = time(NULL);
-	int count = live_bindings(record, now), i;
+	int count = count_bindings(record, now, &ev->live), i;
 	ucontact_t *binding;
 
 	for(i = 0; i < ev->contact_count; i++) {
@@ -261,6 +265,8 @@ static bool classify(urecord_t *record, struct cn_event *ev)
 		if(found == FOUND_REFUSED || found == FOUND_IGNORED)
 			return false;
 		ev->gives_way |= found == FOUND_STALE;
+		ev->live += (c->expires > 0)
+					- (binding && cn_binding_is_live(binding, now));
 		if(c->expires == 0) {
 			count -= found != FOUND_NOTHING;
 			continue;

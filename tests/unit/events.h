@@ -56,6 +56,7 @@ static inline struct cn_event *make_event(struct test_event *t)
 	ev->contacts = t->contacts;
 	ev->contact_count = 1;
 	ev->room = INT_MAX;
+	ev->live = 1;
 	return ev;
 }
 

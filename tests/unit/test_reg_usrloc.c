@@ -42,6 +42,7 @@ static struct
 	char user_agent[64], received[64], path[64], instance[64], transport[8];
 	char id[CN_ID_LEN + 1], call_id[64], key[64];
 	unsigned source_port, cseq, reg_id, hash;
+	int live;
 	bool has_reg_id;
 	int expires, aor_len;
 } told;
@@ -75,6 +76,7 @@ static void look_at(const struct cn_event *ev)
 	strcpy(told.id, ev->id);
 	told.source_port = ev->source_port;
 	told.cseq = ev->cseq;
+	told.live = ev->live;
 	told.reg_id = c->reg_id;
 	told.has_reg_id = c->has_reg_id;
 	told.expires = c->expires;
@@ -353,6 +355,29 @@ static void all_that_a_binding_tells_is_told(void **state)
 	assert_int_equal(told.cseq, 10);
 	assert_true(told.has_reg_id);
 	assert_int_equal(told.reg_id, 3);
+}
+
+static void it_is_told_how_many_are_left(void **state)
+{
+	ucontact_t *b[4];
+	int i;
+
+	for(i = 0; i < 4; i++)
+		b[i] = fake_binding(AOR, i ? CONTACT_2 : CONTACT, i == 3 ? -1 : 3600);
+	for(i = 0; i < 3; i++) {
+		b[i]->next = b[i + 1];
+		b[i + 1]->prev = b[i];
+	}
+	fake_usrloc_tell(b[1], UL_CONTACT_DELETE);
+	assert_int_equal(told.live, 2);
+	fake_usrloc_tell(b[3], UL_CONTACT_EXPIRE);
+	assert_int_equal(told.live, 3);
+	/* there is only what was looked for */
+	fake_usrloc.db_mode = DB_ONLY;
+	fake_usrloc.use_domain = 0;
+	assert_int_equal(cn_usrloc_init(), 0);
+	fake_usrloc_tell(b[2], UL_CONTACT_DELETE);
+	assert_int_equal(told.live, -1);
 }
 
 static void what_it_does_not_tell_stays_empty(void **state)
@@ -766,6 +791,7 @@ int main(void)
 			TEST(another_servers_binding_is_its_business),
 			TEST(a_lost_connection_is_expiry),
 			TEST(all_that_a_binding_tells_is_told),
+			TEST(it_is_told_how_many_are_left),
 			TEST(what_it_does_not_tell_stays_empty),
 			TEST(the_domain_is_behind_the_last_at),
 			TEST(a_long_aor_is_cut_and_nothing_is_overwritten),
