@@ -131,6 +131,40 @@ bool cn_park_absorbs(struct sip_msg *msg)
 	return true;
 }
 
+void cn_park_amend(struct sip_msg *msg, const str *part)
+{
+	const tm_cell_t *t = tm.t_gett();
+
+	if(has_transaction() && is_of(t, msg) && t->uas.request->len == msg->len)
+		memcpy(t->uas.request->buf + (part->s - msg->buf), part->s, part->len);
+}
+
+static bool is_stream(int proto)
+{
+	return proto == PROTO_TCP || proto == PROTO_TLS || proto == PROTO_WS
+		   || proto == PROTO_WSS;
+}
+
+/* The parked request has come once more. Its connection may be dead: a device
+ * repeats nothing over one that works. The answer, and the binding, are for the
+ * connection that it has now; another address is somebody else's. */
+static void follow(tm_cell_t *t, int type, struct tmcb_params *params)
+{
+	struct receive_info *now = &params->req->rcv;
+	struct receive_info *before = &t->uas.request->rcv;
+
+	(void)type;
+	if(now->proto != before->proto
+			|| now->proto_reserved1 == before->proto_reserved1
+			|| !ip_addr_cmp(&now->src_ip, &before->src_ip))
+		return;
+	before->src_port = now->src_port;
+	before->src_su = now->src_su;
+	before->proto_reserved1 = now->proto_reserved1;
+	t->uas.response.dst.to = now->src_su;
+	t->uas.response.dst.id = now->proto_reserved1;
+}
+
 enum cn_parked cn_park_open(struct sip_msg *msg)
 {
 	int err;
@@ -157,6 +191,10 @@ enum cn_parked cn_park(struct sip_msg *msg, struct cn_waiter *waiter)
 	/* NAT flags and the like: tm gives the resumed request those of the
 	 * suspended branch, which t_suspend() leaves empty */
 	getbflagsval(0, &t->uac[t->async_backup.blind_uac].branch_flags);
+	if(is_stream(msg->rcv.proto)
+			&& tm.register_tmcb(msg, t, TMCB_REQ_RETR_IN, follow, NULL, NULL)
+					   < 0)
+		LM_WARN("no memory to answer a REGISTER over another connection\n");
 	/* tm resumes with the id less one; registrar takes id 0 for a message that
 	 * its set_q_override() was called for, and would store q=0 */
 	if(t->uas.request->id == 1)

@@ -34,6 +34,10 @@ bool cn_park_rewrites(const struct sip_msg *msg);
  * @return CN_PARKED: it has one. Process: SIP worker. */
 enum cn_parked cn_park_open(struct sip_msg *msg) CN_MUST;
 
+/* What has been changed in the message's buffer, without another length: the
+ * transaction's copy, which is resumed, gets it as well. Process: SIP worker. */
+void cn_park_amend(struct sip_msg *msg, const str *part);
+
 /**
  * Is it a retransmission, and the script has gone on with the transaction that
  * it has found? The answer, if there is one, is then sent again.
@@ -42,7 +46,8 @@ enum cn_parked cn_park_open(struct sip_msg *msg) CN_MUST;
 bool cn_park_absorbs(struct sip_msg *msg) CN_MUST;
 
 /**
- * Park the request; the waiter then knows its transaction. Nothing must be
+ * Park the request; the waiter then knows its transaction. Who repeats it over
+ * another connection gets the answer there. Nothing must be
  * done to the message after somebody else has got hold of the waiter.
  * Process: SIP worker.
  */

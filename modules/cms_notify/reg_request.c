@@ -24,8 +24,10 @@
 #include "../../core/ut.h"
 #include "../registrar/registrar.h"
 
+#include "reg_park.h"
 #include "reg_path.h"
 #include "reg_settings.h"
+#include "reg_uri.h"
 #include "reg_request.h"
 
 #define CN_AOR_MAX (USERNAME_MAX_SIZE + DOMAIN_MAX_SIZE + 1)
@@ -296,15 +298,29 @@ struct common
 	bool uses_reg_id;
 };
 
-/* @return 1: fine; 0: save() is going to refuse the request; -1: no memory */
+/* save() would answer 200 all the same. @return as read_contact() */
+static int improper(struct cn_event *ev)
+{
+	ev->improper = true;
+	return 0;
+}
+
+/* @return 1: fine; 0: the request is refused, by save() unless it is improper;
+ * -1: no memory */
 static int read_contact(struct sip_msg *msg, const contact_t *from,
 		const struct common *common, struct cn_event *ev)
 {
 	struct cn_contact *c = add_contact(ev);
+	struct sip_uri uri;
+	str changed;
 
 	if(c == NULL)
 		return -1;
 	c->uri = from->uri;
+	if(!cn_uri_read(&c->uri, &uri, &changed))
+		return improper(ev);
+	if(changed.len > 0)
+		cn_park_amend(msg, &changed);
 	c->path = common->path;
 	c->expires = contact_expires(msg, from);
 	if(c->expires < 0 || !is_fine(from))
@@ -314,7 +330,7 @@ static int read_contact(struct sip_msg *msg, const contact_t *from,
 	if(common->uses_reg_id && c->instance.len > 0 && from->reg_id
 			&& from->reg_id->body.len > 0) {
 		if(str2int(&from->reg_id->body, &c->reg_id) < 0 || c->reg_id == 0)
-			return 0;
+			return improper(ev);
 		c->has_reg_id = true;
 	}
 	if(common->path_received.len > 0)
@@ -323,6 +339,10 @@ static int read_contact(struct sip_msg *msg, const contact_t *from,
 		c->received = from->received->body;
 	else
 		c->received = common->avp_received;
+	/* behind a NAT, or an edge, it is reached by that */
+	if(c->expires > 0 && c->received.len == 0 && c->path.len == 0
+			&& cn_uri_is_nowhere(&uri))
+		return improper(ev);
 	return 1;
 }
 

@@ -57,6 +57,12 @@ const char *const fuzz_words[] = {"\r\n", "\r\n ", "\r\n\r\n", "<", ">", "\"",
 		";expires=", ";q=1.0001", ";reg-id=0", ";+sip.instance=\"<\"",
 		";received=", ";ob", CONTACT, TO, NULL};
 
+void cn_park_amend(struct sip_msg *msg, const str *part)
+{
+	claim_readable(part);
+	claim(part->s >= msg->buf && part->s + part->len <= msg->buf + msg->len);
+}
+
 /* -------- registrar, as the first byte says -------- */
 
 static int use_path, path_use_received, outbound_mode, regid_mode,

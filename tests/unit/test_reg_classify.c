@@ -18,6 +18,7 @@
 #include "reg_binding.h"
 #include "reg_classify.h"
 #include "reg_expired.h"
+#include "reg_park.h"
 #include "reg_request.h"
 #include "reg_settings.h"
 
@@ -61,6 +62,15 @@ int cn_registrar_override(const char *name, int otherwise)
 str cn_registrar_received(struct sip_msg *msg)
 {
 	return NO_STR;
+}
+
+/* -------- tm -------- */
+
+static str amended;
+
+void cn_park_amend(struct sip_msg *msg, const str *part)
+{
+	amended = *part;
 }
 
 /* -------- the index of jobs -------- */
@@ -503,6 +513,78 @@ static void more_than_max_contacts_are_left_to_save(void **state)
 			classify(REGISTER(CONTACT_3), "call-2", 1), CN_REASON_MOVED);
 }
 
+static void how_many_there_will_be(void **state)
+{
+	ucontact_t *b;
+
+	(void)again("call-1", 1);
+	assert_int_equal(ev.live, 1);
+	b = fake_binding(AOR, CONTACT, 3600);
+	fake_binding(AOR, CONTACT_2, 3600);
+	(void)again("call-1", 11);
+	assert_int_equal(ev.live, 2);
+	(void)classify(REGISTER(CONTACT_3), "call-1", 11);
+	assert_int_equal(ev.live, 3);
+	b->expires = time(NULL) - 1; /* one that comes back */
+	(void)again("call-1", 11);
+	assert_int_equal(ev.live, 2);
+	(void)classify(REGISTER(CONTACT) "Contact: <" CONTACT_2
+									 ">;expires=0\r\n",
+			"call-1", 11);
+	assert_int_equal(ev.live, 1);
+}
+
+/* save() answers 200 to all of these. */
+static void what_nobody_can_reach_is_improper(void **state)
+{
+	static const char *const rows[] = {"<sip:gzj@0.0.0.0:5060>",
+			"<sip:gzj@[::]>", "<sip:gzj@[0:0:0:0:0:0:0:0]:5060>",
+			"<sip:gzj@10.0.0.1:0>", "<nonsense>", "<http://10.0.0.1/>",
+			"<sip:gzj@10.0.0.1>;+sip.instance=\"<urn:uuid:1>\";reg-id=0",
+			"<sip:gzj@10.0.0.1>;+sip.instance=\"<urn:uuid:1>\";reg-id=x"};
+	char line[200];
+	size_t i;
+
+	for(i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(line, sizeof(line), REGISTER(CONTACT) "Contact: %s\r\n",
+				rows[i]);
+		assert_int_equal(classify(line, "call-1", 1), CN_REASON_NONE);
+		assert_int_equal(ev.contact_count, 0);
+		if(!ev.improper)
+			fail_msg("%s", rows[i]);
+	}
+	/* by its address behind the NAT it can be reached */
+	assert_int_equal(
+			classify("Contact: <sip:gzj@0.0.0.0>;received=\"sip:1.2.3.4:5\"\r\n",
+					"call-1", 1),
+			CN_REASON_NEW);
+	assert_false(ev.improper);
+	/* and it may leave */
+	assert_int_equal(
+			classify("Contact: <sip:gzj@0.0.0.0>;expires=0\r\n", "call-1", 1),
+			CN_REASON_NONE);
+	assert_int_equal(ev.contact_count, 1);
+	assert_false(ev.improper);
+}
+
+static void the_case_of_the_transport_makes_no_other_contact(void **state)
+{
+	fake_binding(AOR, "sip:gzj@10.0.0.1;transport=tls;X=Y", 3600);
+	amended = NO_STR;
+	assert_int_equal(
+			classify(REGISTER("sip:gzj@10.0.0.1;transport=tls;X=Y"), "c", 1),
+			CN_REASON_NONE);
+	assert_int_equal(amended.len, 0);
+	assert_int_equal(
+			classify(REGISTER("sip:gzj@10.0.0.1;Transport=TLS;X=Y"), "c", 1),
+			CN_REASON_NONE);
+	assert_str(ev.contacts[0].uri, "sip:gzj@10.0.0.1;transport=tls;X=Y");
+	assert_str(amended, "transport=tls");
+	assert_int_equal(
+			classify(REGISTER("sip:gzj@10.0.0.1;transport=TLS;x=y"), "c", 1),
+			CN_REASON_MOVED);
+}
+
 static void when_usrloc_cannot_answer_save_has_to(void **state)
 {
 	fake_usrloc.query_fails = true;
@@ -641,6 +723,9 @@ int main(void)
 			TEST(a_cseq_that_is_too_low_is_left_to_save),
 			TEST(more_than_max_contacts_are_left_to_save),
 			TEST(how_many_more_there_may_be),
+			TEST(how_many_there_will_be),
+			TEST(what_nobody_can_reach_is_improper),
+			TEST(the_case_of_the_transport_makes_no_other_contact),
 			TEST(the_index_hears_what_was_saved),
 			TEST(when_usrloc_cannot_answer_save_has_to),
 			TEST(it_may_be_repeated),

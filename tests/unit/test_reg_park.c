@@ -36,6 +36,8 @@ static struct
 	int made, suspended, checked, references, unparked;
 	struct action *route; /* that it went on with */
 	char callback[32];
+	transaction_cb *repeated; /* called for each repetition of the request */
+	int register_result;
 } tm;
 
 static tm_cell_t *get_current(void)
@@ -106,6 +108,15 @@ static void forget_cell(tm_cell_t *t)
 	tm.references--;
 }
 
+static int register_callback(struct sip_msg *msg, tm_cell_t *t, int types,
+		transaction_cb f, void *param, release_tmcb_param release)
+{
+	assert_ptr_equal(t, &tm.cell);
+	assert_int_equal(types, TMCB_REQ_RETR_IN);
+	tm.repeated = f;
+	return tm.register_result;
+}
+
 static int check_trans(struct sip_msg *msg)
 {
 	tm.checked++;
@@ -125,6 +136,7 @@ static int load_tm_fake(struct tm_binds *to)
 	to->t_continue_cb = go_on_in_callback;
 	to->t_lookup_original = look_up_original;
 	to->unref_cell = forget_cell;
+	to->register_tmcb = register_callback;
 	return load_tm_result;
 }
 
@@ -344,6 +356,94 @@ static void another_waiter_is_parked_in_its_place(void **state)
 	assert_int_equal(tm.suspended, 1);
 }
 
+/* -------- over another connection -------- */
+
+static struct ip_addr ip(uint32_t address)
+{
+	struct ip_addr ip = {.af = AF_INET, .len = 4};
+
+	ip.u.addr32[0] = address;
+	return ip;
+}
+
+/* It comes by TCP, on this connection. */
+static void comes(struct receive_info *rcv, int connection, uint32_t address)
+{
+	rcv->proto = PROTO_TCP;
+	rcv->proto_reserved1 = connection;
+	rcv->src_ip = ip(address);
+	rcv->src_port = (unsigned short)(1000 + connection);
+	rcv->src_su.sin.sin_port = htons(rcv->src_port);
+}
+
+static void repeats(int connection, uint32_t address, int proto)
+{
+	struct sip_msg again = msg;
+	struct tmcb_params params = {.req = &again};
+
+	comes(&again.rcv, connection, address);
+	again.rcv.proto = proto;
+	tm.repeated(&tm.cell, TMCB_REQ_RETR_IN, &params);
+}
+
+static void who_repeats_it_over_another_connection_is_answered_there(
+		void **state)
+{
+	const struct dest_info *to = &tm.cell.uas.response.dst;
+	struct cn_waiter waiter = {0};
+
+	comes(&msg.rcv, 5, 1);
+	assert_int_equal(cn_park(&msg, &waiter), CN_PARKED);
+	assert_non_null(tm.repeated);
+	repeats(5, 1, PROTO_TCP);
+	assert_int_equal(to->id, 0); /* as it was */
+	repeats(6, 2, PROTO_TCP);	 /* somebody else */
+	repeats(6, 1, PROTO_TLS);
+	assert_int_equal(to->id, 0);
+	repeats(6, 1, PROTO_TCP);
+	assert_int_equal(to->id, 6);
+	assert_int_equal(ntohs(to->to.sin.sin_port), 1006);
+	/* the binding is for that one, too */
+	assert_int_equal(tm.request.rcv.proto_reserved1, 6);
+	assert_int_equal(tm.request.rcv.src_port, 1006);
+}
+
+static void over_udp_there_is_no_connection(void **state)
+{
+	struct cn_waiter waiter = {0};
+
+	msg.rcv.proto = PROTO_UDP;
+	assert_int_equal(cn_park(&msg, &waiter), CN_PARKED);
+	assert_null(tm.repeated);
+	tm.current = NULL;
+	comes(&msg.rcv, 5, 1);
+	tm.register_result = -1;
+	assert_int_equal(cn_park(&msg, &waiter), CN_PARKED);
+	assert_logged("WARNING", "no memory to answer");
+}
+
+static void the_copy_that_is_resumed_is_amended(void **state)
+{
+	char copy[sizeof(text)];
+	str part = {strstr(text, "telecom"), 7};
+
+	cn_park_amend(&msg, &part); /* there is none */
+	assert_int_equal(cn_park_open(&msg), CN_PARKED);
+	memcpy(copy, text, sizeof(text));
+	tm.request.buf = copy;
+	memcpy(part.s, "TELECOM", 7);
+	cn_park_amend(&msg, &part);
+	assert_memory_equal(copy, text, msg.len);
+	/* another one than this */
+	memcpy(part.s, "telecom", 7);
+	tm.request.len++;
+	cn_park_amend(&msg, &part);
+	tm.request.len--;
+	tm.request.id++;
+	cn_park_amend(&msg, &part);
+	assert_memory_equal(strstr(copy, "sip:") + 4, "TELECOM", 7);
+}
+
 /* -------- resuming -------- */
 
 static void it_goes_on_in_its_route(void **state)
@@ -487,6 +587,9 @@ int main(void)
 			TEST(what_tm_refuses_is_not_parked),
 			TEST(parking_can_be_undone),
 			TEST(another_waiter_is_parked_in_its_place),
+			TEST(who_repeats_it_over_another_connection_is_answered_there),
+			TEST(over_udp_there_is_no_connection),
+			TEST(the_copy_that_is_resumed_is_amended),
 			TEST(it_goes_on_in_its_route),
 			TEST(or_in_its_callback),
 			TEST(one_that_is_over_is_not_resumed),
