@@ -6,11 +6,14 @@ import time
 
 import pytest
 
-from harness import registrar, shown
+from deferring import LEAVING, deferring, drained, url, wait_event
+from harness import registrar, shipped_with, shown, until
 
 pytestmark = pytest.mark.contract
 
 TRANSPORTS = ["udp", "tcp"]
+# While the CMS is made to wait, a busy machine takes its time.
+PATIENT = {"CMS_TIMEOUT": 20000, "CMS_ATTEMPT_TIMEOUT": 20000}
 
 
 @pytest.fixture
@@ -154,7 +157,7 @@ def test_a_restarted_device_repeats_itself(start):
 
 def test_two_restarts_while_the_cms_thinks(start, cms):
     """Both are answered, both were done."""
-    server = start(CMS_DETECT_REBOOT=1)
+    server = start(CMS_DETECT_REBOOT=1, **PATIENT)
     ua = server.device()
     ua.cseq = 20
     register(server, ua)
@@ -164,6 +167,7 @@ def test_two_restarts_while_the_cms_thinks(start, cms):
         power_cut(ua)
         answers.append(ua.start_register())
         server.wait_parked(n)
+    cms.wait_until(lambda: cms.held == 1)
     cms.release()
     assert [a.wait().status for a in answers] == [200, 200]
     assert told(server, ua) == ["new", "reboot"]
@@ -206,3 +210,204 @@ def test_an_equal_cseq_without_bindings_in_memory(kamailio, cms):
     answer = register(server, ua, 503, cseq=7, expires=0)
     assert shown(answer)["cause"] == "bad_request"
     assert len(server.contacts(ua)) == 1
+
+
+# -- an address is one device -------------------------------------------------------
+
+def contact(ua, port, more=""):
+    return f"<sip:{ua.user}@192.0.2.1:{port}{more}>"
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_camera_comes_with_another_port_after_each_power_cut(
+        kamailio, cms, transport):
+    """WITH_ONE_CONTACT: the newest contact is the only one, however often; the CMS
+    is told of the device once, and not that it has left."""
+    server = kamailio(cms, config=lambda s, to: shipped_with("", {
+        "WITH_ONE_CONTACT": 1, "MAX_CONTACTS": 10, "WITH_OUTBOX": 1,
+        "CMS_EVENTS": "register,unregister,expire",
+        "CMS_OUTBOX_DB_URL": url(s)})(s, to))
+    server.shipped = True  # with passwords
+    ua = server.device(transport=transport)
+    for port in range(5060, 5073):
+        register(server, ua, contacts=[contact(ua, port)],
+                 call_id=f"boot-{port}")
+        assert binding(server, ua)["Address"] == contact(ua, port)[1:-1]
+    assert told(server, ua) == ["new"]
+    register(server, ua, contacts=[contact(ua, 5072)], expires=0)
+    left = wait_event(server.cms, "unregister")
+    assert left.json["live"] == 0
+    assert [p.json["event"] for p in server.posts(ua)] \
+        == ["register", "unregister"]
+
+
+def test_a_second_contact_while_the_first_is_parked(start, cms):
+    """WITH_ONE_CONTACT: it waits for the same verdict and then is the only one."""
+    server = start(WITH_ONE_CONTACT=1, **PATIENT)
+    ua = server.device()
+    cms.rule(hold=True)
+    answers = []
+    for n, port in enumerate((5060, 5061)):
+        answers.append(ua.start_register(contacts=[contact(ua, port)]))
+        server.wait_parked(n + 1)
+    cms.wait_until(lambda: cms.held == 1)
+    cms.release()
+    assert [a.wait().status for a in answers] == [200, 200]
+    assert binding(server, ua)["Address"] == contact(ua, 5061)[1:-1]
+    assert told(server, ua) == ["new"]
+
+
+def test_one_contact_and_the_cms_hears_of_each(start):
+    """WITH_ONE_CONTACT and CMS_IDENTITY "contact": each port is told."""
+    server = start(WITH_ONE_CONTACT=1, CMS_IDENTITY="contact")
+    ua = server.device()
+    for port in (5060, 5061, 5061):
+        register(server, ua, contacts=[contact(ua, port)])
+    assert binding(server, ua)["Address"] == contact(ua, 5061)[1:-1]
+    assert told(server, ua) == ["new", "moved"]
+
+
+# -- the address of record is not the To header's -------------------------------------
+
+URI = '"sip:$tU@telecom.com"'
+OWN_ADDRESS = f"""
+	if (cms_is_new("location", {URI}))
+		append_to_reply("X-New: yes\\r\\n");
+	if (!cms_notify("location", "CMS_VERDICT", "", {URI})) {{
+		send_reply("503", "Busy");
+		exit;
+	}}
+	append_to_reply("X-Route: main\\r\\n");
+	save("location", "0x00", {URI});
+	exit;"""
+OWN_VERDICT = f"""
+	save("location", "0x00", {URI});
+	exit;"""
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_to_header_with_the_cameras_own_address(kamailio, cms, transport):
+    """cms_notify() and cms_is_new() take the address of record as save() does:
+    what is told, who joins, what is a refresh, and who leaves agree."""
+    server = kamailio(cms, config=lambda s, to: registrar(
+        s, to, notify=OWN_ADDRESS, verdict=OWN_VERDICT, params=[
+            ("cms_notify", "outbox_db_url", url(s)),
+            ("cms_notify", *LEAVING)]))
+    ua = server.device(transport=transport)
+    cms.rule(hold=True, times=1)
+    sent = []
+    for n, host in enumerate(("192.0.2.7:5060", "192.0.2.8")):
+        sent.append(ua.send(ua.build_register(to=f"<sip:{ua.user}@{host}>")))
+        server.wait_parked(n + 1)
+    cms.wait_until(lambda: cms.held == 1)
+    cms.release()
+    answers = [t.wait() for t in sent]
+    assert [a.status for a in answers] == [200, 200]
+    assert [a.get("X-New") for a in answers] == ["yes", None]
+    assert shown(answers[0])["id"] == shown(answers[1])["id"]
+    assert len(server.contacts(ua)) == 1
+    refresh = register(server, ua, to=f"<sip:{ua.user}@192.0.2.9>")
+    assert shown(refresh)["route"] == "main" and not refresh.get("X-New")
+    register(server, ua, to=f"<sip:{ua.user}@192.0.2.9>", expires=0)
+    wait_event(cms, "unregister")
+    drained(server)
+    assert [(p.json["event"], p.json["aor"], p.json["domain"])
+            for p in cms.requests] == [("register", ua.aor, "telecom.com"),
+                                       ("unregister", ua.aor, "telecom.com")]
+
+
+# -- contacts ---------------------------------------------------------------------------
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_the_case_of_the_transport(start, transport):
+    """";transport=TLS" and ";transport=tls" are one contact: for the CMS, for
+    save(), whether it was parked or not."""
+    server = start()
+    ua = server.device(transport=transport)
+    for more in (";transport=TCP", ";transport=tcp", ";Transport=Tcp"):
+        register(server, ua, contacts=[contact(ua, 5060, more)])
+        assert binding(server, ua)["Address"] \
+            == contact(ua, 5060, ";transport=tcp")[1:-1]
+    assert told(server, ua) == ["new"]
+    post, = server.posts(ua)
+    assert post.json["contacts"][0]["uri"].endswith(";transport=tcp")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("value", [
+    "<sip:{}@0.0.0.0:5060>", "<sip:{}@[::]:5060>", "<sip:{}@192.0.2.1:0>",
+    "<sip:{}@192.0.2.1:x>", "<nonsense>", "<http://192.0.2.1/>",
+    '<sip:{}@192.0.2.1>;+sip.instance="<urn:uuid:1>";reg-id=0'])
+def test_a_contact_that_nobody_can_reach(start, value, transport):
+    """It is a bad request, also in a second header; nothing is told or bound."""
+    server = start()
+    server.allow_errors(r"parse_uri|sanity|invalid port")
+    ua = server.device(transport=transport)
+    bad = value.format(ua.user)
+    for contacts in ([bad], [ua.contact, bad], [f"{ua.contact}, {bad}"]):
+        register(server, ua, 400, contacts=contacts)
+    assert server.contacts(ua) == []
+    assert told(server, ua) == []
+    register(server, ua)
+
+
+def test_behind_a_nat_such_a_contact_is_reached(kamailio, cms):
+    """Where the request came from is noted: it is registered, and may leave."""
+    server = kamailio(cms, config=lambda s, url: registrar(
+        s, url, before="if (is_present_hf(\"X-NAT\")) fix_nated_register();"))
+    ua = server.device()
+    bad = [f"<sip:{ua.user}@0.0.0.0:5060>"]
+    answer = register(server, ua, 503, contacts=bad)
+    assert shown(answer)["cause"] == "bad_request"
+    register(server, ua, contacts=bad, headers=[("X-NAT", "1")])
+    assert binding(server, ua)["Received"]
+    register(server, ua, contacts=bad, expires=0)
+    assert server.contacts(ua) == []
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_the_same_bytes_over_another_connection(start, cms, closed):
+    """While the first is parked: the answer goes to where the repetition came
+    from, and there alone."""
+    server = start(**PATIENT)
+    ua = server.device(transport="tcp")
+    cms.rule(hold=True)
+    first = ua.start_register()
+    server.wait_parked(1)
+    if closed:
+        ua.transport.close()
+    with server.device(ua.user, transport="tcp") as again:
+        second = again.send(first.steps[-1].request.raw)
+        again.options()  # what came before has been handled
+        cms.wait_until(lambda: cms.held == 1)
+        cms.release()
+        answer = second.wait()
+        assert answer.status == 200 and answer.contacts
+        # also when the answer is lost
+        second.resend()
+        assert second.wait_finals(2)[1].raw == answer.raw
+    assert first.steps[-1].finals == []
+    assert told(server, ua) == ["new"]
+
+
+# -- how many are live --------------------------------------------------------------------
+
+def test_events_say_how_many_contacts_are_live(kamailio, cms):
+    """With what is new, without what has left."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+
+    def events():
+        return [(p.json["event"], p.json["live"]) for p in server.posts(ua)]
+
+    register(server, ua, contacts=[contact(ua, 1)])
+    register(server, ua, contacts=[contact(ua, 2), contact(ua, 3)])
+    assert events() == [("register", 1), ("register", 3)]
+    register(server, ua, contacts=[contact(ua, 1)], expires=0)
+    wait_event(cms, "unregister")
+    register(server, ua, contacts=[contact(ua, 4)], expires=1)
+    wait_event(cms, "expire")
+    server.rpc("cms_notify.resync", ua.aor)
+    until(lambda: len(events()) == 7)
+    assert events()[2:] == [("unregister", 2), ("register", 3), ("expire", 2),
+                            ("snapshot", 2), ("snapshot", 2)]
