@@ -39,8 +39,9 @@
 #define CN_RESERVE(us) ((us) / 3)
 /* A device comes so much before its moment, by the same rounding, ... */
 #define CN_EARLY_US 1000000
-/* ... and after this it has to queue up anew. */
-#define CN_LATE_US 60000000
+/* ... and after this it has to queue up anew. Most cameras come back after an
+ * interval of their own, a minute or more, whatever they were told. */
+#define CN_LATE_US 300000000
 
 /* Events that ended while others waited, and how long that took; the older, the
  * less it counts. */
@@ -222,16 +223,49 @@ static double rate_usual(void)
 		   / (load->usual.us + CN_GUESS_US);
 }
 
-static bool has_waited(uint64_t device, int64_t now_us)
+static bool is_due(const struct cn_reservation *r, int64_t now_us)
 {
-	int64_t due = cn_reservation_due(device);
+	return r->due_us != 0 && r->due_us - CN_EARLY_US <= now_us
+		   && now_us < r->due_us + CN_LATE_US;
+}
 
-	return due != 0 && due - CN_EARLY_US <= now_us && now_us < due + CN_LATE_US;
+/* While others have been told to come back, the thirds of the queue are: for
+ * everybody; for those whose moment has come; for those who found no room when
+ * it had, whenever they come. Who comes late meets those whose moment it is: the
+ * longer a device has waited, the more is open to it. */
+static int thirds(const struct cn_reservation *r, int64_t now_us)
+{
+	if(r->overdue && now_us < r->due_us + CN_LATE_US)
+		return 3;
+	return is_due(r, now_us) ? 2 : 1;
+}
+
+/* Of somebody who has found room before it. */
+static void return_moment(
+		uint64_t device, struct cn_reservation *r, int64_t now_us)
+{
+	lock_get(&load->lock);
+	load->next_us -= (int64_t)(1e6 / rate_usual());
+	lock_release(&load->lock);
+	r->due_us = now_us;
+	cn_reservation_give(device, *r, now_us - CN_LATE_US);
+}
+
+static bool has_place(
+		uint64_t device, double ahead, double third, int64_t now_us)
+{
+	struct cn_reservation r = cn_reservation_of(device);
+
+	if(ahead >= third * thirds(&r, now_us))
+		return false;
+	if(r.due_us > now_us + CN_EARLY_US)
+		return_moment(device, &r, now_us);
+	return true;
 }
 
 bool cn_admission_admits(uint64_t device, int queued, int64_t now_us)
 {
-	double rate, ahead, most;
+	double rate, ahead, third;
 	int64_t in_time_us, reserve_us;
 	bool line, is_free;
 
@@ -250,10 +284,10 @@ bool cn_admission_admits(uint64_t device, int queued, int64_t now_us)
 		return false;
 	if(!line)
 		return true;
-	most = rate * reserve_us / 1e6;
-	if(rate == 0 || most > CN_RESERVE(load->capacity))
-		most = CN_RESERVE(load->capacity);
-	return ahead - load->posts < most || has_waited(device, now_us);
+	third = rate * reserve_us / 1e6;
+	if(rate == 0 || third > CN_RESERVE(load->capacity))
+		third = CN_RESERVE(load->capacity);
+	return has_place(device, ahead - load->posts, third, now_us);
 }
 
 bool cn_admission_has_time(int64_t left_us)
@@ -288,13 +322,14 @@ static int64_t next_moment(int queued, int64_t now_us)
 
 int64_t cn_admission_reserve(uint64_t device, int queued, int64_t now_us)
 {
-	int64_t due = cn_reservation_due(device);
+	struct cn_reservation r = cn_reservation_of(device);
 
-	if(due <= now_us + CN_EARLY_US) {
-		due = next_moment(queued, now_us);
-		cn_reservation_give(device, due, now_us - CN_LATE_US);
+	if(r.due_us <= now_us + CN_EARLY_US) {
+		r.overdue = is_due(&r, now_us);
+		r.due_us = next_moment(queued, now_us);
+		cn_reservation_give(device, r, now_us - CN_LATE_US);
 	}
-	return cn_policy_ask_again_us(due - now_us);
+	return cn_policy_ask_again_us(r.due_us - now_us);
 }
 
 double cn_admission_rate(void)

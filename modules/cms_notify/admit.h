@@ -8,8 +8,8 @@
  * While events wait, the answers that come in say how fast the queue drains.
  * Who cannot be answered in time gets a reservation: a moment of its own, one behind
  * the other as fast as the CMS works. As long as such moments lie ahead, the
- * later part of the queue is for devices whose moment has come: who has waited
- * is not turned away for one that has just come. */
+ * later parts of the queue are for devices whose moment has come, to the minute
+ * or late: who has waited is not turned away for one that has just come. */
 
 #ifndef CN_ADMIT_H
 #define CN_ADMIT_H
@@ -51,7 +51,8 @@ void cn_admission_left(int events);
 
 /**
  * Would an event that comes in now be answered in time? Turning a device away
- * early costs it and us little; late it has waited in vain.
+ * early costs it and us little; late it has waited in vain. Who is admitted
+ * before its moment has none any more.
  * Process: any. Takes a lock for some arithmetic.
  *
  * @param device see admit_reservation.h

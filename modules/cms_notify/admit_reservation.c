@@ -15,8 +15,10 @@
 /* Places that a device's reservation may be in: those of one cache line. */
 #define CN_WAYS 8
 #define CN_BUCKETS (CN_RESERVATIONS / CN_WAYS)
-/* Time is kept in 2^17 us, so that 32 bits last for 17 years. */
-#define CN_TIME_SHIFT 17
+/* Time is kept in 2^18 us, so that 31 bits last for 17 years. */
+#define CN_TIME_SHIFT 18
+#define CN_TIME_MASK 0x7fffffffu
+#define CN_OVERDUE 0x80000000u
 
 /* The high half is of the device's number, the low half says when. One word
  * each, so that reading and writing need no lock; of two written to one place
@@ -65,10 +67,11 @@ static bool is_of(uint64_t reservation, uint64_t device)
 
 static int64_t due_us(uint64_t reservation)
 {
-	return (int64_t)(uint32_t)reservation << CN_TIME_SHIFT;
+	return (int64_t)(reservation & CN_TIME_MASK) << CN_TIME_SHIFT;
 }
 
-void cn_reservation_give(uint64_t device, int64_t due, int64_t stale_us)
+void cn_reservation_give(
+		uint64_t device, struct cn_reservation given, int64_t stale_us)
 {
 	uint64_t *places = bucket(device), *place = NULL, reservation;
 	int i;
@@ -85,19 +88,25 @@ void cn_reservation_give(uint64_t device, int64_t due, int64_t stale_us)
 	/* no room: those that have come before keep theirs */
 	if(place == NULL)
 		return;
-	reservation = device >> 32 << 32 | (uint32_t)(due >> CN_TIME_SHIFT);
+	reservation = device >> 32 << 32
+				  | (given.due_us >> CN_TIME_SHIFT & CN_TIME_MASK)
+				  | (given.overdue ? CN_OVERDUE : 0);
 	__atomic_store_n(place, reservation, __ATOMIC_RELAXED);
 }
 
-int64_t cn_reservation_due(uint64_t device)
+struct cn_reservation cn_reservation_of(uint64_t device)
 {
 	uint64_t *places = bucket(device), reservation;
+	struct cn_reservation found = {0};
 	int i;
 
 	for(i = 0; i < CN_WAYS; i++) {
 		reservation = __atomic_load_n(&places[i], __ATOMIC_RELAXED);
-		if(reservation != 0 && is_of(reservation, device))
-			return due_us(reservation);
+		if(reservation != 0 && is_of(reservation, device)) {
+			found.due_us = due_us(reservation);
+			found.overdue = (reservation & CN_OVERDUE) != 0;
+			break;
+		}
 	}
-	return 0;
+	return found;
 }

@@ -11,7 +11,13 @@
 
 #include "base.h"
 
-#define CN_RESERVATIONS 131072
+#define CN_RESERVATIONS 262144
+
+struct cn_reservation
+{
+	int64_t due_us; /* when the device is to come back; 0: it has none */
+	bool overdue;	/* its moment had come before, and there was no room */
+};
 
 /* Process: main, before any fork. */
 int cn_reservation_init(void) CN_MUST;
@@ -22,13 +28,11 @@ uint64_t cn_reservation_device(const str *key);
 
 /* Process: any. Never block. */
 
-/**
- * @param due_us   when the device is to come back
- * @param stale_us reservations of before that are worth nothing any more
- */
-void cn_reservation_give(uint64_t device, int64_t due_us, int64_t stale_us);
+/* @param stale_us reservations of before that are worth nothing any more */
+void cn_reservation_give(
+		uint64_t device, struct cn_reservation given, int64_t stale_us);
 
-/* @return when it is to come back, to an eighth of a second; 0: it has none */
-int64_t cn_reservation_due(uint64_t device);
+/* To a quarter of a second. */
+struct cn_reservation cn_reservation_of(uint64_t device);
 
 #endif

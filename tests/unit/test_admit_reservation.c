@@ -8,7 +8,7 @@
 
 #define SECOND 1000000
 #define NOW (1000 * (int64_t)SECOND)
-#define PRECISION (SECOND / 7)
+#define PRECISION (SECOND / 3)
 
 static int start(void **state)
 {
@@ -30,9 +30,14 @@ static uint64_t device(const char *format, int n)
 	return cn_reservation_device(&s);
 }
 
+static void give(uint64_t d, int64_t due, int64_t stale_us)
+{
+	cn_reservation_give(d, (struct cn_reservation){due, false}, stale_us);
+}
+
 static bool has(uint64_t d, int64_t due)
 {
-	int64_t at = cn_reservation_due(d);
+	int64_t at = cn_reservation_of(d).due_us;
 
 	return at <= due && at > due - PRECISION;
 }
@@ -41,10 +46,10 @@ static void a_ticket_says_when(void **state)
 {
 	uint64_t d = device("d%d", 1);
 
-	assert_int_equal(cn_reservation_due(d), 0);
-	cn_reservation_give(d, NOW + 5 * SECOND, NOW);
+	assert_int_equal(cn_reservation_of(d).due_us, 0);
+	give(d, NOW + 5 * SECOND, NOW);
 	assert_true(has(d, NOW + 5 * SECOND));
-	assert_int_equal(cn_reservation_due(device("d%d", 2)), 0);
+	assert_int_equal(cn_reservation_of(device("d%d", 2)).due_us, 0);
 }
 
 static void the_latest_one_counts(void **state)
@@ -53,16 +58,30 @@ static void the_latest_one_counts(void **state)
 	int i;
 
 	for(i = 1; i < 100; i++) {
-		cn_reservation_give(d, NOW + i * (int64_t)SECOND, NOW);
+		give(d, NOW + i * (int64_t)SECOND, NOW);
 		assert_true(has(d, NOW + i * (int64_t)SECOND));
 	}
+}
+
+static void who_is_overdue_is_remembered(void **state)
+{
+	uint64_t d = device("d%d", 1);
+	struct cn_reservation r = {NOW + 5 * SECOND, true};
+
+	assert_false(cn_reservation_of(d).overdue);
+	cn_reservation_give(d, r, NOW);
+	assert_true(cn_reservation_of(d).overdue);
+	assert_true(has(d, r.due_us));
+	r.overdue = false;
+	cn_reservation_give(d, r, NOW);
+	assert_false(cn_reservation_of(d).overdue);
 }
 
 static void years_are_no_limit(void **state)
 {
 	int64_t due = 15 * 365 * 86400 * (int64_t)SECOND;
 
-	cn_reservation_give(1, due, due - SECOND);
+	give(1, due, due - SECOND);
 	assert_true(has(1, due));
 }
 
@@ -80,12 +99,12 @@ static void a_fleet_has_its_tickets(void **state)
 		cn_reservation_destroy();
 		assert_int_equal(cn_reservation_init(), 0);
 		for(i = 0; i < count; i++)
-			cn_reservation_give(device(names[f], i), NOW + i * 2000, NOW);
+			give(device(names[f], i), NOW + i * 2000, NOW);
 		for(i = found = 0; i < count; i++)
 			found += has(device(names[f], i), NOW + i * 2000);
 		assert_in_range(found, count * 95 / 100, count);
 		for(i = found = 0; i < count; i++)
-			found += cn_reservation_due(device(names[f], count + i)) != 0;
+			found += cn_reservation_of(device(names[f], count + i)).due_us != 0;
 		assert_in_range(found, 0, count / 1000);
 	}
 }
@@ -96,7 +115,7 @@ static void with_no_room_the_first_keep_theirs(void **state)
 	int i, found;
 
 	for(i = 0; i < more; i++)
-		cn_reservation_give(device("d%d", i), NOW + 100 * SECOND, NOW);
+		give(device("d%d", i), NOW + 100 * SECOND, NOW);
 	for(i = found = 0; i < CN_RESERVATIONS / 4; i++)
 		found += has(device("d%d", i), NOW + 100 * SECOND);
 	assert_in_range(found, CN_RESERVATIONS / 4 * 99 / 100, CN_RESERVATIONS / 4);
@@ -108,9 +127,9 @@ static void old_ones_make_room(void **state)
 	int i, found;
 
 	for(i = 0; i < 4 * CN_RESERVATIONS; i++)
-		cn_reservation_give(device("d%d", i), NOW + 100 * SECOND, NOW);
+		give(device("d%d", i), NOW + 100 * SECOND, NOW);
 	for(i = 0; i < 1000; i++)
-		cn_reservation_give(device("new%d", i), later, NOW + 101 * SECOND);
+		give(device("new%d", i), later, NOW + 101 * SECOND);
 	for(i = found = 0; i < 1000; i++)
 		found += has(device("new%d", i), later);
 	assert_in_range(found, 990, 1000);
@@ -127,8 +146,8 @@ static void any_bytes_of_any_length(void **state)
 		str s = stub_exact(bytes, i);
 		uint64_t d = cn_reservation_device(&s);
 
-		assert_int_equal(cn_reservation_due(d), 0);
-		cn_reservation_give(d, NOW, 0);
+		assert_int_equal(cn_reservation_of(d).due_us, 0);
+		give(d, NOW, 0);
 		assert_true(has(d, NOW));
 		free(s.s);
 	}
@@ -137,7 +156,7 @@ static void any_bytes_of_any_length(void **state)
 static void scenario(void)
 {
 	if(cn_reservation_init() == 0)
-		cn_reservation_give(1, NOW, 0);
+		give(1, NOW, 0);
 	cn_reservation_destroy();
 }
 
@@ -154,6 +173,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 			TEST(a_ticket_says_when),
 			TEST(the_latest_one_counts),
+			TEST(who_is_overdue_is_remembered),
 			TEST(years_are_no_limit),
 			TEST(a_fleet_has_its_tickets),
 			TEST(with_no_room_the_first_keep_theirs),
