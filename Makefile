@@ -3,7 +3,7 @@
 KAMAILIO_SRC ?=
 DESTDIR ?=
 PYTEST_ARGS ?=
-STORM_ARGS ?=
+STORM_ARGS ?= --all
 
 PYTHON = /usr/bin/python3
 export KAMAILIO_SRC DESTDIR
@@ -42,7 +42,7 @@ help:
 	@echo "                       fail under load; writes the table of them"
 	@echo "make test-image        the container images, built and run by podman;"
 	@echo "                       RELEASE=trixie"
-	@echo "make storm             100,000 devices register within a minute"
+	@echo "make storm             100,000 devices register within a minute, four times"
 	@echo "make soak              the long tests"
 	@echo "make test-deb          the packages, built, installed, upgraded, purged"
 	@echo "                       on a new Debian 12 and 13"

@@ -3,9 +3,10 @@
 
 Devices register within a minute at the shipped configuration, whose CMS takes
 so many POSTs a second and needs 50 ms for each. A device that is told to come
-back later (503) does so when Retry-After says. Shows whether all get on line,
-and what that is like for the CMS and for everybody else; writes a summary and
-a plot. Exit status 1 if a claim does not hold.
+back later (503) does so when Retry-After says, or after an interval of its own.
+Shows whether all get on line, and what that is like for the CMS and for
+everybody else; writes a summary and plots. Exit status 1 if a claim does not
+hold.
 
 Four processes besides Kamailio: this one plays the devices, one the CMS, one
 pings Kamailio, one looks at it.
@@ -19,6 +20,7 @@ import heapq
 import itertools
 import multiprocessing
 import os
+import random
 import select
 import socket
 import sqlite3
@@ -30,13 +32,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "integration"))
 
 from harness import DOMAIN, PASSWORD, REALM, Kamailio, ha1  # noqa: E402
 from storm_cms import Slow, serve  # noqa: E402
-from storm_report import Report, Sample  # noqa: E402
+from storm_report import Report, Sample, page  # noqa: E402
 
 HTTP_PROCESSES = 2  # as shipped
 SOCKETS = 16
 T1, T2, TIMER_F = 0.5, 4.0, 32.0
 PING_SECONDS = 0.02
 SAMPLE_SECONDS = 0.5
+# What "make storm" plays: (name of the plot, options that differ)
+STORMS = [("storm", {}), ("storm-batch", {"batch": 50}),
+          ("storm-fixed", {"fixed": 100}), ("storm-mixed", {"fixed": 50})]
 HA2 = hashlib.md5(f"REGISTER:sip:{DOMAIN}".encode()).hexdigest()
 
 REGISTER = (
@@ -55,10 +60,15 @@ REGISTER = (
 class Devices:
     """All of them: lists instead of objects, one timer heap, few sockets."""
 
-    def __init__(self, server, count, seconds):
+    def __init__(self, server, options):
         self.server = server
-        self.count = count
-        self.seconds = seconds
+        self.count = count = options.devices
+        self.seconds = options.seconds
+        # of those that do not care for Retry-After: after how long they come
+        dice = random.Random(1)
+        self.intervals = [dice.uniform(*options.interval)
+                          if n % 100 < options.fixed else None
+                          for n in range(count)]
         self.secrets = [f"{ha1(f'd{n}')}:" for n in range(count)]
         self.sockets = []
         self.ports = []
@@ -170,6 +180,7 @@ class Devices:
             pause = self._pause(data)
             self.retry_after[pause] += 1
             self.refusals[device] += 1
+            pause = self.intervals[device] or pause
             heapq.heappush(self.timers, (now + pause, device, 0, 0.0))
 
     def _credentials(self, device, data):
@@ -269,11 +280,11 @@ def cpu_seconds(pid):
 class Process:
     """A function(*args, connection) in a process of its own."""
 
-    def __init__(self, function, *args):
-        """It starts with go()."""
+    def __init__(self, function, *args, daemon=True):
+        """It starts with go(). One that is no daemon may have others."""
         self._ours, theirs = multiprocessing.Pipe()
         self._process = multiprocessing.Process(
-            target=self._run, args=(function, args, theirs), daemon=True)
+            target=self._run, args=(function, args, theirs), daemon=daemon)
         self._process.start()
         theirs.close()
 
@@ -321,6 +332,11 @@ def arguments():
                         help="seconds of the storm in which the CMS needs so "
                         "many times as long; the claims are for one that "
                         "does not change")
+    parser.add_argument("--fixed", type=int, default=0, metavar="PERCENT",
+                        help="devices that ignore Retry-After and come back "
+                        "after an interval of their own")
+    parser.add_argument("--interval", type=interval, default="60:90",
+                        metavar="LEAST:MOST", help="the same, in seconds")
     parser.add_argument("--connections", type=int, default=64,
                         help="what it may have in flight: max_connections of "
                         f"each of {HTTP_PROCESSES} HTTP processes together")
@@ -331,10 +347,13 @@ def arguments():
     parser.add_argument("--set", type=setting, action="append", default=[],
                         metavar="NAME=VALUE",
                         help="a setting of kamailio-local.cfg")
+    parser.add_argument("--all", action="store_true",
+                        help="the four storms of the documentation, one after "
+                        "the other")
     parser.add_argument("--series", action="store_true",
                         help="print the data of the plot, too")
     parser.add_argument("--output", metavar="DIR", default="build/storm",
-                        help="where storm.md and storm.svg are written")
+                        help="where storm.md and its plots are written")
     return parser.parse_args()
 
 
@@ -357,13 +376,14 @@ def storm(options):
     pinger = Process(ping, server.address)
     watcher = Process(watch, server)
     add_subscribers(server.database, options.devices)
-    devices = Devices(server.address, options.devices, options.seconds)
+    devices = Devices(server.address, options)
     with server:
         pinger.go()
         watcher.go()
         # Twice the best that is possible, and a minute.
-        began = devices.run(60 + 2 * max(options.devices / options.rate,
-                                         options.seconds))
+        began = devices.run(60 + 2 * max(
+            options.devices / options.rate + options.interval[1],
+            options.seconds))
         server.settle(30)
         devices.cpu = time.process_time()
         found = cms.end(), pinger.end(), watcher.end()
@@ -386,14 +406,36 @@ def slow(text):
         raise argparse.ArgumentTypeError("SINCE:UNTIL:FACTOR") from None
 
 
-def main():
-    options = arguments()
+def interval(text):
+    try:
+        least, most = map(float, text.split(":"))
+        return least, most
+    except ValueError:
+        raise argparse.ArgumentTypeError("LEAST:MOST") from None
+
+
+def play(name, options, channel):
+    """In a process of its own: sends what is to be written of the storm."""
     report = storm(options)
-    report.write(Path(options.output))
     if options.series:
         print(report.series())
-    print(report.text())
-    return 1 if report.broken else 0
+    channel.send((report.section(name), report.plot(), bool(report.broken)))
+
+
+def main():
+    options = arguments()
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    sections, status = [], 0
+    for name, changes in STORMS if options.all else STORMS[:1]:
+        one = argparse.Namespace(**{**vars(options), **changes})
+        section, plot, broken = Process(play, name, one, daemon=False).go().receive()
+        sections.append(section)
+        status |= broken
+        (folder / f"{name}.svg").write_text(plot, encoding="utf-8")
+        (folder / "storm.md").write_text(page(sections), encoding="utf-8")
+        print(section, flush=True)
+    return status
 
 
 if __name__ == "__main__":

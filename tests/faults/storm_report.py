@@ -12,6 +12,8 @@ OPTIONS_SECONDS = 0.050
 BUSY = 0.90
 BEHIND = 5.0  # seconds after the last device has come, with batches
 REPEATS = 0.001
+# times the CMS's own time and the interval of the devices that have one
+IN_TIME = 1.2
 
 
 class Sample(typing.NamedTuple):
@@ -28,6 +30,22 @@ def percentile(values, percent):
     if not ordered:
         return 0.0
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def spread(refused):
+    return (f"503 for each device: median {percentile(refused, 50)}, 99 % at most "
+            f"{percentile(refused, 99)}, all at most {max(refused, default=0)}")
+
+
+def page(sections):
+    cores = subprocess.run(["nproc"], capture_output=True, text=True,
+                           check=True).stdout.strip()
+    return "\n".join([
+        "# Storms of devices", "",
+        f"Measured by `make storm` on {date.today()}, Kamailio "
+        f"{harness.environment()['KAMAILIO_VERSION']}, {cores} cores, devices and "
+        "CMS on the same machine. Settings: the shipped ones where nothing else "
+        "is said.", "", *sections])
 
 
 class Report:
@@ -71,36 +89,68 @@ class Report:
         own = [s.own for s in self.samples]
         return (max(own) - own[0]) / MB if own else 0.0
 
+    def own(self):
+        """Seconds that the CMS alone needs."""
+        return self.options.devices / self.options.rate
+
+    def refusals(self, fixed):
+        """503 for each of the devices that come after an interval of their own,
+        or of the others."""
+        return [n for n, interval in zip(self.devices.refusals,
+                                         self.devices.intervals)
+                if (interval is not None) == fixed]
+
+    def _on_line(self):
+        count = self.options.devices
+        measured = (f"{len(self.on_line)} of {count} after {self.seconds:.0f} s; "
+                    f"the CMS alone needs {self.own():.0f} s")
+        if not self.options.fixed:
+            return ("all devices are on line", len(self.on_line) == count,
+                    measured)
+        most = self.options.interval[1]
+        return (f"all devices are on line within {IN_TIME:g} times the CMS's own "
+                f"time and {most:g} s", len(self.on_line) == count
+                and self.seconds <= IN_TIME * (self.own() + most), measured)
+
+    def _once(self):
+        most = 0 if self.options.fixed else REPEATS * self.options.devices
+        return ("it sees each device once"
+                + (", and at most 0.1 % again" if most else ""),
+                self.repeats() <= most,
+                f"{self.repeats()} repeats, {self.cms.abandoned} given up")
+
     def _speed(self):
         """What there is to say of it: one event in a POST takes all that the CMS
-        has, a batch takes what there is."""
+        has, a batch takes what there is. While devices stay away for a minute
+        the CMS may have nothing to do."""
         if self.options.batch > 1:
-            return (f"all of them at most {BEHIND:g} s after the last one came",
-                    self.seconds <= self.options.seconds + BEHIND,
-                    f"after {self.seconds:.1f} s; {len(self.cms.posts)} POSTs, "
-                    f"{len(self.cms.events) / max(1, len(self.cms.posts)):.1f} "
-                    "events in each")
-        return ("it is at least 90 % busy until the end", self.busy() >= BUSY,
-                f"{100 * self.busy():.1f} %")
+            yield (f"all of them at most {BEHIND:g} s after the last one came",
+                   self.seconds <= self.options.seconds + BEHIND,
+                   f"after {self.seconds:.1f} s; {len(self.cms.posts)} POSTs, "
+                   f"{len(self.cms.events) / max(1, len(self.cms.posts)):.1f} "
+                   "events in each")
+        elif not self.options.fixed:
+            yield ("it is at least 90 % busy until the end", self.busy() >= BUSY,
+                   f"{100 * self.busy():.1f} %")
+
+    def _patient(self):
+        refused = self.refusals(False)
+        if refused:
+            yield ("who comes back when it was told to is not sent away again, "
+                   "but for 1 %", percentile(refused, 99) <= 1, spread(refused))
 
     def _claims(self):
         """(claim, holds, what was measured)"""
         options, cms = self.options, self.cms
-        count = options.devices
         slowest = 1000 * percentile(self.pings, 99)
         shm = self.shm_most / MB
-        refused = self.devices.refusals
         return [
-            ("all devices are on line", len(self.on_line) == count,
-             f"{len(self.on_line)} of {count} after {self.seconds:.0f} s; "
-             f"the CMS alone needs {count / options.rate:.0f} s"),
+            self._on_line(),
             ("the CMS never has more in flight than allowed",
              cms.max_in_flight <= options.connections,
              f"{cms.max_in_flight} of {options.connections}"),
-            ("it sees each device once, and at most 0.1 % again",
-             self.repeats() <= REPEATS * count,
-             f"{self.repeats()} repeats, {cms.abandoned} given up"),
-            self._speed(),
+            self._once(),
+            *self._speed(),
             ("OPTIONS takes less than 50 ms at the 99th percentile",
              slowest < 1000 * OPTIONS_SECONDS,
              f"{slowest:.1f} ms; median "
@@ -110,11 +160,7 @@ class Report:
             ("memory is bounded", shm < 0.9 * options.memory,
              f"at most {shm:.0f} of {options.memory} MB of shared memory; "
              f"the processes grew by {self.memory():.0f} MB"),
-            ("who comes back when it was told to is not sent away again, but "
-             "for 1 %", percentile(refused, 99) <= 1,
-             f"503 for each device: median {percentile(refused, 50)}, 99 % at "
-             f"most {percentile(refused, 99)}, all at most "
-             f"{max(refused, default=0)}"),
+            *self._patient(),
             ("nobody waits in vain", self.stats["timeout"] == 0,
              f"{self.stats['timeout']} had no verdict of the CMS in time"),
             ("Kamailio has no error to tell of", not self.errors,
@@ -124,25 +170,37 @@ class Report:
 
     # -- summary ----------------------------------------------------------------
 
-    def text(self):
-        options, devices = self.options, self.devices
-        cores = subprocess.run(["nproc"], capture_output=True, text=True,
-                               check=True).stdout.strip()
+    def _devices(self):
+        """Who comes, and what the CMS is like."""
+        options = self.options
+        least, most = options.interval
+        fixed = "All come back when `Retry-After` says"
+        if options.fixed:
+            fixed = (f"{options.fixed} % do not care for `Retry-After`; each of "
+                     "them comes back after an interval of its own, "
+                     f"{least:g} to {most:g} s")
+        return (f"{options.devices} devices register within "
+                f"{options.seconds:g} s at a CMS that takes {options.rate} POSTs "
+                f"a second and {1000 * options.service:g} ms for each"
+                f"{self.slow()}. {fixed}. {options.connections} connections to "
+                "the CMS" + (f", `CMS_BATCH_MAX` {options.batch}"
+                             if options.batch > 1 else "")
+                + "".join(f", `{name}` {value}" for name, value in options.set)
+                + ".")
+
+    def _title(self):
+        fixed = {0: "Devices that come back when they are told to",
+                 100: "Devices that come back after an interval of their own"}
+        return (fixed.get(self.options.fixed, "Devices of both kinds")
+                + (", in batches" if self.options.batch > 1 else ""))
+
+    def section(self, plot):
+        devices = self.devices
         waits = sorted(
             when - self.began for when in devices.on_line if when)
         lines = [
-            "# A storm of devices", "",
-            f"{options.devices} devices register within {options.seconds:g} s"
-            f" at a CMS that takes {options.rate} POSTs a second and "
-            f"{1000 * options.service:g} ms for each{self.slow()}. Measured by `make "
-            f"storm` on {date.today()}, Kamailio "
-            f"{harness.environment()['KAMAILIO_VERSION']}, {cores} cores, "
-            "devices and CMS on the same machine. Settings: the shipped ones "
-            f"and {options.connections} connections to the CMS"
-            + (f", `CMS_BATCH_MAX` {options.batch}" if options.batch > 1 else "")
-            + "".join(f", `{name}` {value}" for name, value in options.set)
-            + ".", "",
-            "![registered devices, and those that wait](storm.svg)", "",
+            f"## {self._title()}", "", self._devices(), "",
+            f"![registered devices, and those that wait]({plot}.svg)", "",
             "| Claim | | Measured |", "|---|---|---|"]
         lines += [f"| {claim} | {'yes' if holds else '**no**'} | {measured} |"
                   for claim, holds, measured in self.claims]
@@ -157,7 +215,11 @@ class Report:
             f"{percentile(waits, 50):.0f} s, 99 % after "
             f"{percentile(waits, 99):.0f} s.",
             f"- `Retry-After`: median {percentile(pauses, 50)} s, at most "
-            f"{max(pauses, default=0)} s.",
+            f"{max(pauses, default=0)} s."]
+        if self.options.fixed:
+            lines.append("- With an interval of their own: "
+                         + spread(self.refusals(True)) + ".")
+        lines += [
             f"- CMS: {self.cms.connections} connections in all.",
             f"- CPU seconds: Kamailio {self.cpu:.0f}, "
             f"{1e6 * self.cpu / max(1, len(self.on_line)):.0f} µs for each "
@@ -166,11 +228,6 @@ class Report:
             f"- The load generator was late by at most "
             f"{1000 * devices.latest:.0f} ms.", ""]
         return "\n".join(lines)
-
-    def write(self, folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "storm.md").write_text(self.text(), encoding="utf-8")
-        (folder / "storm.svg").write_text(self.plot(), encoding="utf-8")
 
     def series(self):
         """The data of the plot, a line for each sample."""
