@@ -74,7 +74,7 @@ def test_served_without_being_stored(cms, server):
     one = server(cms, "defer", QUICK, run=False)
     with open(one.config, encoding="utf-8") as file:
         text = file.read()
-    for old, new in (('"CMS_VERDICT", CMS_OPTIONS', '"CMS_VERDICT"'),
+    for old, new in (('"CMS_VERDICT", CMS_OPTIONS', '"CMS_VERDICT", ""'),
                      ('$cms(verdict) == "deferred"',
                       '$cms(verdict) == "unavailable"')):
         assert text.count(old) == 1
