@@ -152,23 +152,13 @@ bool cn_outbox_must_be_asked(const struct cn_job *job)
 		   && (responds(CN_ASK_RESPONDS_US) || !cn_outbox_may_go(job));
 }
 
-static void count_if_wide(struct slot *slot, const char *contacts, int by)
-{
-	if(strchr(contacts, ' ') || strchr(contacts, ':'))
-		__atomic_add_fetch(&slot->wide, by, __ATOMIC_SEQ_CST);
-}
-
 void cn_outbox_count_row(unsigned hash, const char *contacts, int by)
 {
 	struct slot *slot = slot_of(hash);
 
 	__atomic_add_fetch(&slot->rows, by, __ATOMIC_SEQ_CST);
-	count_if_wide(slot, contacts, by);
-}
-
-void cn_outbox_count_dead(unsigned hash, const char *contacts, int by)
-{
-	count_if_wide(slot_of(hash), contacts, -by);
+	if(strchr(contacts, ' ') || strchr(contacts, ':'))
+		__atomic_add_fetch(&slot->wide, by, __ATOMIC_SEQ_CST);
 }
 
 void cn_outbox_set_known(bool known)
@@ -188,10 +178,27 @@ struct cn_command **cn_outbox_leaving(void)
 	return &shared->leaving;
 }
 
+/* What it may store, from before it is given. */
+static void count_command(const struct cn_command *command, int by)
+{
+	switch(command->type) {
+		case CN_STORE:
+			atomic_add(&shared->storing, by);
+			/* fallthrough */
+		case CN_WAIT:
+		case CN_LEAVE:
+			cn_outbox_count_row(command->hash, command->contacts, by);
+			break;
+		default:
+			break;
+	}
+}
+
 void cn_command_free(struct cn_command *command)
 {
 	if(command == NULL)
 		return;
+	count_command(command, -1);
 	if(command->job)
 		cn_job_release(command->job);
 	if(command->type == CN_LEAVE)
@@ -212,7 +219,10 @@ static struct cn_command *new_command(enum cn_command_type type, size_t more)
 
 static int push(struct cn_command *command)
 {
-	if(command && cn_ring_push(ring, (void **)&command) == 0)
+	if(command == NULL)
+		return -1;
+	count_command(command, 1);
+	if(cn_ring_push(ring, (void **)&command) == 0)
 		return 0;
 	cn_command_free(command);
 	return -1;
@@ -225,6 +235,10 @@ static int push_job(enum cn_command_type type, struct cn_job *job)
 	if(command) {
 		cn_job_hold(job);
 		command->job = job;
+		command->aor = cn_job_key(job)->s;
+		command->hash = cn_job_hash(job);
+		command->contacts = cn_job_contacts(job);
+		command->seq = cn_job_seq(job);
 	}
 	return push(command);
 }
@@ -253,20 +267,12 @@ int cn_outbox_store(struct cn_job *job, const struct cn_outcome *failure)
 		return -1;
 	if(!cn_job_begin_storing(job, failure))
 		return 0;
-	atomic_inc(&shared->storing);
-	cn_outbox_count_row(cn_job_hash(job), cn_job_contacts(job), 1);
-	if(push_job(CN_STORE, job) == 0)
-		return 0;
-	cn_outbox_count_row(cn_job_hash(job), cn_job_contacts(job), -1);
-	atomic_dec(&shared->storing);
-	return -1;
+	return push_job(CN_STORE, job);
 }
 
-void cn_outbox_stored(int count, int64_t us)
+void cn_outbox_stored(int64_t us)
 {
-	atomic_add(&shared->storing, -count);
-	if(us > 0)
-		shared->transaction_us += ((int)us - shared->transaction_us) / 4;
+	shared->transaction_us += ((int)us - shared->transaction_us) / 4;
 }
 
 /* What the outbox process needs to know of a job that is over. */
@@ -309,13 +315,8 @@ static enum cn_command_type end_of(const struct cn_job *job)
 /* Jobs that wait for a database must not take all the room there is. */
 static int keep_job(struct cn_job *job)
 {
-	if(cn_job_count() > cn_conf_capacity() / 2)
-		return -1;
-	cn_outbox_count_row(cn_job_hash(job), cn_job_contacts(job), 1);
-	if(push_job(CN_WAIT, job) == 0)
-		return 0;
-	cn_outbox_count_row(cn_job_hash(job), cn_job_contacts(job), -1);
-	return -1;
+	return cn_job_count() > cn_conf_capacity() / 2 ? -1
+												   : push_job(CN_WAIT, job);
 }
 
 void cn_outbox_settle(struct cn_job *job)

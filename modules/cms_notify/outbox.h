@@ -114,10 +114,10 @@ struct cn_command
 	enum cn_command_type type;
 	struct cn_job *job;		/* ASK, STORE, WAIT: held by the command */
 	struct cn_event *event; /* LEAVE */
-	unsigned hash;			/* SETTLE, WITHDRAW, LEAVE: of the AOR */
-	int64_t seq;
-	const char *contacts; /* in the same block, as the next */
-	const char *aor;
+	const char *aor;		/* of the job, or in the same block */
+	unsigned hash;			/* of the AOR */
+	const char *contacts;
+	int64_t seq;			 /* LEAVE: none yet */
 	struct cn_command *next; /* for who keeps several */
 	bool busy;				 /* LEAVE: in a transaction */
 	bool done;				 /* LEAVE: it is stored */
@@ -137,15 +137,13 @@ void cn_outbox_db_answered(bool fine);
 /* Commands of one transaction. More would make the first of them late. */
 #define CN_BATCH_MAX 500
 
-/* So many STOREs have been answered by a transaction that took so long; 0: by
- * none. */
-void cn_outbox_stored(int count, int64_t us);
+/* A transaction with STOREs took so long. */
+void cn_outbox_stored(int64_t us);
 
-/* Rows of an AOR, by its hash, that there are or are going to be. A STORE or a
- * WAIT counts as one from when it is given. Known: the table has been read. */
+/* Rows of an AOR, by its hash, that there are: counted by outbox_rows. A STORE, a
+ * WAIT or a LEAVE counts as one from when it is given until it is freed. */
 void cn_outbox_count_row(unsigned hash, const char *contacts, int by);
-/* Of these, dead letters: nobody waits for what is not sent. */
-void cn_outbox_count_dead(unsigned hash, const char *contacts, int by);
+/* The table has been read. */
 void cn_outbox_set_known(bool known);
 
 /* A command LOOK has come. */

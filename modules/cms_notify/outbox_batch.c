@@ -194,11 +194,6 @@ bool cn_batch_end_job(struct cn_job *job, bool stored)
 	return true;
 }
 
-static void not_stored(const struct cn_job *job)
-{
-	cn_outbox_count_row(cn_job_hash(job), cn_job_contacts(job), -1);
-}
-
 int cn_batch_take_leave(
 		struct cn_command *command, const struct cn_row *row, const str *body)
 {
@@ -218,7 +213,6 @@ int cn_batch_take_leave(
 	e->body.len = body->len;
 	e->is_copy = true;
 	command->busy = true;
-	cn_outbox_count_row(e->hash, e->row.contacts, 1);
 	return 0;
 }
 
@@ -280,9 +274,6 @@ void cn_batch_remove(struct cn_row *row)
 	str key = {aor, strlen(cn_row_aor(row))};
 
 	memcpy(aor, cn_row_aor(row), key.len + 1);
-	if(row->state == CN_ROW_DEAD)
-		cn_outbox_count_dead(hash, row->contacts, -1);
-	cn_outbox_count_row(hash, row->contacts, -1);
 	cn_rows_remove(row);
 	cn_order_release(&key, hash); /* who was HELD for it */
 }
@@ -313,16 +304,12 @@ static struct cn_row *row_of(struct entry *e)
 	struct cn_row *row = e->stored;
 
 	if(row == NULL) {
-		if(is_question(e))
-			cn_outbox_count_row(e->hash, e->row.contacts, 1);
 		row = cn_rows_add(e->aor, e->hash, &e->row);
 		if(row == NULL)
 			LM_ERR("out of memory: an event of the outbox is told after the "
 				   "next start\n");
 		return row;
 	}
-	if(e->command->type == CN_STORE)
-		not_stored(e->command->job); /* it is counted once */
 	if(!is_question(e) && row->state != e->row.state)
 		cn_row_set_state(row, e->row.state);
 	return row;
@@ -393,7 +380,6 @@ static void answer_failed(struct entry *e)
 				LM_ERR("too much at once for the outbox\n");
 			break;
 		case CN_LEAVE:
-			cn_outbox_count_row(e->hash, e->row.contacts, -1);
 			e->command->busy = false;
 			break;
 		default:
@@ -512,6 +498,6 @@ int cn_batch_write(void)
 		remove_some(&batch.replaced, batch.replaced.count);
 	}
 	if(stores > 0)
-		cn_outbox_stored(stores, cn_now_us() - begin_us);
+		cn_outbox_stored(cn_now_us() - begin_us);
 	return fine ? 0 : -1;
 }

@@ -76,9 +76,7 @@ static bool take_store(struct cn_command *command)
 	if(!cn_job_decided(job) && fits(job)
 			&& cn_batch_add(command, CN_ROW_WAITING) == 0)
 		return true;
-	cn_outbox_count_row(cn_job_hash(job), cn_job_contacts(job), -1);
 	(void)cn_batch_end_job(job, false);
-	cn_outbox_stored(1, 0);
 	return false;
 }
 
@@ -126,7 +124,6 @@ static bool take_wait(struct cn_command *command)
 			  && cn_batch_add(command, CN_ROW_WAITING) == 0) {
 		return true;
 	}
-	cn_outbox_count_row(cn_job_hash(job), cn_job_contacts(job), -1);
 	return false;
 }
 

@@ -116,7 +116,6 @@ static void bury(struct cn_row *row, const char *why)
 			why);
 	cn_stats_count(CN_COUNTER_dead);
 	cn_row_set_state(row, CN_ROW_DEAD);
-	cn_outbox_count_dead(cn_row_hash(row), row->contacts, 1);
 	cn_batch_change(row);
 }
 

@@ -280,9 +280,8 @@ static void replay(struct cn_row *row, void *unused)
 	row->created_us = cn_number_clock_us(); /* its age counts from now on */
 	row->attempts = 0;
 	/* it keeps others waiting; up to the last number they may not have seen it */
-	cn_outbox_count_dead(cn_row_hash(row), row->contacts, -1);
-	row->revived_seq = cn_number_last();
 	cn_row_set_state(row, CN_ROW_WAITING);
+	row->revived_seq = cn_number_last();
 	cn_rows_set_failures(cn_row_of(row), 0);
 	cn_batch_change(row);
 }

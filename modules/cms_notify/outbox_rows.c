@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "outbox.h"
 #include "outbox_rows.h"
 
 #define CN_CHAINS 131072
@@ -183,6 +184,14 @@ static void count(const struct cn_row *row, int by)
 		counts.waiting += by;
 }
 
+/* For who asks whether something may wait. Nobody waits for what is not sent. */
+static void count_for_others(
+		const struct cn_row *row, enum cn_row_state state, int by)
+{
+	cn_outbox_count_row(
+			row->of->hash, state == CN_ROW_DEAD ? "" : row->contacts, by);
+}
+
 struct cn_row_counts cn_rows_count(void)
 {
 	return counts;
@@ -223,6 +232,7 @@ struct cn_row *cn_rows_add(
 	copy->next = *p;
 	*p = copy;
 	count(copy, 1);
+	count_for_others(copy, copy->state, 1);
 	settle(of);
 	return copy;
 }
@@ -236,6 +246,7 @@ void cn_rows_remove(struct cn_row *row)
 		p = &(*p)->next;
 	*p = row->next;
 	count(row, -1);
+	count_for_others(row, row->state, -1);
 	free(row);
 	settle(of);
 	drop_if_empty(of);
@@ -270,6 +281,8 @@ void cn_rows_each(cn_row_f f, void *arg)
 
 void cn_row_set_state(struct cn_row *row, enum cn_row_state state)
 {
+	count_for_others(row, state, 1); /* there always is one */
+	count_for_others(row, row->state, -1);
 	count(row, -1);
 	row->state = state;
 	count(row, 1);

@@ -4,7 +4,7 @@
 
 /* The rows of the outbox, without their bodies: which event makes which row
  * needless, whose turn it is. In memory of the outbox process; knows nothing of
- * databases, jobs or shared memory. */
+ * databases or jobs. Which AORs have rows is counted for all (outbox.h). */
 
 #ifndef CN_OUTBOX_ROWS_H
 #define CN_OUTBOX_ROWS_H

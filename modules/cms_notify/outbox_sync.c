@@ -30,15 +30,6 @@ static unsigned hash_of(const char *aor)
 	return core_hash(&s, NULL, 0);
 }
 
-/* It is this server's from now on. */
-static void have_come(struct cn_row *row)
-{
-	if(row->state == CN_ROW_DEAD)
-		cn_outbox_count_dead(cn_row_hash(row), row->contacts, 1);
-	else
-		row->going = true;
-}
-
 /* What is known already stays as it is known. */
 static int load_row(const char *aor, const struct cn_row *read)
 {
@@ -52,12 +43,11 @@ static int load_row(const char *aor, const struct cn_row *read)
 			LM_ERR("out of memory for the rows of the outbox\n");
 			return -1;
 		}
-		cn_outbox_count_row(hash, row->contacts, 1);
-		have_come(row);
+		row->going = row->state != CN_ROW_DEAD;
 	} else if(row->state == CN_ROW_ELSEWHERE) {
 		row->taken = true;
 		cn_row_set_state(row, read->state);
-		have_come(row);
+		row->going = row->state != CN_ROW_DEAD;
 	} else if(row->state != read->state) {
 		cn_batch_change(row);
 	}
@@ -129,7 +119,6 @@ static int load_elsewhere(const char *aor, const struct cn_row *read)
 		row = cn_rows_add(aor, hash, &copy);
 		if(row == NULL)
 			return -1;
-		cn_outbox_count_row(hash, row->contacts, 1);
 	}
 	row->seen = true;
 	if(read->seq > elsewhere_seq)

@@ -16,7 +16,6 @@ unsigned int cryptorand(void)
 	return 0;
 }
 
-
 #define A "000000000000000a"
 #define B "000000000000000b"
 #define C "000000000000000c"
@@ -24,6 +23,16 @@ unsigned int cryptorand(void)
 struct cn_conf cn_conf;
 
 static int gone; /* rows that a test has removed */
+
+/* What others see of them. */
+static int counted, wide;
+
+void cn_outbox_count_row(unsigned hash, const char *contacts, int by)
+{
+	counted += by;
+	wide += strchr(contacts, ' ') ? by : 0;
+	assert_true(counted >= 0 && wide >= 0);
+}
 
 static struct cn_row *add_row(const char *aor, int64_t seq,
 		const char *contacts, enum cn_row_state state)
@@ -57,8 +66,10 @@ static int end(void **state)
 
 	cn_rows_each(remove_row, NULL);
 	n = cn_rows_count();
-	return n.waiting == 0 && n.dead == 0 && cn_rows_due_us() == INT64_MAX ? 0
-																		  : -1;
+	return counted == 0 && wide == 0 && n.waiting == 0 && n.dead == 0
+						   && cn_rows_due_us() == INT64_MAX
+				   ? 0
+				   : -1;
 }
 
 /* Which rows f() is called for, as a text of their numbers. */
@@ -84,6 +95,26 @@ static const char *settled(int64_t seq, const char *contacts)
 	called[0] = '\0';
 	cn_rows_settled("a@h", 7, seq, contacts, note, NULL);
 	return called;
+}
+
+static void others_wait_for_what_is_sent(void **state)
+{
+	struct cn_row *row = waits(1, A " " B);
+
+	waits(2, A);
+	assert_int_equal(counted, 2);
+	assert_int_equal(wide, 1);
+	cn_row_set_state(row, CN_ROW_DEAD);
+	assert_int_equal(counted, 2);
+	assert_int_equal(wide, 0);
+	cn_row_set_state(row, CN_ROW_WAITING);
+	assert_int_equal(wide, 1);
+	cn_row_doom(row); /* not until it has been deleted */
+	assert_int_equal(counted, 2);
+	assert_int_equal(wide, 1);
+	cn_rows_remove(row);
+	assert_int_equal(counted, 1);
+	assert_int_equal(wide, 0);
 }
 
 /* -------- newer and older -------- */
@@ -292,8 +323,8 @@ static void all_are_found_and_may_go(void **state)
 
 static const char *const aors[AORS] = {"a", "b", "c", "dd", "d"};
 static const unsigned hashes[AORS] = {1, 1, 131073, 1, 9}; /* one chain */
-static const char *const contact_sets[] = {A, B, C, A " " B, B " " C, A " " C,
-		A " " B " " C};
+static const char *const contact_sets[] = {
+		A, B, C, A " " B, B " " C, A " " C, A " " B " " C};
 
 static struct
 {
@@ -378,15 +409,16 @@ static void random_step(uint64_t *dice, int64_t *seq)
 			if(list.count == ROWS)
 				break;
 			memset(&row, 0, sizeof(row));
-			row.seq = stub_random(dice) % 4 ? ++*seq * 1000
-											: *seq * 1000 - (int64_t)(
-													stub_random(dice) % 999)
-													  - *seq % 7;
+			row.seq = stub_random(dice) % 4
+							  ? ++*seq * 1000
+							  : *seq * 1000 - (int64_t)(stub_random(dice) % 999)
+										- *seq % 7;
 			if(cn_rows_find(aors[aor], hashes[aor], row.seq))
 				break;
 			strcpy(row.contacts, contacts);
 			row.state = state;
-			list.rows[list.count].row = cn_rows_add(aors[aor], hashes[aor], &row);
+			list.rows[list.count].row =
+					cn_rows_add(aors[aor], hashes[aor], &row);
 			list.rows[list.count].aor = aor;
 			list.rows[list.count].seq = row.seq;
 			list.rows[list.count].contacts = contacts;
@@ -519,6 +551,7 @@ static void it_is_as_a_list_that_is_looked_through(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+			TEST(others_wait_for_what_is_sent),
 			TEST(what_is_older_and_has_no_other_contact_is_replaced),
 			TEST(what_was_accepted_makes_itself_needless_too),
 			TEST(what_was_accepted_makes_a_revived_letter_needless),
