@@ -6,7 +6,6 @@
  * process. */
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../../core/dprint.h"
@@ -18,6 +17,7 @@
 #include "job_ring.h"
 #include "outbox_batch.h"
 #include "outbox_db.h"
+#include "outbox_leaving.h"
 #include "outbox_table.h"
 #include "verdict.h"
 
@@ -25,85 +25,55 @@
 #define CN_DELETE_MANY 100
 #define CN_DELETE_US 20000
 
-/* A row that is to be written. */
+/* A row that is written for a command, and is in memory already. */
 struct entry
 {
-	struct cn_command *command; /* of the entry */
-	const char *aor;			/* in there */
-	unsigned hash;
-	struct cn_row row;
-	str body;
-	bool is_copy;		   /* of the body, to be freed */
-	struct cn_row *stored; /* it is in the table already */
-	struct cn_row *now;	   /* as it is, or may be, in the table */
-	int replaced;		   /* rows that go for it */
-};
-
-struct list
-{
-	struct cn_row **rows;
-	int count, size;
+	struct cn_command *command;
+	struct cn_row *row;
+	bool is_new; /* not in the table */
 };
 
 static struct
 {
-	struct entry *entries;
-	int count, size;
-	struct list doomed, changed;
-	struct list replaced; /* while it is written */
+	struct entry entries[CN_BATCH_MAX];
+	int count;
+	struct cn_row *dirty; /* rows to delete, if they are doomed, or to update */
+	int doomed;			  /* of these */
 	int64_t lease;		  /* 0: none */
 	int64_t doomed_us;	  /* since when there is something to delete */
 	bool hurry;			  /* that must not wait; also after a failure */
 } batch;
 
-/* -------- lists -------- */
+/* -------- rows that are in the table -------- */
 
-static void *room_for_one_more(void *array, int count, int *size, size_t each)
+static bool add_dirty(struct cn_row *row)
 {
-	void *bigger = array;
-
-	if(count < *size)
-		return array;
-	bigger = realloc(array, each * (*size ? *size * 2 : 64));
-	if(bigger)
-		*size = *size ? *size * 2 : 64;
-	return bigger;
-}
-
-/* Without memory the row stays in the table until the next start. */
-static void add_row(struct list *list, struct cn_row *row)
-{
-	struct cn_row **rows = room_for_one_more(
-			list->rows, list->count, &list->size, sizeof(*rows));
-
-	if(rows == NULL) {
-		LM_ERR("out of memory\n");
-		return;
-	}
-	list->rows = rows;
-	rows[list->count++] = row;
+	if(row->dirty)
+		return false;
+	row->dirty = true;
+	row->next_dirty = batch.dirty;
+	batch.dirty = row;
+	return true;
 }
 
 void cn_batch_doom(struct cn_row *row)
 {
 	if(!row->doomed)
 		cn_row_doom(row);
-	if(row->listed || row->going)
-		return; /* it goes already */
-	row->listed = true;
-	if(batch.doomed.count == 0)
+	if(add_dirty(row) && batch.doomed++ == 0)
 		batch.doomed_us = cn_now_us();
-	add_row(&batch.doomed, row);
 }
 
 void cn_batch_change(struct cn_row *row)
 {
-	add_row(&batch.changed, row);
+	(void)add_dirty(row);
+	batch.hurry = true;
 }
 
 void cn_batch_set_lease(int64_t lease)
 {
 	batch.lease = lease;
+	batch.hurry = true;
 }
 
 static void doom(struct cn_row *row, void *unused)
@@ -124,31 +94,18 @@ void cn_batch_wait(struct cn_row *row)
 		cn_row_set_state(row, CN_ROW_WAITING);
 		cn_batch_change(row);
 	}
-	cn_rows_replaced(cn_row_aor(row), cn_row_hash(row), row->seq, row->contacts,
-			doom, NULL);
+	if(row->stored)
+		cn_rows_replaced(cn_row_aor(row), cn_row_hash(row), row->seq,
+				row->contacts, doom, NULL);
 }
 
 /* -------- entries -------- */
-
-static struct entry *new_entry(struct cn_command *command)
-{
-	struct entry *entries = room_for_one_more(
-			batch.entries, batch.count, &batch.size, sizeof(*entries));
-
-	if(entries == NULL) {
-		LM_ERR("out of memory\n");
-		return NULL;
-	}
-	batch.entries = entries;
-	memset(&entries[batch.count], 0, sizeof(*entries));
-	entries[batch.count].command = command;
-	return &entries[batch.count++];
-}
 
 static void fill_row(struct cn_row *row, const struct cn_job *job)
 {
 	const struct cn_outcome *failure = cn_job_failure(job);
 
+	memset(row, 0, sizeof(*row));
 	row->seq = cn_job_seq(job);
 	memcpy(row->id, cn_job_id(job)->s, CN_ID_LEN);
 	snprintf(row->contacts, sizeof(row->contacts), "%s", cn_job_contacts(job));
@@ -159,22 +116,39 @@ static void fill_row(struct cn_row *row, const struct cn_job *job)
 	row->status = (int)failure->status;
 }
 
+static struct cn_row *new_row(
+		const struct cn_command *command, enum cn_row_state state)
+{
+	struct cn_row row, *added;
+
+	if(command->job)
+		fill_row(&row, command->job);
+	else
+		cn_leaving_fill_row(command->event, &row);
+	row.state = state;
+	added = cn_rows_add(command->aor, command->hash, &row);
+	if(added == NULL)
+		LM_ERR("out of memory\n");
+	return added;
+}
+
 int cn_batch_add(struct cn_command *command, enum cn_row_state state)
 {
-	struct cn_job *job = command->job;
-	struct entry *e;
+	struct entry *e = &batch.entries[batch.count];
 
-	if(cn_job_key(job)->len > CN_ROW_AOR_MAX || !cn_db_is_open())
+	if(batch.count == CN_BATCH_MAX || strlen(command->aor) > CN_ROW_AOR_MAX
+			|| !cn_db_is_open())
 		return -1;
-	e = new_entry(command);
-	if(e == NULL)
+	e->command = command;
+	e->row = cn_rows_find(command->aor, command->hash, command->seq);
+	e->is_new = e->row == NULL;
+	if(e->row == NULL)
+		e->row = new_row(command, state);
+	else if(state == CN_ROW_WAITING)
+		cn_batch_wait(e->row);
+	if(e->row == NULL)
 		return -1;
-	e->aor = cn_job_key(job)->s;
-	e->hash = cn_job_hash(job);
-	e->stored = cn_rows_find(e->aor, e->hash, cn_job_seq(job));
-	e->body = *cn_job_body(job);
-	fill_row(&e->row, job);
-	e->row.state = state;
+	batch.count++;
 	return 0;
 }
 
@@ -194,56 +168,36 @@ bool cn_batch_end_job(struct cn_job *job, bool stored)
 	return true;
 }
 
-int cn_batch_take_leave(
-		struct cn_command *command, const struct cn_row *row, const str *body)
-{
-	struct entry *e;
-	char *copy = malloc(body->len);
-
-	e = copy ? new_entry(command) : NULL;
-	if(e == NULL) {
-		free(copy);
-		return -1;
-	}
-	memcpy(copy, body->s, body->len);
-	e->aor = command->aor;
-	e->hash = command->hash;
-	e->row = *row;
-	e->body.s = copy;
-	e->body.len = body->len;
-	e->is_copy = true;
-	command->busy = true;
-	return 0;
-}
-
 /* -------- writing -------- */
 
-static void replace(struct cn_row *row, void *entry)
+static int insert(const struct entry *e)
 {
-	((struct entry *)entry)->replaced++;
-	if(row->going)
-		return; /* for another one of this batch */
-	row->going = true;
-	add_row(&batch.replaced, row);
+	str body;
+
+	if(e->command->job)
+		body = *cn_job_body(e->command->job);
+	else if(cn_leaving_render(e->command->event, &body) < 0)
+		return 0; /* it is lost */
+	return cn_table_insert(e->command->aor, e->row, &body);
 }
 
-static bool is_question(const struct entry *e)
+static int write_dirty(void)
 {
-	return e->command->type == CN_ASK;
-}
+	struct cn_row *row, *doomed[CN_DELETE_MANY];
+	int n = 0;
 
-static int write_entry(struct entry *e)
-{
-	struct cn_row row;
-
-	if(!is_question(e))
-		cn_rows_replaced(
-				e->aor, e->hash, e->row.seq, e->row.contacts, replace, e);
-	if(e->stored == NULL)
-		return cn_table_insert(e->aor, &e->row, &e->body);
-	row = *e->stored;
-	row.state = e->row.state;
-	return cn_table_update(&row);
+	for(row = batch.dirty; row; row = row->next_dirty) {
+		if(row->doomed)
+			doomed[n++] = row;
+		else if(cn_table_update(row) < 0)
+			return -1;
+		if(n < CN_DELETE_MANY && row->next_dirty)
+			continue;
+		if(cn_table_delete(doomed, n) < 0)
+			return -1;
+		n = 0;
+	}
+	return 0;
 }
 
 static int write_all(void)
@@ -253,15 +207,10 @@ static int write_all(void)
 	if(cn_db_begin() < 0)
 		return -1;
 	for(i = 0; i < batch.count; i++) {
-		if(write_entry(&batch.entries[i]) < 0)
+		if(batch.entries[i].is_new && insert(&batch.entries[i]) < 0)
 			return -1;
 	}
-	for(i = 0; i < batch.changed.count; i++) {
-		if(cn_table_update(batch.changed.rows[i]) < 0)
-			return -1;
-	}
-	if(cn_table_delete(batch.doomed.rows, batch.doomed.count) < 0
-			|| cn_table_delete(batch.replaced.rows, batch.replaced.count) < 0
+	if(write_dirty() < 0
 			|| (batch.lease && cn_table_set_lease(batch.lease) < 0))
 		return -1;
 	return cn_db_commit();
@@ -278,42 +227,38 @@ void cn_batch_remove(struct cn_row *row)
 	cn_order_release(&key, hash); /* who was HELD for it */
 }
 
-/* The first ones, which have been deleted. */
-static void remove_some(struct list *list, int count)
+/* What was dirty has been written. @return what has been deleted */
+static struct cn_row *take_deleted(void)
 {
-	int i;
+	struct cn_row *row, *next, *deleted = NULL;
 
-	for(i = 0; i < count; i++) {
-		struct cn_row *row = list->rows[i];
+	for(row = batch.dirty; row; row = next) {
+		next = row->next_dirty;
+		row->dirty = row->doomed;
+		if(row->doomed) {
+			row->next_dirty = deleted;
+			deleted = row;
+		}
+	}
+	batch.dirty = NULL;
+	batch.doomed = 0;
+	batch.lease = 0;
+	return deleted;
+}
 
-		row->going = row->listed = false;
-		if(!row->sent)
+static void remove_all(struct cn_row *deleted)
+{
+	struct cn_row *row;
+
+	while((row = deleted) != NULL) {
+		deleted = row->next_dirty;
+		row->dirty = false;
+		if(!row->sent) /* else its delivery goes on, and removes it */
 			cn_batch_remove(row);
-		else if(!row->doomed)
-			cn_row_doom(row); /* its delivery goes on, and removes it */
 	}
-	list->count -= count;
-	if(list->count > 0)
-		memmove(list->rows, list->rows + count,
-				list->count * sizeof(*list->rows));
 }
 
-/* The row of an entry, in memory, as it is or may be in the table. */
-static struct cn_row *row_of(struct entry *e)
-{
-	struct cn_row *row = e->stored;
-
-	if(row == NULL) {
-		row = cn_rows_add(e->aor, e->hash, &e->row);
-		if(row == NULL)
-			LM_ERR("out of memory: an event of the outbox is told after the "
-				   "next start\n");
-		return row;
-	}
-	if(!is_question(e) && row->state != e->row.state)
-		cn_row_set_state(row, e->row.state);
-	return row;
-}
+/* -------- answering -------- */
 
 /* Has it ended, without the CMS having it? */
 static bool is_over(const struct cn_job *job)
@@ -324,76 +269,61 @@ static bool is_over(const struct cn_job *job)
 						   && !cn_job_may_be_known(job)));
 }
 
-static void answer_question(struct entry *e, bool fine)
+static void count_row(struct cn_row *row, void *n)
 {
-	if(cn_order_answer(e->command->job, e->now != NULL) || e->now == NULL)
-		return;
-	/* whoever has sent or ended it meanwhile does not know of the row */
-	if(is_over(e->command->job))
-		cn_batch_doom(e->now);
-	else if(fine)
-		cn_batch_wait(e->now);
+	(void)row;
+	++*(int *)n;
+}
+
+/* Too late, or not stored: nobody hears of it, unless it may stand for others. */
+static void answer_store(const struct entry *e, bool fine)
+{
+	struct cn_row *row = e->row;
+	int others = 0;
+
+	cn_rows_replaced(e->command->aor, e->command->hash, row->seq, row->contacts,
+			count_row, &others);
+	if((cn_batch_end_job(e->command->job, fine) && fine) || !e->is_new
+			|| others > 0)
+		cn_batch_wait(row);
 	else
-		e->now->going = true; /* nothing goes for what may not be there */
+		cn_batch_doom(row);
 }
 
-static void answer(struct entry *e)
+/* Without the database a question is answered as with it: the table is read
+ * again, and shows whether the row is there. */
+static void answer(struct entry *e, bool fine)
 {
 	switch(e->command->type) {
 		case CN_ASK:
-			answer_question(e, true);
+			if(cn_order_answer(e->command->job, true))
+				break;
+			/* whoever has sent or ended it meanwhile does not know of the row */
+			if(is_over(e->command->job))
+				cn_batch_doom(e->row);
+			else
+				cn_batch_wait(e->row);
 			break;
 		case CN_STORE:
-			/* too late: nobody hears of it, unless it may stand for others */
-			if(!cn_batch_end_job(e->command->job, true) && e->now
-					&& e->stored == NULL && e->replaced == 0)
-				cn_batch_doom(e->now);
-			break;
-		case CN_LEAVE:
-			cn_stats_count(CN_COUNTER_deferred);
-			e->command->done = true;
-			break;
-		default:
-			break;
-	}
-}
-
-/* Without the database: the table is read again, and shows whether the row is
- * there all the same. */
-static void answer_failed(struct entry *e)
-{
-	switch(e->command->type) {
-		case CN_ASK:
-			answer_question(e, false);
-			break;
-		case CN_STORE:
-			if(e->stored)
-				e->stored->going =
-						true; /* it waits, and what it replaces goes */
-			else if(e->now && e->replaced == 0)
-				cn_batch_doom(e->now);
-			(void)cn_batch_end_job(e->command->job, false);
+			answer_store(e, fine);
 			break;
 		case CN_WAIT:
+			if(fine)
+				cn_batch_wait(e->row);
 			/* once more, when it is back */
-			if(cn_ring_push(cn_outbox_ring(), (void **)&e->command) < 0)
+			else if(cn_ring_push(cn_outbox_ring(), (void **)&e->command) < 0)
 				LM_ERR("too much at once for the outbox\n");
 			break;
 		case CN_LEAVE:
-			e->command->busy = false;
+			e->command->busy = e->command->done = fine;
+			if(fine) {
+				cn_batch_wait(e->row);
+				cn_stats_count(CN_COUNTER_deferred);
+			}
 			break;
 		default:
 			break;
 	}
-}
-
-static void unmark_replaced(void)
-{
-	int i;
-
-	for(i = 0; i < batch.replaced.count; i++)
-		batch.replaced.rows[i]->going = false;
-	batch.replaced.count = 0;
 }
 
 static void answer_all(bool fine)
@@ -401,12 +331,6 @@ static void answer_all(bool fine)
 	struct cn_row_counts n;
 	int i;
 
-	for(i = 0; i < batch.count; i++) {
-		struct entry *e = &batch.entries[i];
-
-		if(fine || e->command->type == CN_ASK || e->command->type == CN_STORE)
-			e->now = row_of(e);
-	}
 	/* who is answered may ask */
 	n = cn_rows_count();
 	cn_outbox_publish_counts(n.waiting, n.dead);
@@ -414,51 +338,28 @@ static void answer_all(bool fine)
 		struct entry *e = &batch.entries[i];
 
 		if(fine)
-			answer(e);
-		else
-			answer_failed(e);
-		if(e->is_copy)
-			free(e->body.s);
+			e->row->stored = true;
+		answer(e, fine);
 		if(e->command == NULL || e->command->type != CN_LEAVE)
 			cn_command_free(e->command);
 	}
 	batch.count = 0;
 }
 
-static void forget(struct cn_row *row, void *unused)
-{
-	(void)unused;
-	row->listed = row->seen = false;
-}
-
 void cn_batch_reset(void)
 {
-	batch.doomed.count = batch.changed.count = 0;
-	cn_rows_each(forget, NULL);
-}
-
-bool cn_batch_has_older(const struct cn_job *job)
-{
-	int i;
-
-	for(i = 0; i < batch.count; i++) {
-		const struct entry *e = &batch.entries[i];
-
-		if(e->hash == cn_job_hash(job) && e->row.seq < cn_job_seq(job)
-				&& strcmp(e->aor, cn_job_key(job)->s) == 0
-				&& cn_contacts_overlap(e->row.contacts, cn_job_contacts(job)))
-			return true;
-	}
-	return false;
+	for(; batch.dirty; batch.dirty = batch.dirty->next_dirty)
+		batch.dirty->dirty = false;
+	batch.doomed = 0;
 }
 
 int64_t cn_batch_due_us(void)
 {
-	if(batch.count > 0 || batch.changed.count > 0 || batch.lease != 0)
+	if(batch.count > 0)
 		return 0;
-	if(batch.doomed.count == 0)
+	if(batch.dirty == NULL && batch.lease == 0)
 		return INT64_MAX;
-	if(batch.hurry || batch.doomed.count >= CN_DELETE_MANY)
+	if(batch.hurry || batch.doomed >= CN_DELETE_MANY)
 		return 0;
 	return batch.doomed_us + CN_DELETE_US;
 }
@@ -476,7 +377,8 @@ int cn_batch_size(void)
 int cn_batch_write(void)
 {
 	int64_t begin_us = cn_now_us();
-	int doomed = batch.doomed.count, stores = 0, i;
+	struct cn_row *deleted = NULL;
+	int stores = 0, i;
 	bool fine;
 
 	for(i = 0; i < batch.count; i++)
@@ -485,18 +387,12 @@ int cn_batch_write(void)
 	fine = write_all() == 0;
 	cn_outbox_db_answered(fine);
 	batch.hurry = !fine;
-	if(fine) {
-		batch.changed.count = 0;
-		batch.lease = 0;
-	} else {
-		unmark_replaced();
+	if(fine)
+		deleted = take_deleted();
+	else
 		cn_db_close();
-	}
 	answer_all(fine);
-	if(fine) {
-		remove_some(&batch.doomed, doomed);
-		remove_some(&batch.replaced, batch.replaced.count);
-	}
+	remove_all(deleted);
 	if(stores > 0)
 		cn_outbox_stored(cn_now_us() - begin_us);
 	return fine ? 0 : -1;

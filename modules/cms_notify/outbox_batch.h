@@ -12,7 +12,9 @@
 #include "outbox_rows.h"
 
 /**
- * Store the event of an ASK, a STORE or a WAIT.
+ * Store the event of an ASK, a STORE, a WAIT or a LEAVE. Its row is in memory from
+ * here on. The command of a LEAVE stays the caller's; busy and done say how far
+ * it is.
  *
  * @return 0: the command has been taken; -1: it is not possible now
  */
@@ -20,15 +22,6 @@ int cn_batch_add(struct cn_command *command, enum cn_row_state state) CN_MUST;
 
 /* End the job of a STORE. @return true: nobody else has ended it before */
 bool cn_batch_end_job(struct cn_job *job, bool stored);
-
-/**
- * Store the event of a LEAVE with its body. The command stays the caller's; busy
- * and done say how far it is.
- *
- * @return 0, or -1: no memory
- */
-int cn_batch_take_leave(struct cn_command *command, const struct cn_row *row,
-		const str *body) CN_MUST;
 
 /* This row is not sent any more, and will be deleted. */
 void cn_batch_doom(struct cn_row *row);
@@ -42,11 +35,8 @@ void cn_batch_set_lease(int64_t lease);
 /* Rows that the CMS has made needless by accepting an event are doomed. */
 void cn_batch_settle(
 		const char *aor, unsigned hash, int64_t seq, const char *contacts);
-/* A row waits, held or read: those that it replaces are doomed. */
+/* A row waits: those that it replaces are doomed, if it is in the table. */
 void cn_batch_wait(struct cn_row *row);
-
-/* Is something older of its contacts in the batch? */
-bool cn_batch_has_older(const struct cn_job *job);
 
 /* When it is to be written, INT64_MAX: there is nothing. What is only to be
  * deleted waits a moment for more of its kind. */
@@ -66,8 +56,7 @@ int cn_batch_size(void); /* stores and questions in it */
  */
 int cn_batch_write(void) CN_MUST;
 
-/* The table is read again: forget what was to be deleted or changed; no row has
- * been seen. */
+/* The table is read again: forget what was to be deleted or changed. */
 void cn_batch_reset(void);
 
 #endif

@@ -22,7 +22,7 @@ static bool is_full(void)
 	static int64_t logged_us;
 	struct cn_row_counts n = cn_rows_count();
 
-	if(n.waiting + n.dead + cn_batch_size() < cn_conf.outbox_max)
+	if(n.waiting + n.dead < cn_conf.outbox_max)
 		return false;
 	if(logged_us == 0 || cn_now_us() - logged_us > CN_FULL_LOG_US) {
 		logged_us = cn_now_us();
@@ -54,83 +54,66 @@ static void count(struct cn_row *row, void *n)
 }
 
 /* What takes the place of something else has its room. */
-static bool fits(const struct cn_job *job)
+static bool fits(const struct cn_command *c)
 {
-	const char *aor = cn_job_key(job)->s;
-	unsigned hash = cn_job_hash(job);
 	int n = 0;
 
-	cn_rows_replaced(
-			aor, hash, cn_job_seq(job), cn_job_contacts(job), count, &n);
-	return n > 0 || cn_rows_find(aor, hash, cn_job_seq(job))
-		   || cn_command_has_room(aor, hash);
+	cn_rows_replaced(c->aor, c->hash, c->seq, c->contacts, count, &n);
+	return n > 0 || cn_rows_find(c->aor, c->hash, c->seq)
+		   || cn_command_has_room(c->aor, c->hash);
 }
 
-/* -------- taking commands -------- */
+/* -------- taking commands: true, it is in the batch -------- */
 
-/* @return true: it is in the batch */
-static bool take_store(struct cn_command *command)
+static bool take_store(struct cn_command *c)
 {
-	struct cn_job *job = command->job;
-
-	if(!cn_job_decided(job) && fits(job)
-			&& cn_batch_add(command, CN_ROW_WAITING) == 0)
+	if(!cn_job_decided(c->job) && fits(c)
+			&& cn_batch_add(c, CN_ROW_WAITING) == 0)
 		return true;
-	(void)cn_batch_end_job(job, false);
+	(void)cn_batch_end_job(c->job, false);
 	return false;
 }
 
-static bool take_ask(struct cn_command *command)
+static bool take_ask(struct cn_command *c)
 {
-	struct cn_job *job = command->job;
-	const char *aor = cn_job_key(job)->s;
-
 	/* it ends without being sent: at its deadline it has been given to be
 	 * stored */
-	if(cn_job_decided(job) || cn_job_storing(job))
+	if(cn_job_decided(c->job) || cn_job_storing(c->job))
 		return false;
-	switch(cn_rows_older(
-			aor, cn_job_hash(job), cn_job_seq(job), cn_job_contacts(job))) {
+	switch(cn_rows_older(c->aor, c->hash, c->seq, c->contacts)) {
 		case CN_OLDER_NONE:
 			break;
 		case CN_OLDER_FIRST:
-			cn_order_hold(job);
-			cn_rows_hurry(aor, cn_job_hash(job));
+			cn_order_hold(c->job);
+			cn_rows_hurry(c->aor, c->hash);
 			return false;
 		case CN_OLDER_DOOMED:
 		case CN_OLDER_COVERED:
-			if(cn_batch_add(command, CN_ROW_HELD) == 0)
+			if(cn_batch_add(c, CN_ROW_HELD) == 0)
 				return true;
 			break;
 	}
-	(void)cn_order_answer(job, false);
+	(void)cn_order_answer(c->job, false);
 	return false;
 }
 
-/* The CMS may have heard of it: it is told again, rather than what is older.
- * @return true: it is in the batch */
-static bool take_wait(struct cn_command *command)
+/* The CMS may have heard of it: it is told again, rather than what is older. */
+static bool take_wait(struct cn_command *c)
 {
-	struct cn_job *job = command->job;
-	const char *aor = cn_job_key(job)->s;
-	struct cn_row *row = cn_rows_find(aor, cn_job_hash(job), cn_job_seq(job));
+	struct cn_row *row = cn_rows_find(c->aor, c->hash, c->seq);
 
-	if(row) {
-		if(row->state == CN_ROW_HELD && !row->doomed)
-			cn_batch_wait(row);
-	} else if(cn_rows_older(aor, cn_job_hash(job), cn_job_seq(job),
-					  cn_job_contacts(job))
-					  == CN_OLDER_COVERED
-			  && cn_batch_add(command, CN_ROW_WAITING) == 0) {
-		return true;
-	}
+	if(row == NULL)
+		return cn_rows_older(c->aor, c->hash, c->seq, c->contacts)
+					   == CN_OLDER_COVERED
+			   && cn_batch_add(c, CN_ROW_WAITING) == 0;
+	if(row->state == CN_ROW_HELD && !row->doomed)
+		cn_batch_wait(row);
 	return false;
 }
 
-static void take_withdraw(const struct cn_command *command)
+static void take_withdraw(const struct cn_command *c)
 {
-	struct cn_row *row =
-			cn_rows_find(command->aor, command->hash, command->seq);
+	struct cn_row *row = cn_rows_find(c->aor, c->hash, c->seq);
 
 	if(row && row->state == CN_ROW_HELD)
 		cn_batch_doom(row);

@@ -143,19 +143,16 @@ static void take_over(int64_t now)
 static bool do_leave(struct cn_command *command)
 {
 	struct cn_event *ev = command->event;
-	struct cn_row row;
-	str body;
 
 	if(cn_usrloc_is_live(command->aor, command->contacts))
 		return true;
 	ev->seq = cn_index_number_event(&ev->key, ev->hash, command->contacts);
 	if(ev->seq == 0)
 		return false; /* one that is under way decides */
-	cn_leaving_fill_row(ev, &row);
-	if(ev->key.len <= CN_ROW_AOR_MAX
-			&& cn_command_has_room(command->aor, command->hash)
-			&& cn_leaving_render(ev, &body) == 0
-			&& cn_batch_take_leave(command, &row, &body) == 0)
+	command->seq = ev->seq;
+	command->busy = cn_command_has_room(command->aor, command->hash)
+					&& cn_batch_add(command, CN_ROW_WAITING) == 0;
+	if(command->busy)
 		return false;
 	cn_stats_count(CN_COUNTER_not_deferred);
 	LM_ERR("not stored: the CMS is not told that %.*s has left\n", ev->aor.len,
@@ -211,8 +208,7 @@ static void do_later(struct cn_command *command)
 		cn_command_free(take_first(&later));
 }
 
-/* Is it not to be done now? Who asks waits for what is older of its contacts, and
- * not in the table yet. */
+/* Is it not to be done now? */
 static bool must_be_later(const struct cn_command *command)
 {
 	switch(command->type) {
@@ -221,8 +217,7 @@ static bool must_be_later(const struct cn_command *command)
 		case CN_WAIT:
 			return !cn_db_is_open();
 		case CN_ASK:
-			return cn_db_is_open() ? cn_batch_has_older(command->job)
-								   : !cn_outbox_may_go(command->job);
+			return !cn_db_is_open() && !cn_outbox_may_go(command->job);
 		default:
 			return false;
 	}

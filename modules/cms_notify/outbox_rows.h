@@ -40,9 +40,10 @@ struct cn_row
 	bool taken;	 /* over from a server that is dead */
 	bool sent;	 /* it is on its way to the CMS */
 	bool doomed; /* it is not sent any more, only not deleted yet */
+	bool stored; /* it is in the table */
 	/* for the transaction and for who reads the table again */
-	bool listed; /* it will be deleted */
-	bool going;	 /* something newer takes its place */
+	bool dirty; /* it will be deleted or updated */
+	struct cn_row *next_dirty;
 	bool seen;
 	int64_t newest; /* of its slot, when it was chosen to be sent */
 	bool posted;	/* and it has been */

@@ -23,36 +23,48 @@
 
 static int64_t elsewhere_seq; /* highest number seen of other servers */
 
-static unsigned hash_of(const char *aor)
+/* @return NULL: out of memory */
+static struct cn_row *have_read(
+		const char *aor, const struct cn_row *read, enum cn_row_state state)
 {
 	str s = {(char *)aor, strlen(aor)};
-
-	return core_hash(&s, NULL, 0);
-}
-
-/* What is known already stays as it is known. */
-static int load_row(const char *aor, const struct cn_row *read)
-{
-	unsigned hash = hash_of(aor);
-	struct cn_row *row = cn_rows_find(aor, hash, read->seq);
+	unsigned hash = core_hash(&s, NULL, 0);
+	struct cn_row *row = cn_rows_find(aor, hash, read->seq), copy = *read;
 
 	cn_number_above(read->seq); /* the clock of its server may be ahead */
-	if(row == NULL) {
-		row = cn_rows_add(aor, hash, read);
-		if(row == NULL) {
-			LM_ERR("out of memory for the rows of the outbox\n");
-			return -1;
-		}
-		row->going = row->state != CN_ROW_DEAD;
-	} else if(row->state == CN_ROW_ELSEWHERE) {
+	copy.state = state;
+	if(row == NULL)
+		row = cn_rows_add(aor, hash, &copy);
+	if(row)
+		row->seen = row->stored = true;
+	else
+		LM_ERR("out of memory for the rows of the outbox\n");
+	return row;
+}
+
+/* What is known already stays as it is known. What was held waits: its job is no
+ * more. */
+static int load_row(const char *aor, const struct cn_row *read)
+{
+	enum cn_row_state state =
+			read->state == CN_ROW_HELD ? CN_ROW_WAITING : read->state;
+	struct cn_row *row = have_read(aor, read, state);
+
+	if(row == NULL)
+		return -1;
+	if(row->state == CN_ROW_ELSEWHERE) {
 		row->taken = true;
-		cn_row_set_state(row, read->state);
-		row->going = row->state != CN_ROW_DEAD;
-	} else if(row->state != read->state) {
-		cn_batch_change(row);
+		cn_row_set_state(row, state);
 	}
-	row->seen = true;
+	if(row->state != read->state)
+		cn_batch_change(row);
 	return 0;
+}
+
+static void not_seen(struct cn_row *row, void *unused)
+{
+	(void)unused;
+	row->seen = false;
 }
 
 static void sort_out(struct cn_row *row, void *unused)
@@ -63,22 +75,18 @@ static void sort_out(struct cn_row *row, void *unused)
 			cn_batch_doom(row);
 		return;
 	}
-	if(row->seen && row->doomed) {
-		row->going = false;
+	/* that of a delivery is removed when it has ended */
+	if(row->seen ? row->doomed : row->sent)
 		cn_batch_doom(row);
-	} else if(!row->seen && row->sent) {
-		cn_batch_doom(row); /* removed when its delivery has ended */
-	} else if(!row->seen) {
+	else if(!row->seen)
 		cn_batch_remove(row);
-	}
 }
 
 static void let_wait(struct cn_row *row, void *unused)
 {
 	(void)unused;
-	if(row->going && !row->doomed)
+	if(row->state == CN_ROW_WAITING && !row->doomed)
 		cn_batch_wait(row);
-	row->going = false;
 }
 
 int cn_sync_load(int statement_ms)
@@ -91,11 +99,10 @@ int cn_sync_load(int statement_ms)
 	return cn_sync_read();
 }
 
-/* What is new here waits, also what was held for a job that is no more, and
- * replaces what is older. */
 int cn_sync_read(void)
 {
 	cn_batch_reset();
+	cn_rows_each(not_seen, NULL);
 	if(cn_table_load(load_row) < 0) {
 		cn_db_close();
 		return -1;
@@ -110,26 +117,9 @@ int cn_sync_read(void)
 /* What waits there comes before what is new here, too. */
 static int load_elsewhere(const char *aor, const struct cn_row *read)
 {
-	unsigned hash = hash_of(aor);
-	struct cn_row *row = cn_rows_find(aor, hash, read->seq), copy = *read;
-
-	cn_number_above(read->seq);
-	if(row == NULL) {
-		copy.state = CN_ROW_ELSEWHERE;
-		row = cn_rows_add(aor, hash, &copy);
-		if(row == NULL)
-			return -1;
-	}
-	row->seen = true;
 	if(read->seq > elsewhere_seq)
 		elsewhere_seq = read->seq;
-	return 0;
-}
-
-static void not_seen(struct cn_row *row, void *unused)
-{
-	(void)unused;
-	row->seen = false;
+	return have_read(aor, read, CN_ROW_ELSEWHERE) ? 0 : -1;
 }
 
 static void drop_unseen(struct cn_row *row, void *unused)

@@ -466,7 +466,10 @@ inline take_commands()
 			counted[which] = false;
 			row[which] = WAITS;
 			answer[which] = OF_STORE;
-			replace(which)
+			if
+			:: table[which] != NO -> replace(which)
+			:: else /* after the commit */
+			fi
 #endif
 		:: what == SETTLE -> settle(which)
 		:: what == WITHDRAW -> withdrawn[which] = true; doom_settled()
@@ -544,24 +547,28 @@ inline forget_settled()
 	i = 0
 }
 
-/* After the commit the jobs go on. */
+/* After the commit the jobs go on, and what is stored replaces what is older. */
 inline answer_jobs()
 {
 	freed = 0;
-	for(each(i)) {
+	for(each(j)) {
 		if
-		:: answer[i] == OF_STORE && verdict[i] == STORING ->
-			verdict[i] = DEFERRED
+		:: answer[j] == OF_STORE && row[j] == WAITS -> replace(j)
+		:: else
+		fi;
+		if
+		:: answer[j] == OF_STORE && verdict[j] == STORING ->
+			verdict[j] = DEFERRED
 #ifdef DELETE_AGAIN
-		:: answer[i] == OF_STORE && verdict[i] != DEFERRED -> row[i] = DOOMED
+		:: answer[j] == OF_STORE && verdict[j] != DEFERRED -> row[j] = DOOMED
 #endif
 #ifndef ANSWER_EARLY
-		:: answer[i] == OF_ASK ->
-			has_row[i] = row[i] == HOLDS;
+		:: answer[j] == OF_ASK ->
+			has_row[j] = row[j] == HOLDS;
 			if
-			:: order[i] == ASKED -> order[i] = SENDABLE
+			:: order[j] == ASKED -> order[j] = SENDABLE
 #ifndef LEAVE_HELD
-			:: else -> row[i] = (row[i] == HOLDS -> WAITS : row[i])
+			:: else -> row[j] = (row[j] == HOLDS -> WAITS : row[j])
 #else
 			:: else
 #endif
@@ -569,13 +576,13 @@ inline answer_jobs()
 #endif
 		:: else
 		fi;
-		answer[i] = NOTHING;
+		answer[j] = NOTHING;
 		if
-		:: row[i] == DOOMED && table[i] == NO -> row[i] = NO; freed = 1
+		:: row[j] == DOOMED && table[j] == NO -> row[j] = NO; freed = 1
 		:: else
 		fi
 	}
-	i = 0
+	j = 0
 }
 
 /* The transaction has failed, or nobody knows: the jobs go on, the table is read

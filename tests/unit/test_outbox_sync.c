@@ -53,15 +53,9 @@ void cn_outbox_count_row(unsigned of, const char *contacts, int by)
 	did.dead += contacts[0] == '\0' ? by : 0;
 }
 
-static void not_seen(struct cn_row *row, void *unused)
-{
-	row->seen = false;
-}
-
 void cn_batch_reset(void)
 {
 	did.resets++;
-	cn_rows_each(not_seen, NULL);
 }
 
 void cn_batch_change(struct cn_row *row)
@@ -193,7 +187,7 @@ static void what_is_known_stays_as_it_is_known(void **state)
 	assert_int_equal(find(1)->attempts, 7);
 	assert_int_equal(find(2)->state, CN_ROW_DEAD);
 	assert_int_equal(did.changes, 1); /* it is stored again */
-	assert_int_equal(did.waits, 0);
+	assert_int_equal(did.waits, 1);   /* what it replaces goes, if it has not */
 	assert_int_equal(did.counted, 0);
 }
 
@@ -214,6 +208,31 @@ static void what_is_not_there_any_more_goes(void **state)
 	assert_int_equal(did.dooms, 2);
 	assert_int_equal(did.waits, 0);
 	assert_true(find(3)->doomed);
+}
+
+static void add(int64_t seq, enum cn_row_state state)
+{
+	struct cn_row row = {.seq = seq, .state = state};
+
+	assert_non_null(cn_rows_add(aor, hash, &row));
+}
+
+/* The transaction has failed, or only its answer. */
+static void what_may_be_stored_is_or_goes(void **state)
+{
+	store("sip1", 1, 1, CN_ROW_WAITING);
+	store("sip1", 3, 1, CN_ROW_HELD);
+	add(1, CN_ROW_WAITING);
+	add(2, CN_ROW_WAITING);
+	add(3, CN_ROW_HELD);
+	add(4, CN_ROW_HELD);
+	assert_int_equal(load(), 0);
+	assert_true(find(1)->stored);
+	assert_int_equal(did.waits, 1);
+	assert_null(find(2));
+	assert_true(find(3)->stored); /* its job is under way */
+	assert_int_equal(find(3)->state, CN_ROW_HELD);
+	assert_null(find(4));
 }
 
 static void a_failure_changes_nothing_and_closes_it(void **state)
@@ -355,6 +374,7 @@ int main(void)
 			TEST(what_is_found_waits_also_what_was_held),
 			TEST(what_is_known_stays_as_it_is_known),
 			TEST(what_is_not_there_any_more_goes),
+			TEST(what_may_be_stored_is_or_goes),
 			TEST(a_failure_changes_nothing_and_closes_it),
 			TEST(each_allocation_may_fail),
 			TEST(what_waits_elsewhere_is_known_and_left_alone),
