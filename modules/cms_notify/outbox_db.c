@@ -67,15 +67,6 @@ void cn_db_close(void)
 	con = NULL;
 }
 
-/* @return 0; -1: what failed is not used again */
-static int ended(int err)
-{
-	if(err >= 0)
-		return 0;
-	cn_db_close();
-	return -1;
-}
-
 db1_res_t *cn_db_ask(const char *format, ...)
 {
 	char buffer[CN_SQL_MAX];
@@ -132,18 +123,6 @@ int cn_db_take_number(int64_t *n, db1_res_t *result)
 	*n = RES_ROW_N(result) == 1 ? cn_db_number(ROW_VALUES(RES_ROWS(result)))
 								: 0;
 	return cn_db_forget(result);
-}
-
-/* Rows that the last statement changed. */
-int cn_db_affected(void)
-{
-	int64_t n = -1;
-
-	if(con && dbf.affected_rows)
-		n = dbf.affected_rows(con);
-	else if(CN_DB_ASK_NUMBER(&n, "SELECT changes()") < 0)
-		n = -1;
-	return ended((int)n) < 0 ? -1 : (int)n;
 }
 
 void cn_db_text(const db_val_t *v, char *to, int size)
@@ -246,7 +225,10 @@ int cn_db_open(int statement_ms, int version)
 
 int cn_db_insert(const db_key_t *keys, const db_val_t *values, int count)
 {
-	return con ? ended(dbf.insert(con, keys, values, count)) : -1;
+	if(con && dbf.insert(con, keys, values, count) >= 0)
+		return 0;
+	cn_db_close();
+	return -1;
 }
 
 /* -------- transactions -------- */

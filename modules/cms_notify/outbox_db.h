@@ -53,9 +53,6 @@ int cn_db_forget(db1_res_t *result); /* @return -1: there is none */
 #define CN_DB_ASK_NUMBER(n, ...) cn_db_take_number(n, cn_db_ask(__VA_ARGS__))
 int cn_db_take_number(int64_t *n, db1_res_t *result) CN_MUST;
 
-/* Rows that the last statement changed. @return -1: it failed */
-int cn_db_affected(void) CN_MUST;
-
 int cn_db_insert(
 		const db_key_t *keys, const db_val_t *values, int count) CN_MUST;
 

@@ -24,21 +24,6 @@
 static const char *table;
 static int64_t owner; /* of our rows */
 
-static str col_event_id = str_init("event_id");
-static str col_seq = str_init("seq");
-static str col_owner = str_init("owner");
-static str col_node = str_init("node");
-static str col_aor = str_init("aor");
-static str col_contacts = str_init("contacts");
-static str col_event = str_init("event");
-static str col_reason = str_init("reason");
-static str col_created = str_init("created");
-static str col_state = str_init("state");
-static str col_attempts = str_init("attempts");
-static str col_cause = str_init("cause");
-static str col_status = str_init("status");
-static str col_body = str_init("body");
-
 /* FNV-1a: the same for this name on every server. */
 static int64_t owner_of(const char *node)
 {
@@ -56,46 +41,11 @@ int cn_table_init(void)
 	return cn_db_init();
 }
 
-/* -------- values -------- */
-
-static db_val_t int_value(int n)
-{
-	db_val_t v = {.type = DB1_INT};
-
-	VAL_INT(&v) = n;
-	return v;
-}
-
-static db_val_t big_value(int64_t n)
-{
-	db_val_t v = {.type = DB1_BIGINT};
-
-	VAL_BIGINT(&v) = n;
-	return v;
-}
-
-static db_val_t text_value(const char *s)
-{
-	db_val_t v = {.type = DB1_STRING};
-
-	VAL_STRING(&v) = s;
-	return v;
-}
-
-static db_val_t blob_value(const str *s)
-{
-	db_val_t v = {.type = DB1_BLOB};
-
-	VAL_BLOB(&v) = *s;
-	return v;
-}
-
 /* -------- opening -------- */
 
 static int take_ownership(void)
 {
-	int64_t mine;
-	int n;
+	int64_t mine, others;
 
 	if(cn_db_try_lock(owner, &mine) < 0)
 		return -1;
@@ -108,14 +58,18 @@ static int take_ownership(void)
 	}
 	if(cn_db_is_shared())
 		return 0;
-	if(CN_DB_RUN("UPDATE %s SET owner = %" PRId64 " WHERE owner <> %" PRId64,
-			   table, owner, owner)
-			< 0)
+	if(CN_DB_ASK_NUMBER(&others,
+			   "SELECT COUNT(*) FROM %s WHERE owner <> %" PRId64, table, owner)
+					< 0
+			|| CN_DB_RUN("UPDATE %s SET owner = %" PRId64
+						 " WHERE owner <> %" PRId64,
+					   table, owner, owner)
+					   < 0)
 		return -1;
-	n = cn_db_affected();
-	if(n > 0)
-		LM_NOTICE("%d rows of the outbox were another node's before\n", n);
-	return n < 0 ? -1 : 0;
+	if(others > 0)
+		LM_NOTICE("%d rows of the outbox were another node's before\n",
+				(int)others);
+	return 0;
 }
 
 int cn_table_open(int statement_ms, bool owns, int64_t *lease)
@@ -244,16 +198,6 @@ int cn_table_load_elsewhere(cn_table_f each, int64_t after)
 	return load("<>", "= 0", after, each);
 }
 
-/* @return -1: there are too many, or it does not fit */
-static int list_ids(struct cn_row *const *rows, int count, char *list, int size)
-{
-	int i, n = 0;
-
-	for(i = 0; i < count && n < size; i++)
-		n += snprintf(list + n, size - n, "%s'%s'", i ? "," : "", rows[i]->id);
-	return n < size ? 0 : -1;
-}
-
 static void give_bodies(db1_res_t *result, struct cn_row *const *rows,
 		int count, void (*each)(struct cn_row *row, const str *body))
 {
@@ -272,20 +216,20 @@ static void give_bodies(db1_res_t *result, struct cn_row *const *rows,
 	}
 }
 
-int cn_table_bodies(struct cn_row *const *rows, int count,
+/* A statement about these rows, with each body that comes of it. */
+static int about_rows(const char *what, struct cn_row *const *rows, int count,
 		void (*each)(struct cn_row *row, const str *body))
 {
-	char list[CN_SQL_MAX - 200];
+	char list[CN_IDS_AT_ONCE * (CN_ID_LEN + sizeof("'',"))];
 	db1_res_t *result;
-	int n;
+	int n, len;
 
 	for(; count > 0; rows += n, count -= n) {
-		n = count < CN_IDS_AT_ONCE ? count : CN_IDS_AT_ONCE;
-		if(list_ids(rows, n, list, sizeof(list)) < 0)
-			return -1;
-		result = cn_db_ask("SELECT event_id, body, owner FROM %s WHERE event_id"
-						   " IN (%s)",
-				table, list);
+		for(n = len = 0; n < count && n < CN_IDS_AT_ONCE; n++)
+			len += snprintf(list + len, sizeof(list) - len, "%s'%s'",
+					n ? "," : "", rows[n]->id);
+		result = cn_db_ask(
+				"%s FROM %s WHERE event_id IN (%s)", what, table, list);
 		if(result == NULL)
 			return -1;
 		give_bodies(result, rows, n, each);
@@ -294,22 +238,38 @@ int cn_table_bodies(struct cn_row *const *rows, int count,
 	return 0;
 }
 
+int cn_table_bodies(struct cn_row *const *rows, int count,
+		void (*each)(struct cn_row *row, const str *body))
+{
+	return about_rows("SELECT event_id, body, owner", rows, count, each);
+}
+
 /* -------- changing -------- */
+
+#define CN_TEXT(s) .type = DB1_STRING, .val.string_val = (s)
+#define CN_NUMBER(n) .type = DB1_BIGINT, .val.ll_val = (n)
+#define CN_BLOB(s) .type = DB1_BLOB, .val.blob_val = (s)
 
 int cn_table_insert(const char *aor, const struct cn_row *row, const str *body)
 {
-	const db_key_t keys[] = {&col_event_id, &col_seq, &col_owner, &col_node,
-			&col_aor, &col_contacts, &col_event, &col_reason, &col_created,
-			&col_state, &col_attempts, &col_cause, &col_status, &col_body};
-	db_val_t values[] = {text_value(row->id), big_value(row->seq),
-			big_value(owner), text_value(cn_conf.node), text_value(aor),
-			text_value(row->contacts), text_value(cn_kind_name(row->kind)),
-			text_value(cn_reason_name(row->reason)), big_value(row->created_us),
-			int_value(row->state), int_value(row->attempts),
-			text_value(cn_cause_name(row->cause)), int_value(row->status),
-			blob_value(body)};
+	static str names[] = {str_init("event_id"), str_init("seq"),
+			str_init("owner"), str_init("node"), str_init("aor"),
+			str_init("contacts"), str_init("event"), str_init("reason"),
+			str_init("created"), str_init("state"), str_init("attempts"),
+			str_init("cause"), str_init("status"), str_init("body")};
+	const db_val_t values[] = {{CN_TEXT(row->id)}, {CN_NUMBER(row->seq)},
+			{CN_NUMBER(owner)}, {CN_TEXT(cn_conf.node)}, {CN_TEXT(aor)},
+			{CN_TEXT(row->contacts)}, {CN_TEXT(cn_kind_name(row->kind))},
+			{CN_TEXT(cn_reason_name(row->reason))},
+			{CN_NUMBER(row->created_us)}, {CN_NUMBER(row->state)},
+			{CN_NUMBER(row->attempts)}, {CN_TEXT(cn_cause_name(row->cause))},
+			{CN_NUMBER(row->status)}, {CN_BLOB(*body)}};
+	db_key_t keys[sizeof(names) / sizeof(names[0])];
+	unsigned i;
 
-	return cn_db_insert(keys, values, sizeof(keys) / sizeof(keys[0]));
+	for(i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		keys[i] = &names[i];
+	return cn_db_insert(keys, values, i);
 }
 
 int cn_table_update(const struct cn_row *row)
@@ -323,46 +283,26 @@ int cn_table_update(const struct cn_row *row)
 
 int cn_table_delete(struct cn_row *const *rows, int count)
 {
-	char list[CN_SQL_MAX - 200];
-	int n;
-
-	for(; count > 0; rows += n, count -= n) {
-		n = count < CN_IDS_AT_ONCE ? count : CN_IDS_AT_ONCE;
-		if(list_ids(rows, n, list, sizeof(list)) < 0
-				|| CN_DB_RUN(
-						   "DELETE FROM %s WHERE event_id IN (%s)", table, list)
-						   < 0)
-			return -1;
-	}
-	return 0;
+	return about_rows("DELETE", rows, count, NULL);
 }
 
+/* A row of its own, which is no event. */
 int cn_table_set_lease(int64_t lease)
 {
-	const db_key_t keys[] = {
-			&col_event_id, &col_seq, &col_owner, &col_node, &col_state};
-	char id[32] = "";
-	db_val_t values[] = {text_value(id), big_value(lease), big_value(owner),
-			text_value(cn_conf.node), int_value(CN_STATE_LEASE)};
-	int n;
+	struct cn_row row = {.seq = lease, .state = CN_STATE_LEASE};
+	struct cn_row *rows[] = {&row};
+	str body = STR_STATIC_INIT("");
 
-	snprintf(id, sizeof(id), "server:%" PRIx64, (uint64_t)owner);
-	if(CN_DB_RUN("UPDATE %s SET seq = %" PRId64 " WHERE event_id = '%s'", table,
-			   lease, id)
-			< 0)
-		return -1;
-	n = cn_db_affected();
-	if(n != 0)
-		return n < 0 ? -1 : 0;
-	return cn_db_insert(keys, values, 5);
+	snprintf(row.id, sizeof(row.id), "server:%" PRIx64, (uint64_t)owner);
+	return cn_table_delete(rows, 1) < 0 ? -1 : cn_table_insert("", &row, &body);
 }
 
 /* -------- servers that are dead -------- */
 
+/* @return 1; 0: it is alive; -1 */
 static int take_over(int64_t from)
 {
 	int64_t mine;
-	int n;
 
 	if(cn_db_try_lock(from, &mine) < 0)
 		return -1;
@@ -373,30 +313,29 @@ static int take_over(int64_t from)
 			   table, owner, from, CN_STATE_LEASE)
 			< 0)
 		return -1;
-	n = cn_db_affected();
-	return cn_db_unlock(from) < 0 ? -1 : n;
+	return cn_db_unlock(from) < 0 ? -1 : 1;
 }
 
 int cn_table_take_over(void)
 {
+	int64_t owners[64], rows[64];
+	int i, n = 0, count, sum = 0;
 	db1_res_t *result;
-	int i, n, count, sum = 0;
-	int64_t owners[64];
 
-	result = cn_db_ask("SELECT DISTINCT owner FROM %s WHERE owner <> %" PRId64
-					   " AND state <> %d LIMIT 64",
+	result = cn_db_ask("SELECT owner, COUNT(*) FROM %s WHERE owner <> %" PRId64
+					   " AND state <> %d GROUP BY owner LIMIT 64",
 			table, owner, CN_STATE_LEASE);
 	if(result == NULL)
 		return -1;
 	count = RES_ROW_N(result);
-	for(i = 0; i < count; i++)
-		owners[i] = cn_db_number(ROW_VALUES(&RES_ROWS(result)[i]));
-	cn_db_forget(result);
 	for(i = 0; i < count; i++) {
-		n = take_over(owners[i]);
-		if(n < 0)
-			return -1;
-		sum += n;
+		owners[i] = cn_db_number(&ROW_VALUES(&RES_ROWS(result)[i])[0]);
+		rows[i] = cn_db_number(&ROW_VALUES(&RES_ROWS(result)[i])[1]);
 	}
-	return sum;
+	cn_db_forget(result);
+	for(i = 0; i < count && n >= 0; i++) {
+		n = take_over(owners[i]);
+		sum += n * (int)rows[i];
+	}
+	return n < 0 ? -1 : sum;
 }

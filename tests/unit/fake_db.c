@@ -149,7 +149,6 @@ static struct
 	int session; /* changes when the driver connects again */
 	int64_t ours[LOCKS_MAX], others[LOCKS_MAX];
 	int our_count, other_count;
-	int changed; /* rows, by the last statement */
 	int fail_in;
 	enum fake_fault fault;
 	bool failed;
@@ -215,7 +214,6 @@ void fake_db_start(int version)
 	fake_db.capabilities = DB_CAP_QUERY | DB_CAP_RAW_QUERY | DB_CAP_INSERT
 						   | DB_CAP_DELETE | DB_CAP_UPDATE;
 	fake_db.has_init2 = true;
-	fake_db.counts_changes = true;
 	fake_db.text_type = DB1_STRING;
 	fake_db.number_type = DB1_BIGINT;
 	state.session = 1000;
@@ -559,20 +557,33 @@ static db1_res_t *select_columns(void)
 static db1_res_t *select_owners(void)
 {
 	static struct row *rows[ROWS_MAX];
-	db1_res_t *r = new_result(1);
+	db1_res_t *r = new_result(2);
 	int n = choose(rows), limit, i, k;
 
-	want("LIMIT");
+	want("GROUP BY owner LIMIT");
 	limit = (int)read_number();
 	for(i = 0; i < n && RES_ROW_N(r) < limit; i++) {
-		int64_t owner = number(&rows[i]->cells[2]);
+		int64_t owner = number(&rows[i]->cells[2]), count = 0;
+		db_val_t *v;
 
 		for(k = 0; k < i && number(&rows[k]->cells[2]) != owner; k++)
 			;
-		if(k == i)
-			set_number(add_row(r), owner);
+		if(k < i)
+			continue;
+		for(; k < n; k++)
+			count += number(&rows[k]->cells[2]) == owner;
+		v = add_row(r);
+		set_number(&v[0], owner);
+		set_number(&v[1], count);
 	}
 	return r;
+}
+
+static db1_res_t *select_count(void)
+{
+	static struct row *rows[ROWS_MAX];
+
+	return one_number(choose(rows));
 }
 
 static db1_res_t *select_highest(void)
@@ -623,7 +634,6 @@ static db1_res_t *update(void)
 			set_cell(&rows[i]->cells[set[k].column], set[k].s, set[k].len);
 	}
 	at += strlen(at); /* read already, if there was a row to compare with */
-	state.changed = n;
 	return new_result(0);
 }
 
@@ -635,14 +645,12 @@ static db1_res_t *delete_rows(void)
 
 	want("FROM " FAKE_TABLE " WHERE");
 	conditions = at;
-	state.changed = 0;
 	for(i = t->count - 1; i >= 0; i--) {
 		if(!meets(&t->rows[i], conditions))
 			continue;
 		free_row(&t->rows[i]);
 		t->rows[i] = t->rows[--t->count];
 		memset(&t->rows[t->count], 0, sizeof(t->rows[0]));
-		state.changed++;
 	}
 	at += strlen(at);
 	return new_result(0);
@@ -707,12 +715,12 @@ static db1_res_t *run(void)
 		return setting();
 	if(is("SELECT pg_backend_pid()") || is("SELECT CONNECTION_ID()"))
 		return one_number(state.session);
-	if(is("SELECT changes()"))
-		return one_number(state.changed);
 	if(is("SELECT MAX(seq)"))
 		return select_highest();
-	if(is("SELECT DISTINCT owner"))
+	if(is("SELECT owner, COUNT(*)"))
 		return select_owners();
+	if(is("SELECT COUNT(*)"))
+		return select_count();
 	if(is("SELECT"))
 		return select_columns();
 	if(is("UPDATE"))
@@ -856,12 +864,6 @@ static int insert(const db1_con_t *con, const db_key_t *keys,
 	return 0;
 }
 
-static int affected_rows(const db1_con_t *con)
-{
-	must_be_open(con);
-	return fake_db.change_count_fails ? -1 : state.changed;
-}
-
 int db_bind_mod(const str *url, db_func_t *functions)
 {
 	if(fails())
@@ -875,7 +877,6 @@ int db_bind_mod(const str *url, db_func_t *functions)
 	functions->raw_query = raw_query;
 	functions->free_result = free_result;
 	functions->insert = insert;
-	functions->affected_rows = fake_db.counts_changes ? affected_rows : NULL;
 	return 0;
 }
 

@@ -30,8 +30,6 @@ struct fake_db
 	int version; /* of its table */
 	unsigned capabilities;
 	bool has_init2;		 /* the driver can make a connection of its own */
-	bool counts_changes; /* the driver knows how many rows have changed */
-	bool change_count_fails;
 	db_type_t text_type;   /* what the driver makes of short texts */
 	db_type_t number_type; /* and of numbers */
 	/* how it was used */

@@ -377,7 +377,6 @@ static void the_lease_is_known_at_the_next_start(void **state)
 
 	for(i = 0; i < ENGINES; i++) {
 		begin_with(engines[i]);
-		fake_db.counts_changes = engines[i] != SQLITE; /* db_sqlite cannot */
 		assert_int_equal(lease, 0);
 		assert_int_equal(cn_table_set_lease(1000), 0);
 		assert_int_equal(cn_table_set_lease(2000), 0);
@@ -582,7 +581,6 @@ static void who_is_not_connected_gets_an_error(void **state)
 	assert_int_equal(cn_table_bodies(rows, 1, see_body), -1);
 	assert_int_equal(cn_table_set_lease(1), -1);
 	assert_int_equal(cn_table_take_over(), -1);
-	assert_int_equal(cn_db_affected(), -1);
 	assert_int_equal(load(), -1);
 	assert_int_equal(load_elsewhere(-1), -1);
 	assert_int_equal(fake_db.operations, before);
@@ -650,7 +648,6 @@ static int each_fault(const char *engine, enum fake_fault fault)
 
 	do {
 		begin_with(engine);
-		fake_db.counts_changes = engine != SQLITE;
 		assert_int_equal(insert(1, CN_ROW_WAITING), 0);
 		assert_int_equal(insert(2, CN_ROW_WAITING), 0);
 		fake_db_fail_at(++n, fault);
@@ -714,7 +711,6 @@ static void each_fault_of(const char *engine, int (*f)(void), bool connects)
 
 	do {
 		begin_with(engine);
-		fake_db.counts_changes = engine != SQLITE;
 		rows_of("sip2", 1000, 2);
 		insert_many();
 		if(connects)
@@ -769,19 +765,6 @@ static void whatever_fails_is_told_and_closes_it(void **state)
 			each_fault_of(engines[i], unlock_a_lock, false);
 		}
 	}
-}
-
-static void a_driver_that_cannot_count_changes_closes_it(void **state)
-{
-	begin_with(MYSQL);
-	fake_db.change_count_fails = true;
-	assert_int_equal(cn_table_set_lease(1), -1);
-	assert_false(cn_db_is_open());
-	begin_with(MYSQL);
-	rows_of("dead", 100, 1);
-	fake_db.change_count_fails = true;
-	assert_int_equal(cn_table_take_over(), -1);
-	assert_false(cn_db_is_open());
 }
 
 static void a_statement_that_is_too_long_is_not_made(void **state)
@@ -859,7 +842,6 @@ int main(void)
 			TEST(a_connection_that_was_lost_is_never_taken_for_whole),
 			TEST(what_was_lost_is_used_again_after_connecting_anew),
 			TEST(whatever_fails_is_told_and_closes_it),
-			TEST(a_driver_that_cannot_count_changes_closes_it),
 			TEST(a_statement_that_is_too_long_is_not_made),
 			TEST(a_number_is_a_number_of_whatever_type),
 	};
