@@ -76,27 +76,30 @@ void cn_batch_set_lease(int64_t lease)
 	batch.hurry = true;
 }
 
-static void doom(struct cn_row *row, void *unused)
-{
-	(void)unused;
-	cn_batch_doom(row);
-}
-
 void cn_batch_settle(
 		const char *aor, unsigned hash, int64_t seq, const char *contacts)
 {
-	cn_rows_settled(aor, hash, seq, contacts, doom, NULL);
+	struct cn_row *row = cn_rows_first(aor, hash);
+
+	for(; row; row = row->next) {
+		if(cn_row_is_settled(row, seq, contacts))
+			cn_batch_doom(row);
+	}
 }
 
 void cn_batch_wait(struct cn_row *row)
 {
+	struct cn_row *older;
+
 	if(row->state != CN_ROW_WAITING) {
 		cn_row_set_state(row, CN_ROW_WAITING);
 		cn_batch_change(row);
 	}
-	if(row->stored)
-		cn_rows_replaced(cn_row_aor(row), cn_row_hash(row), row->seq,
-				row->contacts, doom, NULL);
+	for(older = row->of->rows; row->stored && older != row;
+			older = older->next) {
+		if(cn_row_is_replaced(older, row->seq, row->contacts))
+			cn_batch_doom(older);
+	}
 }
 
 /* -------- entries -------- */
@@ -219,10 +222,10 @@ static int write_all(void)
 void cn_batch_remove(struct cn_row *row)
 {
 	char aor[CN_ROW_AOR_MAX + 1];
-	unsigned hash = cn_row_hash(row);
-	str key = {aor, strlen(cn_row_aor(row))};
+	unsigned hash = row->of->hash;
+	str key = {aor, strlen(row->of->name)};
 
-	memcpy(aor, cn_row_aor(row), key.len + 1);
+	memcpy(aor, row->of->name, key.len + 1);
 	cn_rows_remove(row);
 	cn_order_release(&key, hash); /* who was HELD for it */
 }
@@ -269,25 +272,16 @@ static bool is_over(const struct cn_job *job)
 						   && !cn_job_may_be_known(job)));
 }
 
-static void count_row(struct cn_row *row, void *n)
-{
-	(void)row;
-	++*(int *)n;
-}
-
 /* Too late, or not stored: nobody hears of it, unless it may stand for others. */
 static void answer_store(const struct entry *e, bool fine)
 {
-	struct cn_row *row = e->row;
-	int others = 0;
+	const struct cn_command *c = e->command;
+	bool others = cn_rows_any_replaced(c->aor, c->hash, c->seq, c->contacts);
 
-	cn_rows_replaced(e->command->aor, e->command->hash, row->seq, row->contacts,
-			count_row, &others);
-	if((cn_batch_end_job(e->command->job, fine) && fine) || !e->is_new
-			|| others > 0)
-		cn_batch_wait(row);
+	if((cn_batch_end_job(c->job, fine) && fine) || !e->is_new || others)
+		cn_batch_wait(e->row);
 	else
-		cn_batch_doom(row);
+		cn_batch_doom(e->row);
 }
 
 /* Without the database a question is answered as with it: the table is read

@@ -47,19 +47,11 @@ bool cn_command_has_room(const char *aor, unsigned hash)
 	return !is_full() && cn_rows_of(aor, hash) < share();
 }
 
-static void count(struct cn_row *row, void *n)
-{
-	(void)row;
-	++*(int *)n;
-}
-
 /* What takes the place of something else has its room. */
 static bool fits(const struct cn_command *c)
 {
-	int n = 0;
-
-	cn_rows_replaced(c->aor, c->hash, c->seq, c->contacts, count, &n);
-	return n > 0 || cn_rows_find(c->aor, c->hash, c->seq)
+	return cn_rows_any_replaced(c->aor, c->hash, c->seq, c->contacts)
+		   || cn_rows_find(c->aor, c->hash, c->seq)
 		   || cn_command_has_room(c->aor, c->hash);
 }
 

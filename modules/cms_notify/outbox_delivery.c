@@ -104,15 +104,15 @@ static int send(struct delivery *d, const struct cn_delivery_facts *facts,
 static bool is_needless(const struct cn_row *row)
 {
 	if(row->kind != CN_KIND_REGISTER)
-		return cn_usrloc_is_live(cn_row_aor(row), row->contacts);
+		return cn_usrloc_is_live(row->of->name, row->contacts);
 	return row->taken
 		   && cn_usrloc_came_here(
-				   cn_row_aor(row), row->contacts, row->created_us / 1000000);
+				   row->of->name, row->contacts, row->created_us / 1000000);
 }
 
 static void bury(struct cn_row *row, const char *why)
 {
-	LM_WARN("event %s of %s is a dead letter: %s\n", row->id, cn_row_aor(row),
+	LM_WARN("event %s of %s is a dead letter: %s\n", row->id, row->of->name,
 			why);
 	cn_stats_count(CN_COUNTER_dead);
 	cn_row_set_state(row, CN_ROW_DEAD);
@@ -132,18 +132,16 @@ void cn_delivery_choose(int64_t now_us)
 	while(cn_delivery_has_room()
 			&& (row = cn_rows_take_due(now_us, cn_retry_is_probing()))
 					   != NULL) {
-		struct cn_row_aor *of = cn_row_of(row);
-
 		if(is_too_old(row)) {
 			if(row->cause == CN_CAUSE_none)
 				row->cause = CN_CAUSE_timeout;
 			bury(row, "outbox_max_age has passed");
-			cn_rows_done(of, 0);
+			cn_rows_done(row->of, 0);
 		} else if(is_needless(row)) {
 			cn_batch_doom(row);
-			cn_rows_done(of, 0);
+			cn_rows_done(row->of, 0);
 		} else {
-			row->newest = cn_index_newest(cn_row_hash(row));
+			row->newest = cn_index_newest(row->of->hash);
 			row->sent = true;
 			row->posted = false;
 			chosen[chosen_count++] = row;
@@ -155,12 +153,10 @@ void cn_delivery_choose(int64_t now_us)
 
 static void put_back(struct cn_row *row, int64_t due_us)
 {
-	struct cn_row_aor *of = cn_row_of(row);
-
 	row->sent = false;
 	if(row->doomed)
 		cn_batch_doom(row);
-	cn_rows_done(of, due_us);
+	cn_rows_done(row->of, due_us);
 }
 
 void cn_delivery_give_up(void)
@@ -177,8 +173,8 @@ static void send_row(struct cn_row *row, const str *body)
 	struct delivery *d = free_deliveries;
 	struct cn_delivery_facts facts = {.seq = row->seq,
 			.id = row->id,
-			.aor = cn_row_aor(row),
-			.hash = cn_row_hash(row),
+			.aor = row->of->name,
+			.hash = row->of->hash,
 			.contacts = row->contacts,
 			.body = body,
 			.tag = d};
@@ -230,7 +226,7 @@ static enum cn_told tell(struct cn_task *task, struct cn_event *ev)
 	aor[ev->key.len] = '\0';
 	cn_contacts_write(ev, contacts);
 	/* what is older comes first */
-	if(cn_rows_any(aor, ev->hash))
+	if(cn_rows_first(aor, ev->hash))
 		return CN_TOLD_NOT_NOW;
 	ev->seq = cn_index_number_event(&ev->key, ev->hash, contacts);
 	if(ev->seq == 0)
@@ -304,7 +300,6 @@ static void end_task(const struct delivery *d, const struct cn_outcome *outcome)
 static int64_t failed(
 		const struct delivery *d, const struct cn_outcome *outcome)
 {
-	struct cn_row_aor *of = cn_row_of(d->row);
 	unsigned pause_s = 0;
 
 	d->row->attempts++;
@@ -314,9 +309,8 @@ static int64_t failed(
 		return 0;
 	if(cn_policy_is_of_event(outcome->status))
 		pause_s = outcome->retry_after;
-	cn_rows_set_failures(of, cn_rows_failures(of) + 1);
 	return cn_retry_aor_due_us(
-			cn_rows_failures(of), pause_s, cn_now_us(), kam_rand());
+			++d->row->of->failures, pause_s, cn_now_us(), kam_rand());
 }
 
 static int64_t end_row(
@@ -328,16 +322,16 @@ static int64_t end_row(
 		case CN_ACCEPTED:
 			(void)keep_pace(d, outcome);
 			cn_stats_count(CN_COUNTER_delivered);
-			cn_rows_set_failures(cn_row_of(row), 0);
+			row->of->failures = 0;
 			cn_batch_settle(
-					cn_row_aor(row), cn_row_hash(row), row->seq, row->contacts);
+					row->of->name, row->of->hash, row->seq, row->contacts);
 			return 0;
 		case CN_REJECTED:
 			(void)keep_pace(d, outcome);
 			row->attempts++;
 			row->cause = outcome->cause;
 			row->status = (int)outcome->status;
-			cn_rows_set_failures(cn_row_of(row), 0);
+			row->of->failures = 0;
 			if(!row->doomed)
 				bury(row, "the CMS has refused it");
 			return 0;

@@ -277,7 +277,7 @@ static void replay(struct cn_row *row, void *unused)
 	/* it keeps others waiting; up to the last number they may not have seen it */
 	cn_row_set_state(row, CN_ROW_WAITING);
 	row->revived_seq = cn_number_last();
-	cn_rows_set_failures(cn_row_of(row), 0);
+	row->of->failures = 0;
 	cn_batch_change(row);
 }
 

@@ -14,18 +14,6 @@
 #define CN_CHAINS 131072
 #define CN_NOWHERE -1
 
-struct cn_row_aor
-{
-	struct cn_row_aor *next; /* in the chain */
-	struct cn_row *rows;	 /* the oldest first */
-	unsigned hash;
-	int place; /* in the heap */
-	bool busy;
-	int failures;
-	int64_t due_us;
-	char name[];
-};
-
 static struct cn_row_aor *chains[CN_CHAINS];
 static struct cn_row_counts counts;
 
@@ -197,22 +185,21 @@ struct cn_row_counts cn_rows_count(void)
 	return counts;
 }
 
-int cn_rows_of(const char *aor, unsigned hash)
+struct cn_row *cn_rows_first(const char *aor, unsigned hash)
 {
 	const struct cn_row_aor *of = *find_aor(aor, hash);
-	const struct cn_row *row;
-	int n = 0;
 
-	for(row = of ? of->rows : NULL; row; row = row->next)
-		n += !row->doomed && row->state != CN_ROW_ELSEWHERE;
-	return n;
+	return of ? of->rows : NULL;
 }
 
-bool cn_rows_any(const char *aor, unsigned hash)
+int cn_rows_of(const char *aor, unsigned hash)
 {
-	const struct cn_row_aor *of = *find_aor(aor, hash);
+	const struct cn_row *row = cn_rows_first(aor, hash);
+	int n = 0;
 
-	return of && of->rows;
+	for(; row; row = row->next)
+		n += !row->doomed && row->state != CN_ROW_ELSEWHERE;
+	return n;
 }
 
 struct cn_row *cn_rows_add(
@@ -254,8 +241,7 @@ void cn_rows_remove(struct cn_row *row)
 
 struct cn_row *cn_rows_find(const char *aor, unsigned hash, int64_t seq)
 {
-	const struct cn_row_aor *of = *find_aor(aor, hash);
-	struct cn_row *row = of ? of->rows : NULL;
+	struct cn_row *row = cn_rows_first(aor, hash);
 
 	while(row && row->seq != seq)
 		row = row->next;
@@ -296,28 +282,12 @@ void cn_row_doom(struct cn_row *row)
 	settle(row->of);
 }
 
-struct cn_row_aor *cn_row_of(const struct cn_row *row)
-{
-	return row->of;
-}
-
-const char *cn_row_aor(const struct cn_row *row)
-{
-	return row->of->name;
-}
-
-unsigned cn_row_hash(const struct cn_row *row)
-{
-	return row->of->hash;
-}
-
 /* -------- newer and older -------- */
 
 enum cn_older cn_rows_older(
 		const char *aor, unsigned hash, int64_t seq, const char *contacts)
 {
-	const struct cn_row_aor *of = *find_aor(aor, hash);
-	const struct cn_row *row = of ? of->rows : NULL;
+	const struct cn_row *row = cn_rows_first(aor, hash);
 	enum cn_older older = CN_OLDER_NONE, its;
 
 	for(; row && row->seq < seq; row = row->next) {
@@ -336,39 +306,33 @@ enum cn_older cn_rows_older(
 	return older;
 }
 
-/* f() dooms rows, but does not remove them: the list stays as it is. */
-void cn_rows_replaced(const char *aor, unsigned hash, int64_t seq,
-		const char *contacts, cn_row_f f, void *arg)
+bool cn_row_is_replaced(
+		const struct cn_row *row, int64_t seq, const char *contacts)
 {
-	const struct cn_row_aor *of = *find_aor(aor, hash);
-	struct cn_row *row = of ? of->rows : NULL;
+	return row->seq < seq && row->state != CN_ROW_DEAD && !row->doomed
+		   && cn_contacts_within(row->contacts, contacts);
+}
 
-	for(; row && row->seq < seq; row = row->next) {
-		if(row->state != CN_ROW_DEAD && !row->doomed
-				&& cn_contacts_within(row->contacts, contacts))
-			f(row, arg);
-	}
+bool cn_rows_any_replaced(
+		const char *aor, unsigned hash, int64_t seq, const char *contacts)
+{
+	const struct cn_row *row = cn_rows_first(aor, hash);
+
+	while(row && !cn_row_is_replaced(row, seq, contacts))
+		row = row->next;
+	return row != NULL;
 }
 
 /* An event of one of its contacts makes a dead letter needless. So does what may
  * have been sent while it was one. */
-static bool is_settled(const struct cn_row *row, int64_t seq, const char *by)
+bool cn_row_is_settled(
+		const struct cn_row *row, int64_t seq, const char *contacts)
 {
+	if(row->seq > seq || row->doomed)
+		return false;
 	return row->state == CN_ROW_DEAD || seq <= row->revived_seq
-				   ? cn_contacts_overlap(row->contacts, by)
-				   : cn_contacts_within(row->contacts, by);
-}
-
-void cn_rows_settled(const char *aor, unsigned hash, int64_t seq,
-		const char *contacts, cn_row_f f, void *arg)
-{
-	const struct cn_row_aor *of = *find_aor(aor, hash);
-	struct cn_row *row = of ? of->rows : NULL;
-
-	for(; row && row->seq <= seq; row = row->next) {
-		if(!row->doomed && is_settled(row, seq, contacts))
-			f(row, arg);
-	}
+				   ? cn_contacts_overlap(row->contacts, contacts)
+				   : cn_contacts_within(row->contacts, contacts);
 }
 
 bool cn_row_is_outdated(const struct cn_row *row)
@@ -430,14 +394,4 @@ void cn_rows_hurry(const char *aor, unsigned hash)
 int64_t cn_rows_due_us(void)
 {
 	return heap.count > 0 ? heap.aors[0]->due_us : INT64_MAX;
-}
-
-int cn_rows_failures(const struct cn_row_aor *of)
-{
-	return of->failures;
-}
-
-void cn_rows_set_failures(struct cn_row_aor *of, int failures)
-{
-	of->failures = failures;
 }

@@ -21,7 +21,21 @@ enum cn_row_state
 	CN_ROW_ELSEWHERE /* in memory alone: it waits, another server has it */
 };
 
-struct cn_row_aor; /* an AOR of which there are rows, or were */
+struct cn_row;
+
+/* An AOR of which there are rows, or were. */
+struct cn_row_aor
+{
+	int failures; /* deliveries, one after the other */
+	unsigned hash;
+	/* of outbox_rows.c */
+	struct cn_row_aor *next; /* in the chain */
+	struct cn_row *rows;	 /* the oldest first */
+	int place;				 /* in the heap */
+	bool busy;
+	int64_t due_us;
+	char name[];
+};
 
 struct cn_row
 {
@@ -47,7 +61,7 @@ struct cn_row
 	bool seen;
 	int64_t newest; /* of its slot, when it was chosen to be sent */
 	bool posted;	/* and it has been */
-	/* of outbox_rows.c */
+	/* set by outbox_rows.c */
 	struct cn_row_aor *of;
 	struct cn_row *next; /* of the AOR, the next newer one */
 };
@@ -62,8 +76,7 @@ struct cn_row_counts
 typedef void (*cn_row_f)(struct cn_row *row, void *arg);
 
 struct cn_row_counts cn_rows_count(void);
-int cn_rows_of(const char *aor, unsigned hash);	  /* the same, of one AOR */
-bool cn_rows_any(const char *aor, unsigned hash); /* also doomed ones */
+int cn_rows_of(const char *aor, unsigned hash); /* the same, of one AOR */
 
 /**
  * Add a copy of a row.
@@ -74,7 +87,8 @@ struct cn_row *cn_rows_add(
 		const char *aor, unsigned hash, const struct cn_row *row) CN_MUST;
 void cn_rows_remove(struct cn_row *row);
 
-/* @return NULL: there is none */
+/* The oldest of an AOR; that of an event. @return NULL: there is none */
+struct cn_row *cn_rows_first(const char *aor, unsigned hash);
 struct cn_row *cn_rows_find(const char *aor, unsigned hash, int64_t seq);
 
 /* All rows, in no order. f() may change or remove this row. */
@@ -82,10 +96,6 @@ void cn_rows_each(cn_row_f f, void *arg);
 
 void cn_row_set_state(struct cn_row *row, enum cn_row_state state);
 void cn_row_doom(struct cn_row *row);
-
-struct cn_row_aor *cn_row_of(const struct cn_row *row);
-const char *cn_row_aor(const struct cn_row *row);
-unsigned cn_row_hash(const struct cn_row *row);
 
 /* -------- newer and older -------- */
 
@@ -100,15 +110,17 @@ enum cn_older
 enum cn_older cn_rows_older(
 		const char *aor, unsigned hash, int64_t seq, const char *contacts);
 
-/* An event of these contacts waits: call f() for each older waiting row that it
- * replaces. f() may doom it. */
-void cn_rows_replaced(const char *aor, unsigned hash, int64_t seq,
-		const char *contacts, cn_row_f f, void *arg);
+/* An event of these contacts waits: does it replace this older row? Does it
+ * replace any? */
+bool cn_row_is_replaced(
+		const struct cn_row *row, int64_t seq, const char *contacts);
+bool cn_rows_any_replaced(
+		const char *aor, unsigned hash, int64_t seq, const char *contacts);
 
-/* The CMS has accepted an event of these contacts: call f() for each row that
- * this makes needless, the event's own included. f() may doom it. */
-void cn_rows_settled(const char *aor, unsigned hash, int64_t seq,
-		const char *contacts, cn_row_f f, void *arg);
+/* The CMS has accepted an event of these contacts: does this make the row of its
+ * AOR needless, which may be the event's own? */
+bool cn_row_is_settled(
+		const struct cn_row *row, int64_t seq, const char *contacts);
 
 /* Is there a newer row of its contacts that is not dead? */
 bool cn_row_is_outdated(const struct cn_row *row);
@@ -137,9 +149,5 @@ void cn_rows_hurry(const char *aor, unsigned hash);
 
 /* When the next row is due; INT64_MAX: none waits but for those of busy AORs. */
 int64_t cn_rows_due_us(void);
-
-/* Deliveries of the AOR that failed one after the other. */
-int cn_rows_failures(const struct cn_row_aor *of);
-void cn_rows_set_failures(struct cn_row_aor *of, int failures);
 
 #endif

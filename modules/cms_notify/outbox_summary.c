@@ -32,7 +32,7 @@ static void write_letter(
 {
 	memset(letter, 0, sizeof(*letter));
 	memcpy(letter->id, row->id, sizeof(letter->id));
-	snprintf(letter->aor, sizeof(letter->aor), "%s", cn_row_aor(row));
+	snprintf(letter->aor, sizeof(letter->aor), "%s", row->of->name);
 	letter->kind = row->kind;
 	letter->reason = row->reason;
 	letter->created_us = row->created_us;

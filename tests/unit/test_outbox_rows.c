@@ -72,29 +72,35 @@ static int end(void **state)
 				   : -1;
 }
 
-/* Which rows f() is called for, as a text of their numbers. */
+/* Which rows it is true of, as a text of their numbers. */
 static char called[256];
 
-static void note(struct cn_row *row, void *arg)
+static const char *named(
+		bool (*is)(const struct cn_row *, int64_t, const char *), int64_t seq,
+		const char *contacts)
 {
-	snprintf(called + strlen(called), sizeof(called) - strlen(called), "%d ",
-			(int)row->seq);
-	if(arg)
-		cn_row_doom(row);
+	const struct cn_row *row = cn_rows_first("a@h", 7);
+
+	called[0] = '\0';
+	for(; row; row = row->next) {
+		if(is(row, seq, contacts))
+			snprintf(called + strlen(called), sizeof(called) - strlen(called),
+					"%d ", (int)row->seq);
+	}
+	return called;
 }
 
 static const char *replaced(int64_t seq, const char *contacts)
 {
-	called[0] = '\0';
-	cn_rows_replaced("a@h", 7, seq, contacts, note, NULL);
+	(void)named(cn_row_is_replaced, seq, contacts);
+	assert_int_equal(cn_rows_any_replaced("a@h", 7, seq, contacts),
+			called[0] != '\0');
 	return called;
 }
 
 static const char *settled(int64_t seq, const char *contacts)
 {
-	called[0] = '\0';
-	cn_rows_settled("a@h", 7, seq, contacts, note, NULL);
-	return called;
+	return named(cn_row_is_settled, seq, contacts);
 }
 
 static void others_wait_for_what_is_sent(void **state)
@@ -264,17 +270,17 @@ static void one_at_a_time_of_each_aor(void **state)
 	/* what comes meanwhile, and is older, is next */
 	add_row("a@h", 0, C, CN_ROW_WAITING);
 	assert_false(cn_row_is_next(row));
-	cn_rows_done(cn_row_of(row), 500);
-	cn_rows_done(cn_row_of(other), 400);
+	cn_rows_done(row->of, 500);
+	cn_rows_done(other->of, 400);
 	assert_int_equal(cn_rows_due_us(), 400);
 	assert_null(cn_rows_take_due(399, false));
 	assert_int_equal(cn_rows_take_due(400, false)->seq, 3);
 	assert_int_equal(cn_rows_take_due(400, true)->seq, 0); /* due or not */
-	cn_rows_done(cn_row_of(row), 500);
+	cn_rows_done(row->of, 500);
 	cn_rows_hurry("a@h", 7);
 	cn_rows_hurry("nobody", 7);
 	assert_int_equal(cn_rows_due_us(), 0);
-	cn_rows_done(cn_row_of(other), 0);
+	cn_rows_done(other->of, 0);
 }
 
 static void an_aor_is_remembered_while_it_is_busy(void **state)
@@ -282,12 +288,12 @@ static void an_aor_is_remembered_while_it_is_busy(void **state)
 	struct cn_row_aor *of;
 
 	waits(1, A);
-	of = cn_row_of(cn_rows_take_due(0, false));
-	assert_string_equal(cn_row_aor(cn_rows_find("a@h", 7, 1)), "a@h");
-	assert_int_equal(cn_row_hash(cn_rows_find("a@h", 7, 1)), 7);
-	cn_rows_set_failures(of, 3);
+	of = cn_rows_take_due(0, false)->of;
+	assert_string_equal(cn_rows_find("a@h", 7, 1)->of->name, "a@h");
+	assert_int_equal(cn_rows_find("a@h", 7, 1)->of->hash, 7);
+	of->failures = 3;
 	cn_rows_remove(cn_rows_find("a@h", 7, 1));
-	assert_int_equal(cn_rows_failures(of), 3);
+	assert_int_equal(of->failures, 3);
 	waits(2, A);
 	assert_null(cn_rows_take_due(INT64_MAX, true));
 	cn_rows_done(of, 0);
@@ -463,7 +469,7 @@ static void random_step(uint64_t *dice, int64_t *seq)
 				;
 			list.busy[aor] = false;
 			list.due_us[aor] = stub_random(dice) % 100;
-			cn_rows_done(cn_row_of(list.rows[i].row), list.due_us[aor]);
+			cn_rows_done(list.rows[i].row->of, list.due_us[aor]);
 			break;
 	}
 }
@@ -493,14 +499,10 @@ static enum cn_older older_in_list(int aor, int64_t seq, const char *contacts)
 	return found;
 }
 
-static void count_call(struct cn_row *row, void *n)
-{
-	++*(int *)n;
-}
-
 static void look(uint64_t *dice, int64_t last)
 {
 	int aor = stub_random(dice) % AORS, i, wanted = 0, got = 0, first;
+	struct cn_row *row;
 	int64_t seq = stub_random(dice) % (last * 1000 + 1000);
 	const char *contacts = contact_sets[stub_random(dice) % 7];
 	int waiting = 0, dead = 0;
@@ -514,7 +516,8 @@ static void look(uint64_t *dice, int64_t last)
 		waiting += !list.rows[i].doomed && list.rows[i].state != CN_ROW_DEAD;
 		dead += !list.rows[i].doomed && list.rows[i].state == CN_ROW_DEAD;
 	}
-	cn_rows_replaced(aors[aor], hashes[aor], seq, contacts, count_call, &got);
+	for(row = cn_rows_first(aors[aor], hashes[aor]); row; row = row->next)
+		got += cn_row_is_replaced(row, seq, contacts);
 	assert_int_equal(got, wanted);
 	assert_int_equal(cn_rows_count().waiting, waiting);
 	assert_int_equal(cn_rows_count().dead, dead);
@@ -540,7 +543,7 @@ static void it_is_as_a_list_that_is_looked_through(void **state)
 		for(j = 0; j < list.count && list.rows[j].aor != i; j++)
 			;
 		if(list.busy[i] && j < list.count)
-			cn_rows_done(cn_row_of(list.rows[j].row), 0);
+			cn_rows_done(list.rows[j].row->of, 0);
 	}
 	while(list.count > 0)
 		drop(0);
