@@ -29,18 +29,7 @@
 /* An AOR with something under way is looked at again after this. */
 #define CN_AGAIN_US 50000
 
-struct delivery
-{
-	struct delivery *next; /* free ones */
-	struct cn_row *row;	   /* NULL: of a task */
-	struct cn_task *task;
-	int64_t began_us;
-	struct cn_job *job;
-};
-
-static struct delivery *deliveries;
-static struct delivery *free_deliveries;
-static int under_way, most;
+static int under_way;
 
 /* of cn_delivery_choose() */
 static struct cn_row **chosen;
@@ -48,21 +37,13 @@ static int chosen_count;
 
 int cn_delivery_init(void)
 {
-	int i;
+	int most = cn_http_jobs_spare_most();
 
-	most = cn_http_jobs_spare_most();
 	cn_retry_init(most);
-	deliveries = calloc(most, sizeof(*deliveries));
 	chosen = calloc(most, sizeof(*chosen));
-	if(deliveries == NULL || chosen == NULL) {
+	if(chosen == NULL)
 		LM_ERR("out of memory\n");
-		return -1;
-	}
-	for(i = 0; i < most; i++) {
-		deliveries[i].next = free_deliveries;
-		free_deliveries = &deliveries[i];
-	}
-	return 0;
+	return chosen ? 0 : -1;
 }
 
 bool cn_delivery_has_room(void)
@@ -78,23 +59,21 @@ bool cn_delivery_any(void)
 /* -------- sending -------- */
 
 /* @param newest number of its slot, when it was chosen */
-static int send(struct delivery *d, const struct cn_delivery_facts *facts,
-		int64_t newest)
+static int send(const struct cn_delivery_facts *facts, int64_t newest)
 {
-	d->job = cn_job_new_delivery(facts);
-	if(d->job == NULL) {
+	struct cn_job *job = cn_job_new_delivery(facts);
+
+	if(job == NULL) {
 		LM_ERR("no shared memory for an event of the outbox, increase it "
 			   "(kamailio -m)\n");
 		return -1;
 	}
-	if(!cn_index_enter_delivery(d->job, newest)) {
-		cn_job_free(d->job);
+	if(!cn_index_enter_delivery(job, newest)) {
+		cn_job_free(job);
 		return -1;
 	}
-	d->began_us = cn_now_us();
-	free_deliveries = d->next;
 	under_way++;
-	cn_http_jobs_give_spare(d->job);
+	cn_http_jobs_give_spare(job);
 	return 0;
 }
 
@@ -170,23 +149,15 @@ void cn_delivery_give_up(void)
 
 static void send_row(struct cn_row *row, const str *body)
 {
-	struct delivery *d = free_deliveries;
 	struct cn_delivery_facts facts = {.seq = row->seq,
 			.id = row->id,
 			.aor = row->of->name,
 			.hash = row->of->hash,
 			.contacts = row->contacts,
-			.body = body,
-			.tag = d};
+			.body = body};
 
 	row->seen = true;
-	if(!cn_row_is_next(row))
-		return;
-	d->row = row;
-	d->task = NULL;
-	row->posted = send(d, &facts, row->newest) == 0;
-	if(!row->posted)
-		d->row = NULL;
+	row->posted = cn_row_is_next(row) && send(&facts, row->newest) == 0;
 }
 
 int cn_delivery_send(void)
@@ -210,7 +181,6 @@ int cn_delivery_send(void)
 
 static enum cn_told tell(struct cn_task *task, struct cn_event *ev)
 {
-	struct delivery *d = free_deliveries;
 	char contacts[CN_CONTACTS_MAX + 1], aor[CN_ROW_AOR_MAX + 1];
 	str body;
 	struct cn_delivery_facts facts = {.id = ev->id,
@@ -218,7 +188,7 @@ static enum cn_told tell(struct cn_task *task, struct cn_event *ev)
 			.hash = ev->hash,
 			.contacts = contacts,
 			.body = &body,
-			.tag = d};
+			.tag = task};
 
 	if(ev->key.len > CN_ROW_AOR_MAX)
 		return CN_TOLD_FAILED;
@@ -234,9 +204,7 @@ static enum cn_told tell(struct cn_task *task, struct cn_event *ev)
 	if(cn_leaving_render(ev, &body) < 0)
 		return CN_TOLD_FAILED;
 	facts.seq = ev->seq;
-	d->row = NULL;
-	d->task = task;
-	return send(d, &facts, ev->seq) == 0 ? CN_TOLD : CN_TOLD_NOT_NOW;
+	return send(&facts, ev->seq) == 0 ? CN_TOLD : CN_TOLD_NOT_NOW;
 }
 
 void cn_delivery_resync(int64_t now_us, int64_t *due_us)
@@ -267,99 +235,80 @@ static void log_edge(bool was_probing, const struct cn_outcome *outcome)
 }
 
 /* @return true: the CMS has nothing against other events */
-static bool keep_pace(
-		const struct delivery *d, const struct cn_outcome *outcome)
+static bool keep_pace(const struct cn_job *job)
 {
+	const struct cn_outcome *outcome = cn_job_outcome(job);
 	bool was_probing = cn_retry_is_probing(), single = true;
 
 	if(outcome->verdict != CN_UNAVAILABLE
 			|| cn_policy_is_of_event(outcome->status))
 		cn_retry_succeeded();
 	else
-		single = cn_retry_failed(
-				d->began_us, outcome->retry_after, cn_now_us(), kam_rand());
+		single = cn_retry_failed(cn_job_parked_us(job), outcome->retry_after,
+				cn_now_us(), kam_rand());
 	log_edge(was_probing, outcome);
 	return single;
 }
 
-static void end_task(const struct delivery *d, const struct cn_outcome *outcome)
+static enum cn_told end_task(const struct cn_job *job)
 {
-	enum cn_told told = CN_TOLD_NOT_NOW;
+	enum cn_verdict verdict = cn_job_outcome(job)->verdict;
+	bool single = !cn_job_cancelled(job) && keep_pace(job);
 
-	if(outcome->verdict == CN_ACCEPTED)
-		told = CN_TOLD;
-	else if(outcome->verdict == CN_REJECTED)
-		told = CN_TOLD_REFUSED;
-	if(!cn_job_cancelled(d->job) && keep_pace(d, outcome)
-			&& told == CN_TOLD_NOT_NOW)
-		told = CN_TOLD_FAILED;
-	cn_resync_told(d->task, told);
+	if(verdict == CN_ACCEPTED)
+		return CN_TOLD;
+	if(verdict == CN_REJECTED)
+		return CN_TOLD_REFUSED;
+	return single ? CN_TOLD_FAILED : CN_TOLD_NOT_NOW;
 }
 
 /* @return when the AOR's next row is due */
-static int64_t failed(
-		const struct delivery *d, const struct cn_outcome *outcome)
+static int64_t end_row(struct cn_row *row, const struct cn_job *job)
 {
-	unsigned pause_s = 0;
+	const struct cn_outcome *outcome = cn_job_outcome(job);
+	bool single;
 
-	d->row->attempts++;
-	d->row->cause = outcome->cause;
-	d->row->status = (int)outcome->status;
-	if(!keep_pace(d, outcome))
-		return 0;
-	if(cn_policy_is_of_event(outcome->status))
-		pause_s = outcome->retry_after;
-	return cn_retry_aor_due_us(
-			++d->row->of->failures, pause_s, cn_now_us(), kam_rand());
-}
-
-static int64_t end_row(
-		const struct delivery *d, const struct cn_outcome *outcome)
-{
-	struct cn_row *row = d->row;
-
-	switch(outcome->verdict) {
-		case CN_ACCEPTED:
-			(void)keep_pace(d, outcome);
-			cn_stats_count(CN_COUNTER_delivered);
-			row->of->failures = 0;
-			cn_batch_settle(
-					row->of->name, row->of->hash, row->seq, row->contacts);
-			return 0;
-		case CN_REJECTED:
-			(void)keep_pace(d, outcome);
-			row->attempts++;
-			row->cause = outcome->cause;
-			row->status = (int)outcome->status;
-			row->of->failures = 0;
-			if(!row->doomed)
-				bury(row, "the CMS has refused it");
-			return 0;
-		case CN_UNAVAILABLE:
-		case CN_DEFERRED:
-			break;
-	}
-	if(cn_job_cancelled(d->job))
+	if(cn_job_cancelled(job))
 		return cn_now_us() + CN_AGAIN_US;
-	return failed(d, outcome);
+	single = keep_pace(job);
+	if(outcome->verdict == CN_ACCEPTED) {
+		cn_stats_count(CN_COUNTER_delivered);
+		row->of->failures = 0;
+		cn_batch_settle(row->of->name, row->of->hash, row->seq, row->contacts);
+		return 0;
+	}
+	row->attempts++;
+	row->cause = outcome->cause;
+	row->status = (int)outcome->status;
+	if(outcome->verdict == CN_REJECTED) {
+		row->of->failures = 0;
+		if(!row->doomed)
+			bury(row, "the CMS has refused it");
+		return 0;
+	}
+	if(!single)
+		return 0;
+	return cn_retry_aor_due_us(++row->of->failures,
+			cn_policy_is_of_event(outcome->status) ? outcome->retry_after : 0,
+			cn_now_us(), kam_rand());
 }
 
-static void end(struct delivery *d)
+/* What the rows say now is known before anybody is let go. */
+static void end(struct cn_job *job)
 {
-	const struct cn_outcome *outcome = cn_job_outcome(d->job);
+	struct cn_task *task = cn_job_tag(job);
+	struct cn_row *row;
 
-	/* what the rows say now is known before anybody is let go */
-	if(d->task)
-		end_task(d, outcome);
-	else
-		put_back(d->row, end_row(d, outcome));
-	cn_index_leave(d->job);
-	cn_order_left(d->job);
-	cn_job_release(d->job);
-	d->row = NULL;
-	d->task = NULL;
-	d->next = free_deliveries;
-	free_deliveries = d;
+	if(task) {
+		cn_resync_told(task, end_task(job));
+	} else {
+		row = cn_rows_find(
+				cn_job_key(job)->s, cn_job_hash(job), cn_job_seq(job));
+		put_back(row, end_row(row, job));
+	}
+	cn_index_leave(job);
+	cn_order_left(job);
+	cn_job_release(job);
 	under_way--;
 }
 
@@ -369,7 +318,7 @@ bool cn_delivery_take_ended(void)
 	bool any = false;
 
 	while((job = cn_http_jobs_take_ended()) != NULL) {
-		end(cn_job_tag(job));
+		end(job);
 		any = true;
 	}
 	return any;
