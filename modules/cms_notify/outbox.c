@@ -48,7 +48,7 @@ static struct shared
 			busy_since_us; /* the database has not answered, 0: it has */
 	volatile bool fine;	   /* its last answer */
 	volatile bool known;   /* of which AORs there are rows */
-	struct cn_command *leaving;
+	struct cn_command *kept;
 	unsigned slots;
 	struct slot rows[]; /* by the AOR's hash */
 } * shared;
@@ -95,8 +95,8 @@ void cn_outbox_destroy(void)
 		cn_command_free(command);
 	cn_ring_free(ring);
 	ring = NULL;
-	while(shared && (command = shared->leaving) != NULL) {
-		shared->leaving = command->next;
+	while(shared && (command = shared->kept) != NULL) {
+		shared->kept = command->next;
 		cn_command_free(command);
 	}
 	if(shared)
@@ -173,9 +173,9 @@ struct cn_ring *cn_outbox_ring(void)
 	return ring;
 }
 
-struct cn_command **cn_outbox_leaving(void)
+struct cn_command **cn_outbox_kept(void)
 {
-	return &shared->leaving;
+	return &shared->kept;
 }
 
 /* What it may store, from before it is given. */

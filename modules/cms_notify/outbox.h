@@ -118,7 +118,7 @@ struct cn_command
 	unsigned hash;			/* of the AOR */
 	const char *contacts;
 	int64_t seq;			 /* LEAVE: none yet */
-	struct cn_command *next; /* for who keeps several */
+	struct cn_command *next; /* of those that are kept */
 	bool busy;				 /* LEAVE: in a transaction */
 	bool done;				 /* LEAVE: it is stored */
 };
@@ -126,9 +126,10 @@ struct cn_command
 struct cn_ring *cn_outbox_ring(void);
 void cn_command_free(struct cn_command *command); /* NULL is allowed */
 
-/* The LEAVEs that have been taken from the ring, and are not stored. In shared
- * memory: whatever becomes of the outbox process, the main process has them. */
-struct cn_command **cn_outbox_leaving(void);
+/* Commands that have been taken from the ring, and are not done. In shared
+ * memory: whatever becomes of the outbox process, the main process has the
+ * LEAVEs. */
+struct cn_command **cn_outbox_kept(void);
 
 /* The database is being asked from now on; has answered. */
 void cn_outbox_db_begins(void);

@@ -116,8 +116,8 @@ void cn_leaving_finish(void)
 
 	if(!cn_outbox_exists() || cn_outbox_ring() == NULL)
 		return;
-	for(command = *cn_outbox_leaving(); command; command = command->next) {
-		if(!command->done)
+	for(command = *cn_outbox_kept(); command; command = command->next) {
+		if(command->type == CN_LEAVE && !command->done)
 			store_or_say(command->event);
 	}
 	while((command = cn_ring_take_last(cn_outbox_ring())) != NULL) {

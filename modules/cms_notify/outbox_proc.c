@@ -55,34 +55,9 @@ static int64_t take_over_us;
 static int64_t resync_us; /* when there may be a binding to tell */
 static int64_t lease;	  /* as it is in the table */
 
-static int64_t leaving_us; /* when LEAVEs are looked at again */
-
-/* Commands that are not done yet. */
-struct commands
-{
-	struct cn_command *first, **last;
-};
-static struct commands later = {.last = &later.first};
 static bool loaded;
-
-static void append(struct commands *list, struct cn_command *command)
-{
-	command->next = NULL;
-	*list->last = command;
-	list->last = &command->next;
-}
-
-static struct cn_command *take_first(struct commands *list)
-{
-	struct cn_command *command = list->first;
-
-	if(command) {
-		list->first = command->next;
-		if(list->first == NULL)
-			list->last = &list->first;
-	}
-	return command;
-}
+static int64_t kept_us;			 /* when those are looked at again */
+static struct cn_command **last; /* where the next one is kept */
 
 static int64_t earliest(int64_t a, int64_t b)
 {
@@ -91,9 +66,9 @@ static int64_t earliest(int64_t a, int64_t b)
 
 static void have_loaded(void)
 {
-
 	lease = 0;
 	loaded = true;
+	kept_us = 0;
 	/* from here on, so that none is missed */
 	cn_outbox_set_known(true);
 }
@@ -160,52 +135,23 @@ static bool do_leave(struct cn_command *command)
 	return true;
 }
 
-static void append_leave(struct cn_command *command)
-{
-	struct cn_command **p = cn_outbox_leaving();
-
-	while(*p)
-		p = &(*p)->next;
-	command->next = NULL;
-	*p = command;
-	leaving_us = 0;
-}
-
-static void do_leaving(int64_t now)
-{
-	struct cn_command **p = cn_outbox_leaving(), *command = NULL;
-
-	if(!cn_db_is_open() || now < leaving_us)
-		return;
-	leaving_us = now + CN_AGAIN_US;
-	while((command = *p) != NULL) {
-		if(!command->busy && cn_batch_size() < CN_BATCH_MAX)
-			command->done = do_leave(command);
-		if(command->done) {
-			if(command->event->kind == CN_KIND_OFFLINE)
-				cn_alive_end(command->aor, command->contacts);
-			*p = command->next;
-			cn_command_free(command);
-		} else {
-			p = &command->next;
-		}
-	}
-}
-
-/* When the table has been read. As many as there may be rows: what is forgotten
- * may be told after something newer. */
-static void do_later(struct cn_command *command)
+/* It is done when the table has been read, or when a job has ended. As many
+ * as there may be rows: what is forgotten may be told after something newer. */
+static void keep(struct cn_command *command)
 {
 	static int count;
 
-	append(&later, command);
-	if(loaded)
-		return; /* there are no more of these than jobs */
-	if(++count == cn_conf.outbox_max)
-		LM_ERR("the database of the outbox has been away for too long: what "
-			   "waits there may be told after newer events\n");
-	if(count > cn_conf.outbox_max)
-		cn_command_free(take_first(&later));
+	if(!loaded && command->type != CN_LEAVE && count++ >= cn_conf.outbox_max) {
+		if(count == cn_conf.outbox_max + 1)
+			LM_ERR("the database of the outbox has been away for too long: "
+				   "what waits there may be told after newer events\n");
+		cn_command_free(command);
+		return;
+	}
+	command->next = NULL;
+	*last = command;
+	last = &command->next;
+	kept_us = 0;
 }
 
 /* Is it not to be done now? */
@@ -225,10 +171,8 @@ static bool must_be_later(const struct cn_command *command)
 
 static void take_command(struct cn_command *command)
 {
-	if(command->type == CN_LEAVE) {
-		append_leave(command);
-	} else if(must_be_later(command)) {
-		do_later(command);
+	if(command->type == CN_LEAVE || must_be_later(command)) {
+		keep(command);
 	} else {
 		if(command->type == CN_LOOK)
 			resync_us = 0;
@@ -236,34 +180,59 @@ static void take_command(struct cn_command *command)
 	}
 }
 
-/* What has been left for later, when that has come. */
-static void take_later(void)
+/* @return true: it is not kept any more */
+static bool take_kept(struct cn_command **p)
 {
-	struct commands now = later;
-	struct cn_command *command;
+	struct cn_command *command = *p;
 
-	if(!cn_db_is_open() || later.first == NULL)
-		return;
-	later.first = NULL;
-	later.last = &later.first;
-	while((command = take_first(&now)) != NULL)
-		take_command(command);
+	if(command->type == CN_LEAVE) {
+		if(!command->busy)
+			command->done = do_leave(command);
+		if(!command->done)
+			return false;
+	} else if(must_be_later(command)) {
+		return false;
+	}
+	*p = command->next;
+	if(command->type == CN_LEAVE && command->event->kind == CN_KIND_OFFLINE)
+		cn_alive_end(command->aor, command->contacts);
+	if(command->type == CN_LEAVE)
+		cn_command_free(command);
+	else
+		cn_command_do(command);
+	return true;
 }
 
-/* Do what is in the ring now. @return false: there is more */
-static bool take_commands(void)
+static void take_all_kept(int64_t now)
+{
+	struct cn_command **p = cn_outbox_kept();
+
+	if(!cn_db_is_open() || now < kept_us)
+		return;
+	kept_us = now + CN_AGAIN_US;
+	while(*p) {
+		if(cn_batch_size() == CN_BATCH_MAX || !take_kept(p))
+			p = &(*p)->next;
+	}
+	last = p;
+}
+
+/* Do what has been kept, which came first, and what is in the ring now.
+ * @return false: there is more */
+static bool take_commands(int64_t now)
 {
 	unsigned n = cn_ring_count(cn_outbox_ring());
 	struct cn_command *command;
 
-	take_later();
+	take_all_kept(now);
 	for(; n > 0 && cn_batch_size() < CN_BATCH_MAX; n--) {
 		command = cn_ring_take(cn_outbox_ring());
 		if(command == NULL)
 			break;
 		take_command(command);
 	}
-	return n == 0 && later.first == NULL;
+	take_all_kept(now); /* who leaves */
+	return n == 0 && cn_batch_size() < CN_BATCH_MAX;
 }
 
 /* What is newer of its contacts, and the CMS may know, decides for it, too. */
@@ -316,8 +285,7 @@ static int write_batch(int64_t before_us)
 	err = cn_batch_write();
 	if(err < 0)
 		open_again();
-	if(*cn_outbox_leaving())
-		leaving_us = 0; /* they are stored, or not */
+	kept_us = 0; /* they are stored, or not */
 	return err;
 }
 
@@ -343,8 +311,7 @@ static void work(void)
 	/* while all that is known is in the rows, nothing in the next batch */
 	if(loaded && cn_outbox_take_replay())
 		cn_rows_each(replay, NULL);
-	all = take_commands();
-	do_leaving(now);
+	all = take_commands(now);
 	if(write_batch(cn_now_us()) < 0 || !all || cn_delivery_send() < 0)
 		cn_delivery_give_up();
 	else if(may_send(now))
@@ -370,10 +337,8 @@ static int64_t next_us(void)
 	publish_us = cn_summary_publish(cn_now_us(), next);
 	if(cn_db_is_shared())
 		next = earliest(next, take_over_us);
-	if(*cn_outbox_leaving())
-		next = earliest(next, leaving_us);
-	if(later.first)
-		next = 0;
+	if(*cn_outbox_kept())
+		next = earliest(next, kept_us);
 	next = earliest(next, cn_batch_due_us());
 	return earliest(next, publish_us);
 }
@@ -403,9 +368,8 @@ static void drain(void)
 
 		(void)cn_delivery_take_ended();
 		open_table(cn_now_us());
-		(void)take_commands();
-		leaving_us = 0;
-		do_leaving(cn_now_us());
+		kept_us = 0;
+		(void)take_commands(cn_now_us());
 		(void)!write_batch(INT64_MAX - 1);
 		if(last)
 			break;
@@ -428,6 +392,7 @@ int cn_outbox_proc_init(void)
 {
 	if(!cn_outbox_exists())
 		return 0;
+	last = cn_outbox_kept();
 	return cn_table_init() < 0 || cn_delivery_init() < 0 ? -1 : 0;
 }
 

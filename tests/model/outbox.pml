@@ -467,8 +467,12 @@ inline take_commands()
 			row[which] = WAITS;
 			answer[which] = OF_STORE;
 			if
+#ifdef REPLACE_EARLY
+			:: replace(which)
+#else
 			:: table[which] != NO -> replace(which)
 			:: else /* after the commit */
+#endif
 			fi
 #endif
 		:: what == SETTLE -> settle(which)
@@ -496,11 +500,7 @@ inline take_ended()
 	fi
 }
 
-#ifdef DOOM_STAYS
 #define doomed(x) (withdrawn[x] || row[x] == DOOMED)
-#else
-#define doomed(x) withdrawn[x]
-#endif
 
 /* What is read from the table: held rows wait, what is covered goes. */
 inline load()
@@ -700,6 +700,7 @@ inline crash()
 		fi;
 		counted[i] = false;
 		answer[i] = NOTHING;
+		row[i] = NO;
 		owed[i] = false
 	}
 	do

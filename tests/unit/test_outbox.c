@@ -307,7 +307,7 @@ static bool is_quiet(void)
 {
 	return cn_job_count() == 0 && waiting_rows() == 0 && !cn_delivery_any()
 		   && cn_ring_count(cn_outbox_ring()) == 0
-		   && *cn_outbox_leaving() == NULL;
+		   && *cn_outbox_kept() == NULL;
 }
 
 /* The CMS is there, the database too, nothing new comes. */

@@ -179,7 +179,7 @@ static void finish_what_is_left(void *unused)
 	done->done = true;
 	done->next = taken;
 	taken->next = NULL;
-	*cn_outbox_leaving() = done;
+	*cn_outbox_kept() = done;
 	check(cn_outbox_leave(leaving(3)) == 0);
 	cn_outbox_look(); /* and what is not about leaving */
 	cn_leaving_finish();
