@@ -34,13 +34,10 @@ struct slot
 
 static struct shared
 {
-	gen_lock_t lock; /* of what is published */
-	struct cn_outbox_state state;
-	int letter_count;
-	struct cn_dead_letter letters[CN_OUTBOX_DEAD_MAX];
+	gen_lock_t lock; /* of the view */
+	struct cn_outbox_view view;
 	atomic_t paused;
 	atomic_t replay;
-	atomic_t looking;			 /* there is a LOOK in the ring */
 	atomic_t leaves;			 /* LEAVEs that there are */
 	atomic_t storing;			 /* STOREs that have not been answered */
 	volatile int transaction_us; /* lately */
@@ -184,14 +181,16 @@ static void count_command(const struct cn_command *command, int by)
 	switch(command->type) {
 		case CN_STORE:
 			atomic_add(&shared->storing, by);
-			/* fallthrough */
-		case CN_WAIT:
+			break;
 		case CN_LEAVE:
-			cn_outbox_count_row(command->hash, command->contacts, by);
+			atomic_add(&shared->leaves, by);
+			break;
+		case CN_WAIT:
 			break;
 		default:
-			break;
+			return;
 	}
+	cn_outbox_count_row(command->hash, command->contacts, by);
 }
 
 void cn_command_free(struct cn_command *command)
@@ -201,8 +200,6 @@ void cn_command_free(struct cn_command *command)
 	count_command(command, -1);
 	if(command->job)
 		cn_job_release(command->job);
-	if(command->type == CN_LEAVE)
-		atomic_dec(&shared->leaves);
 	shm_free(command);
 }
 
@@ -275,23 +272,31 @@ void cn_outbox_stored(int64_t us)
 	shared->transaction_us += ((int)us - shared->transaction_us) / 4;
 }
 
-/* What the outbox process needs to know of a job that is over. */
-static struct cn_command *copy_job(
-		enum cn_command_type type, const struct cn_job *job)
+/* For what is known no longer than the call; with room for more. */
+static struct cn_command *new_copy(enum cn_command_type type, const str *key,
+		unsigned hash, const char *contacts, size_t more)
 {
-	const str *key = cn_job_key(job);
-	size_t len = strlen(cn_job_contacts(job)) + 1;
-	struct cn_command *command = new_command(type, len + key->len + 1);
-	char *text;
+	size_t len = strlen(contacts) + 1;
+	struct cn_command *command = new_command(type, more + len + key->len + 1);
+	char *text = (char *)(command + 1) + more;
 
 	if(command == NULL)
 		return NULL;
-	text = (char *)(command + 1);
-	command->seq = cn_job_seq(job);
-	command->hash = cn_job_hash(job);
-	command->contacts = memcpy(text, cn_job_contacts(job), len);
+	command->hash = hash;
+	command->contacts = memcpy(text, contacts, len);
 	command->aor = memcpy(text + len, key->s, key->len);
 	text[len + key->len] = '\0';
+	return command;
+}
+
+static struct cn_command *copy_job(
+		enum cn_command_type type, const struct cn_job *job)
+{
+	struct cn_command *command = new_copy(
+			type, cn_job_key(job), cn_job_hash(job), cn_job_contacts(job), 0);
+
+	if(command)
+		command->seq = cn_job_seq(job);
 	return command;
 }
 
@@ -344,47 +349,23 @@ int cn_outbox_leaves(void)
 
 int cn_outbox_leave(const struct cn_event *ev)
 {
-	const size_t align = 16; /* for anything */
-	size_t key = ev->key.len + 1;
+	char contacts[CN_CONTACTS_MAX + 1];
 	struct cn_command *command;
-	char *place;
 
-	command = new_command(
-			CN_LEAVE, key + CN_CONTACTS_MAX + 1 + align + cn_event_size(ev));
-	if(command) {
-		atomic_inc(&shared->leaves);
-		place = (char *)(command + 1);
-		command->hash = ev->hash;
-		command->aor = memcpy(place, ev->key.s, ev->key.len);
-		place[ev->key.len] = '\0';
-		command->contacts = place + key;
-		cn_contacts_write(ev, place + key);
-		place += key + CN_CONTACTS_MAX + 1;
-		place += align - (uintptr_t)place % align;
-		command->event = cn_event_copy(ev, place);
-	}
+	cn_contacts_write(ev, contacts);
+	command =
+			new_copy(CN_LEAVE, &ev->key, ev->hash, contacts, cn_event_size(ev));
+	if(command)
+		command->event = cn_event_copy(ev, command + 1);
 	return push(command);
 }
 
 /* -------- for an operator -------- */
 
-static void wake(void)
-{
-	/* one is enough, however often it is asked for */
-	if(shared == NULL || atomic_cmpxchg(&shared->looking, 0, 1) != 0)
-		return;
-	if(push(new_command(CN_LOOK, 0)) < 0)
-		atomic_set(&shared->looking, 0);
-}
-
 void cn_outbox_look(void)
 {
-	wake();
-}
-
-void cn_outbox_looks(void)
-{
-	atomic_set(&shared->looking, 0);
+	if(shared)
+		(void)!push(new_command(CN_LOOK, 0));
 }
 
 bool cn_outbox_paused(void)
@@ -395,13 +376,13 @@ bool cn_outbox_paused(void)
 void cn_outbox_pause(bool paused)
 {
 	atomic_set(&shared->paused, paused);
-	wake();
+	cn_outbox_look();
 }
 
 void cn_outbox_replay(void)
 {
 	atomic_set(&shared->replay, 1);
-	wake();
+	cn_outbox_look();
 }
 
 bool cn_outbox_take_replay(void)
@@ -412,7 +393,7 @@ bool cn_outbox_take_replay(void)
 void cn_outbox_state(struct cn_outbox_state *state)
 {
 	lock_get(&shared->lock);
-	*state = shared->state;
+	*state = shared->view.state;
 	lock_release(&shared->lock);
 	state->ready = state->ready && responds(CN_STORE_RESPONDS_US);
 	state->paused = cn_outbox_paused();
@@ -423,8 +404,8 @@ int cn_outbox_dead_letters(struct cn_dead_letter *letters, int max)
 	int n;
 
 	lock_get(&shared->lock);
-	n = shared->letter_count < max ? shared->letter_count : max;
-	memcpy(letters, shared->letters, n * sizeof(*letters));
+	n = shared->view.letter_count < max ? shared->view.letter_count : max;
+	memcpy(letters, shared->view.letters, n * sizeof(*letters));
 	lock_release(&shared->lock);
 	return n;
 }
@@ -432,23 +413,20 @@ int cn_outbox_dead_letters(struct cn_dead_letter *letters, int max)
 void cn_outbox_publish_counts(int waiting, int dead)
 {
 	lock_get(&shared->lock);
-	shared->state.waiting = waiting;
-	shared->state.dead = dead;
+	shared->view.state.waiting = waiting;
+	shared->view.state.dead = dead;
 	lock_release(&shared->lock);
 	cn_stats_gauge(
 			CN_GAUGE_outbox, waiting - cn_stats_gauge_value(CN_GAUGE_outbox));
 }
 
-void cn_outbox_publish(const struct cn_outbox_state *state,
-		const struct cn_dead_letter *letters, int count)
+struct cn_outbox_view *cn_outbox_lock_view(void)
 {
 	lock_get(&shared->lock);
-	shared->state.ready = state->ready;
-	shared->state.oldest_us = state->oldest_us;
-	shared->state.next_try_us = state->next_try_us;
-	if(letters) {
-		memcpy(shared->letters, letters, count * sizeof(*letters));
-		shared->letter_count = count;
-	}
+	return &shared->view;
+}
+
+void cn_outbox_unlock_view(void)
+{
 	lock_release(&shared->lock);
 }

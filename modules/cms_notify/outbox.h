@@ -147,15 +147,18 @@ void cn_outbox_count_row(unsigned hash, const char *contacts, int by);
 /* The table has been read. */
 void cn_outbox_set_known(bool known);
 
-/* A command LOOK has come. */
-void cn_outbox_looks(void);
-
 bool cn_outbox_paused(void);
 bool cn_outbox_take_replay(void); /* has it been asked for? */
 void cn_outbox_publish_counts(int waiting, int dead);
 
-/* What of a state is not counted; letters NULL: as they were. */
-void cn_outbox_publish(const struct cn_outbox_state *state,
-		const struct cn_dead_letter *letters, int count);
+/* What the others see; ready, waiting and paused are filled in for them. */
+struct cn_outbox_view
+{
+	struct cn_outbox_state state;
+	int letter_count;
+	struct cn_dead_letter letters[CN_OUTBOX_DEAD_MAX];
+};
+struct cn_outbox_view *cn_outbox_lock_view(void);
+void cn_outbox_unlock_view(void);
 
 #endif

@@ -133,8 +133,6 @@ void cn_command_do(struct cn_command *command)
 			take_withdraw(command);
 			break;
 		case CN_LOOK:
-			cn_outbox_looks();
-			break;
 		case CN_LEAVE:
 			break;
 	}

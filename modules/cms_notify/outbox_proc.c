@@ -83,10 +83,10 @@ static void open_table(int64_t now)
 	cn_outbox_db_begins();
 	err = cn_sync_load(CN_STATEMENT_MS);
 	cn_outbox_db_answered(err == 0);
+	/* what fails is opened again at once, but not over and over */
+	open_us = cn_now_us() + CN_OPEN_AGAIN_US;
 	if(err == 0)
 		have_loaded();
-	if(err < 0)
-		open_us = cn_now_us() + CN_OPEN_AGAIN_US;
 	if(err == 0 && away)
 		LM_NOTICE("the database of the outbox is back\n");
 	else if(err < 0 && !away)
@@ -260,18 +260,6 @@ static void keep_lease(void)
 	cn_batch_set_lease(lease);
 }
 
-/* At once, but not over and over. */
-static void open_again(void)
-{
-	static int64_t failed_us;
-	int64_t now = cn_now_us();
-
-	open_us = now;
-	if(failed_us > 0 && now - failed_us < 2 * CN_OPEN_AGAIN_US)
-		open_us += CN_OPEN_AGAIN_US;
-	failed_us = now;
-}
-
 /* @return 0, or -1: the database failed */
 static int write_batch(int64_t before_us)
 {
@@ -283,8 +271,6 @@ static int write_batch(int64_t before_us)
 	if(cn_batch_due_us() > before_us)
 		return 0;
 	err = cn_batch_write();
-	if(err < 0)
-		open_again();
 	kept_us = 0; /* they are stored, or not */
 	return err;
 }
