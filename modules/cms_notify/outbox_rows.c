@@ -12,17 +12,12 @@
 #include "outbox_rows.h"
 
 #define CN_CHAINS 131072
-#define CN_NOWHERE -1
 
 static struct cn_row_aor *chains[CN_CHAINS];
 static struct cn_row_counts counts;
 
-/* The AORs that have a next row and are not busy. */
-static struct
-{
-	struct cn_row_aor **aors;
-	int count, size;
-} heap;
+/* The AORs that have a next row and are not busy: a pairing heap. */
+static struct cn_row_aor *heap;
 
 /* -------- the heap: the first is due first, then the oldest -------- */
 
@@ -42,81 +37,66 @@ static bool is_before(const struct cn_row_aor *a, const struct cn_row_aor *b)
 	return next_row(a)->seq < next_row(b)->seq;
 }
 
-static void put_at(struct cn_row_aor *of, int place)
+static struct cn_row_aor *meld(struct cn_row_aor *a, struct cn_row_aor *b)
 {
-	heap.aors[place] = of;
-	of->place = place;
+	if(a == NULL || b == NULL)
+		return a ? a : b;
+	if(is_before(b, a))
+		return meld(b, a);
+	b->before = a;
+	b->sibling = a->child;
+	if(b->sibling)
+		b->sibling->before = b;
+	a->child = b;
+	return a;
 }
 
-static void sift_up(struct cn_row_aor *of, int place)
+/* Two by two first: so it is as fast as it is short. */
+static struct cn_row_aor *meld_siblings(struct cn_row_aor *of)
 {
-	while(place > 0 && is_before(of, heap.aors[(place - 1) / 2])) {
-		put_at(heap.aors[(place - 1) / 2], place);
-		place = (place - 1) / 2;
-	}
-	put_at(of, place);
-}
+	struct cn_row_aor *pairs = NULL, *all = NULL, *next;
 
-static void sift_down(struct cn_row_aor *of, int place)
-{
-	int child;
-
-	while((child = 2 * place + 1) < heap.count) {
-		if(child + 1 < heap.count
-				&& is_before(heap.aors[child + 1], heap.aors[child]))
-			child++;
-		if(!is_before(heap.aors[child], of))
-			break;
-		put_at(heap.aors[child], place);
-		place = child;
+	for(; of; of = next) {
+		next = of->sibling ? of->sibling->sibling : NULL;
+		of = meld(of, of->sibling);
+		of->sibling = pairs;
+		pairs = of;
 	}
-	put_at(of, place);
+	for(; pairs; pairs = next) {
+		next = pairs->sibling;
+		all = meld(all, pairs);
+	}
+	return all;
 }
 
 static void take_out(struct cn_row_aor *of)
 {
-	struct cn_row_aor *last;
-	int place = of->place;
+	struct cn_row_aor *below = meld_siblings(of->child);
 
-	if(place == CN_NOWHERE)
-		return;
-	of->place = CN_NOWHERE;
-	last = heap.aors[--heap.count];
-	if(last == of)
-		return;
-	sift_down(last, place);
-	sift_up(last, last->place);
+	of->child = NULL;
+	if(of == heap) {
+		heap = below;
+	} else if(of->before) {
+		if(of->before->child == of)
+			of->before->child = of->sibling;
+		else
+			of->before->sibling = of->sibling;
+		if(of->sibling)
+			of->sibling->before = of->before;
+		heap = meld(heap, below);
+	}
+	of->before = of->sibling = NULL;
 }
 
-/* To where it belongs, after anything of the AOR has changed. The heap has room
- * for every AOR. */
+/* To where it belongs, after anything of the AOR has changed. */
 static void settle(struct cn_row_aor *of)
 {
 	take_out(of);
-	if(of->busy || next_row(of) == NULL)
-		return;
-	heap.count++;
-	sift_up(of, heap.count - 1);
-}
-
-static bool reserve(int aors)
-{
-	struct cn_row_aor **bigger;
-	int size = heap.size ? heap.size * 2 : 1024;
-
-	if(aors <= heap.size)
-		return true;
-	bigger = realloc(heap.aors, size * sizeof(*bigger));
-	if(bigger == NULL)
-		return false;
-	heap.aors = bigger;
-	heap.size = size;
-	return true;
+	if(!of->busy && next_row(of))
+		heap = meld(heap, of);
 }
 
 /* -------- AORs -------- */
-
-static int aor_count;
 
 static struct cn_row_aor **find_aor(const char *name, unsigned hash)
 {
@@ -134,16 +114,12 @@ static struct cn_row_aor *get_aor(const char *name, unsigned hash)
 
 	if(of)
 		return of;
-	if(!reserve(aor_count + 1))
-		return NULL;
 	of = calloc(1, sizeof(*of) + len);
 	if(of == NULL)
 		return NULL;
 	memcpy(of->name, name, len);
 	of->hash = hash;
-	of->place = CN_NOWHERE;
 	*p = of;
-	aor_count++;
 	return of;
 }
 
@@ -156,7 +132,6 @@ static void drop_if_empty(struct cn_row_aor *of)
 	p = find_aor(of->name, of->hash);
 	take_out(of);
 	*p = of->next;
-	aor_count--;
 	free(of);
 }
 
@@ -350,7 +325,7 @@ bool cn_row_is_outdated(const struct cn_row *row)
 
 struct cn_row *cn_rows_take_due(int64_t now_us, bool any)
 {
-	struct cn_row_aor *of = heap.count > 0 ? heap.aors[0] : NULL;
+	struct cn_row_aor *of = heap;
 
 	if(of == NULL || (of->due_us > now_us && !any))
 		return NULL;
@@ -393,5 +368,5 @@ void cn_rows_hurry(const char *aor, unsigned hash)
 
 int64_t cn_rows_due_us(void)
 {
-	return heap.count > 0 ? heap.aors[0]->due_us : INT64_MAX;
+	return heap ? heap->due_us : INT64_MAX;
 }

@@ -31,7 +31,8 @@ struct cn_row_aor
 	/* of outbox_rows.c */
 	struct cn_row_aor *next; /* in the chain */
 	struct cn_row *rows;	 /* the oldest first */
-	int place;				 /* in the heap */
+	/* in the heap; before: the one above or the sibling before it */
+	struct cn_row_aor *child, *sibling, *before;
 	bool busy;
 	int64_t due_us;
 	char name[];
