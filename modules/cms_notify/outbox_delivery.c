@@ -138,15 +138,6 @@ static void put_back(struct cn_row *row, int64_t due_us)
 	cn_rows_done(row->of, due_us);
 }
 
-void cn_delivery_give_up(void)
-{
-	int i;
-
-	for(i = 0; i < chosen_count; i++)
-		put_back(chosen[i], 0);
-	chosen_count = 0;
-}
-
 static void send_row(struct cn_row *row, const str *body)
 {
 	struct cn_delivery_facts facts = {.seq = row->seq,
@@ -160,20 +151,20 @@ static void send_row(struct cn_row *row, const str *body)
 	row->posted = cn_row_is_next(row) && send(&facts, row->newest) == 0;
 }
 
-int cn_delivery_send(void)
+int cn_delivery_send(bool now)
 {
 	int err = 0, i;
 
 	for(i = 0; i < chosen_count; i++)
-		chosen[i]->seen = false;
-	if(chosen_count > 0)
+		chosen[i]->seen = !now;
+	if(now && chosen_count > 0)
 		err = cn_table_bodies(chosen, chosen_count, send_row);
 	for(i = 0; i < chosen_count; i++) {
 		/* another server has accepted something newer, and deleted it */
 		if(err == 0 && !chosen[i]->seen)
 			cn_row_doom(chosen[i]);
 		if(!chosen[i]->posted)
-			put_back(chosen[i], cn_now_us() + CN_AGAIN_US);
+			put_back(chosen[i], now ? cn_now_us() + CN_AGAIN_US : 0);
 	}
 	chosen_count = 0;
 	return err;

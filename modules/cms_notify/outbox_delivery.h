@@ -20,12 +20,13 @@ bool cn_delivery_take_ended(void);
  * have said by now must be known before they are sent. */
 void cn_delivery_choose(int64_t now_us);
 
-/* Send those that were chosen and are still worth it. @return 0, or -1: the
- * database failed */
-int cn_delivery_send(void) CN_MUST;
-
-/* They are not sent now. */
-void cn_delivery_give_up(void);
+/**
+ * Send those that were chosen and are still worth it.
+ *
+ * @param now false: they are not sent now
+ * @return 0, or -1: the database failed
+ */
+int cn_delivery_send(bool now) CN_MUST;
 
 /* Tell bindings again, as many as may be under way.
  *

@@ -113,12 +113,14 @@ static void take_over(int64_t now)
 
 /* -------- commands -------- */
 
-/* A contact has gone. That it is back is told by the event that brings it
- * back. @return true: nothing more is to be done */
+/* A contact has gone. That it is back is told by the event that brings it back.
+ * @return true: nothing more is to be done */
 static bool do_leave(struct cn_command *command)
 {
 	struct cn_event *ev = command->event;
 
+	if(command->busy)
+		return command->done;
 	if(cn_usrloc_is_live(command->aor, command->contacts))
 		return true;
 	ev->seq = cn_index_number_event(&ev->key, ev->hash, command->contacts);
@@ -169,50 +171,36 @@ static bool must_be_later(const struct cn_command *command)
 	}
 }
 
+/* A LEAVE is kept while it is done, too. */
 static void take_command(struct cn_command *command)
 {
-	if(command->type == CN_LEAVE || must_be_later(command)) {
+	if(command->type == CN_LOOK)
+		resync_us = 0;
+	if(command->type == CN_LEAVE || must_be_later(command))
 		keep(command);
-	} else {
-		if(command->type == CN_LOOK)
-			resync_us = 0;
-		cn_command_do(command);
-	}
-}
-
-/* @return true: it is not kept any more */
-static bool take_kept(struct cn_command **p)
-{
-	struct cn_command *command = *p;
-
-	if(command->type == CN_LEAVE) {
-		if(!command->busy)
-			command->done = do_leave(command);
-		if(!command->done)
-			return false;
-	} else if(must_be_later(command)) {
-		return false;
-	}
-	*p = command->next;
-	if(command->type == CN_LEAVE && command->event->kind == CN_KIND_OFFLINE)
-		cn_alive_end(command->aor, command->contacts);
-	if(command->type == CN_LEAVE)
-		cn_command_free(command);
 	else
 		cn_command_do(command);
-	return true;
 }
 
-static void take_all_kept(int64_t now)
+static void take_kept(int64_t now)
 {
-	struct cn_command **p = cn_outbox_kept();
+	struct cn_command **p = cn_outbox_kept(), *command;
 
 	if(!cn_db_is_open() || now < kept_us)
 		return;
 	kept_us = now + CN_AGAIN_US;
-	while(*p) {
-		if(cn_batch_size() == CN_BATCH_MAX || !take_kept(p))
-			p = &(*p)->next;
+	while((command = *p) != NULL) {
+		if(cn_batch_size() == CN_BATCH_MAX
+				|| (command->type == CN_LEAVE ? !do_leave(command)
+											  : must_be_later(command))) {
+			p = &command->next;
+		} else {
+			*p = command->next;
+			if(command->type == CN_LEAVE
+					&& command->event->kind == CN_KIND_OFFLINE)
+				cn_alive_end(command->aor, command->contacts);
+			cn_command_do(command); /* nothing more, of a LEAVE */
+		}
 	}
 	last = p;
 }
@@ -224,14 +212,14 @@ static bool take_commands(int64_t now)
 	unsigned n = cn_ring_count(cn_outbox_ring());
 	struct cn_command *command;
 
-	take_all_kept(now);
+	take_kept(now);
 	for(; n > 0 && cn_batch_size() < CN_BATCH_MAX; n--) {
 		command = cn_ring_take(cn_outbox_ring());
 		if(command == NULL)
 			break;
 		take_command(command);
 	}
-	take_all_kept(now); /* who leaves */
+	take_kept(now); /* who leaves */
 	return n == 0 && cn_batch_size() < CN_BATCH_MAX;
 }
 
@@ -298,9 +286,8 @@ static void work(void)
 	if(loaded && cn_outbox_take_replay())
 		cn_rows_each(replay, NULL);
 	all = take_commands(now);
-	if(write_batch(cn_now_us()) < 0 || !all || cn_delivery_send() < 0)
-		cn_delivery_give_up();
-	else if(may_send(now))
+	all = write_batch(cn_now_us()) == 0 && all;
+	if(cn_delivery_send(all) == 0 && all && may_send(now))
 		cn_delivery_resync(now, &resync_us);
 }
 

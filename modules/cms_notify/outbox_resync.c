@@ -36,15 +36,14 @@ struct cn_task
 static struct shared
 {
 	gen_lock_t lock;
-	bool asked;
 	struct cn_resync_progress progress;
+	int part; /* the next of usrloc's table */
 } * shared;
 
 /* of the outbox process */
 static struct
 {
 	struct cn_task *first, **last;
-	int part; /* the next of usrloc's table */
 	int under_way;
 	int64_t next_us; /* by the rate */
 } work = {.last = &work.first};
@@ -85,7 +84,7 @@ bool cn_resync_ask(const str *aor)
 		if(aor)
 			memcpy(p->aor, aor->s, aor->len);
 		p->running = true;
-		shared->asked = true;
+		shared->part = 0;
 	}
 	lock_release(&shared->lock);
 	return mine;
@@ -139,13 +138,13 @@ static void look_further(void)
 
 	if(p->aor[0] != '\0') {
 		cn_usrloc_each_of(p->aor, add);
-		work.part = CN_USRLOC_PARTS;
+		shared->part = CN_USRLOC_PARTS;
 	} else {
-		if(cn_usrloc_each(work.part, add) < 0)
+		if(cn_usrloc_each(shared->part, add) < 0)
 			p->failed++;
-		work.part++;
+		shared->part++;
 	}
-	p->percent = 100 * work.part / CN_USRLOC_PARTS;
+	p->percent = 100 * shared->part / CN_USRLOC_PARTS;
 }
 
 static void finish(void)
@@ -161,15 +160,12 @@ static void finish(void)
 
 static bool is_running(void)
 {
-	bool asked;
+	bool running;
 
 	lock_get(&shared->lock);
-	asked = shared->asked;
-	shared->asked = false;
+	running = shared->progress.running;
 	lock_release(&shared->lock);
-	if(asked)
-		work.part = 0;
-	return shared->progress.running;
+	return running;
 }
 
 static void keep_rate(int64_t now_us)
@@ -187,7 +183,7 @@ struct cn_task *cn_resync_next(
 	*due_us = now_us + CN_IDLE_US;
 	if(!is_running())
 		return NULL;
-	while(work.first == NULL && work.part < CN_USRLOC_PARTS)
+	while(work.first == NULL && shared->part < CN_USRLOC_PARTS)
 		look_further();
 	if(work.first == NULL) {
 		if(work.under_way == 0)
