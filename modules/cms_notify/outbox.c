@@ -40,7 +40,7 @@ static struct shared
 	atomic_t replay;
 	atomic_t leaves;			 /* LEAVEs that there are */
 	atomic_t storing;			 /* STOREs that have not been answered */
-	volatile int transaction_us; /* lately */
+	volatile int transaction_us; /* that the database takes lately */
 	volatile int64_t
 			busy_since_us; /* the database has not answered, 0: it has */
 	volatile bool fine;	   /* its last answer */
@@ -117,8 +117,12 @@ void cn_outbox_db_begins(void)
 
 void cn_outbox_db_answered(bool fine)
 {
+	int64_t us = cn_now_us() - shared->busy_since_us;
+
 	shared->busy_since_us = 0;
 	shared->fine = fine;
+	if(fine)
+		shared->transaction_us += ((int)us - shared->transaction_us) / 4;
 }
 
 /* -------- of which AORs there are rows -------- */
@@ -158,9 +162,9 @@ void cn_outbox_count_row(unsigned hash, const char *contacts, int by)
 		__atomic_add_fetch(&slot->wide, by, __ATOMIC_SEQ_CST);
 }
 
-void cn_outbox_set_known(bool known)
+void cn_outbox_set_known(void)
 {
-	shared->known = known;
+	shared->known = true;
 }
 
 /* -------- commands -------- */
@@ -265,11 +269,6 @@ int cn_outbox_store(struct cn_job *job, const struct cn_outcome *failure)
 	if(!cn_job_begin_storing(job, failure))
 		return 0;
 	return push_job(CN_STORE, job);
-}
-
-void cn_outbox_stored(int64_t us)
-{
-	shared->transaction_us += ((int)us - shared->transaction_us) / 4;
 }
 
 /* For what is known no longer than the call; with room for more. */

@@ -131,21 +131,19 @@ void cn_command_free(struct cn_command *command); /* NULL is allowed */
  * LEAVEs. */
 struct cn_command **cn_outbox_kept(void);
 
-/* The database is being asked from now on; has answered. */
+/* The database is being asked from now on; has answered. How long that takes
+ * says what is stored in time. */
 void cn_outbox_db_begins(void);
 void cn_outbox_db_answered(bool fine);
 
 /* Commands of one transaction. More would make the first of them late. */
 #define CN_BATCH_MAX 500
 
-/* A transaction with STOREs took so long. */
-void cn_outbox_stored(int64_t us);
-
 /* Rows of an AOR, by its hash, that there are: counted by outbox_rows. A STORE, a
  * WAIT or a LEAVE counts as one from when it is given until it is freed. */
 void cn_outbox_count_row(unsigned hash, const char *contacts, int by);
 /* The table has been read. */
-void cn_outbox_set_known(bool known);
+void cn_outbox_set_known(void);
 
 bool cn_outbox_paused(void);
 bool cn_outbox_take_replay(void); /* has it been asked for? */

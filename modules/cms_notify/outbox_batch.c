@@ -370,13 +370,9 @@ int cn_batch_size(void)
 
 int cn_batch_write(void)
 {
-	int64_t begin_us = cn_now_us();
 	struct cn_row *deleted = NULL;
-	int stores = 0, i;
 	bool fine;
 
-	for(i = 0; i < batch.count; i++)
-		stores += batch.entries[i].command->type == CN_STORE;
 	cn_outbox_db_begins();
 	fine = write_all() == 0;
 	cn_outbox_db_answered(fine);
@@ -387,7 +383,5 @@ int cn_batch_write(void)
 		cn_db_close();
 	answer_all(fine);
 	remove_all(deleted);
-	if(stores > 0)
-		cn_outbox_stored(cn_now_us() - begin_us);
 	return fine ? 0 : -1;
 }

@@ -64,15 +64,6 @@ static int64_t earliest(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
-static void have_loaded(void)
-{
-	lease = 0;
-	loaded = true;
-	kept_us = 0;
-	/* from here on, so that none is missed */
-	cn_outbox_set_known(true);
-}
-
 static void open_table(int64_t now)
 {
 	static bool away;
@@ -85,8 +76,12 @@ static void open_table(int64_t now)
 	cn_outbox_db_answered(err == 0);
 	/* what fails is opened again at once, but not over and over */
 	open_us = cn_now_us() + CN_OPEN_AGAIN_US;
-	if(err == 0)
-		have_loaded();
+	if(err == 0) {
+		lease = kept_us = 0;
+		loaded = true;
+		/* from here on, so that none is missed */
+		cn_outbox_set_known();
+	}
 	if(err == 0 && away)
 		LM_NOTICE("the database of the outbox is back\n");
 	else if(err < 0 && !away)
