@@ -45,13 +45,10 @@ void cn_reservation_destroy(void)
 
 uint64_t cn_reservation_device(const str *key)
 {
-	/* FNV-1a: Kamailio's own hashes give four devices of a numbered fleet one
+	/* Kamailio's own hashes give four devices of a numbered fleet one
 	 * number */
-	uint64_t hash = 0xcbf29ce484222325u;
-	int i;
+	uint64_t hash = cn_digest(CN_DIGEST_BASE, key->s, key->len);
 
-	for(i = 0; i < key->len; i++)
-		hash = (hash ^ (unsigned char)key->s[i]) * 0x100000001b3u;
 	return hash ^ hash >> 29;
 }
 

@@ -20,17 +20,6 @@ static struct
 	uint64_t key;
 } shares;
 
-/* FNV-1a */
-static uint64_t digest(uint64_t hash, const void *bytes, size_t size)
-{
-	const unsigned char *p = bytes;
-	size_t i;
-
-	for(i = 0; i < size; i++)
-		hash = (hash ^ p[i]) * 0x100000001b3u;
-	return hash;
-}
-
 int cn_share_init(int capacity, const char *secret)
 {
 	shares.taken = shm_malloc(CN_SHARES * sizeof(*shares.taken));
@@ -40,7 +29,7 @@ int cn_share_init(int capacity, const char *secret)
 	}
 	memset(shares.taken, 0, CN_SHARES * sizeof(*shares.taken));
 	shares.most = capacity / 4 > CN_SHARE_MIN ? capacity / 4 : CN_SHARE_MIN;
-	shares.key = digest(0xcbf29ce484222325u, secret, strlen(secret));
+	shares.key = cn_digest(CN_DIGEST_BASE, secret, strlen(secret));
 	return 0;
 }
 
@@ -65,9 +54,9 @@ unsigned cn_share_of(const struct ip_addr *ip)
 	uint64_t hash;
 
 	if(is_mapped(ip))
-		hash = digest(shares.key, ip->u.addr + 12, 4);
+		hash = cn_digest(shares.key, ip->u.addr + 12, 4);
 	else
-		hash = digest(shares.key, ip->u.addr, ip->af == AF_INET6 ? 8 : 4);
+		hash = cn_digest(shares.key, ip->u.addr, ip->af == AF_INET6 ? 8 : 4);
 	return (hash ^ hash >> 32) % CN_SHARES;
 }
 

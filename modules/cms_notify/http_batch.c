@@ -35,17 +35,15 @@ int cn_http_batch_write(
 	return 0;
 }
 
-/* FNV-1a. Who chooses ids is this server: nobody aims at another one's. */
+/* Who chooses ids is this server: nobody aims at another one's. */
 static uint64_t check_of_ids(
 		const struct cn_http_batch_event *events, int count)
 {
-	uint64_t check = 0xcbf29ce484222325;
-	int i, j;
+	uint64_t check = CN_DIGEST_BASE;
+	int i;
 
-	for(i = 0; i < count; i++) {
-		for(j = 0; j < events[i].id.len; j++)
-			check = (check ^ (unsigned char)events[i].id.s[j]) * 0x100000001b3;
-	}
+	for(i = 0; i < count; i++)
+		check = cn_digest(check, events[i].id.s, events[i].id.len);
 	return check;
 }
 

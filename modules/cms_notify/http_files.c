@@ -250,17 +250,6 @@ int cn_files_load(struct cn_files *files, struct cn_fault *fault)
 
 /* -------- changes -------- */
 
-/* FNV-1a */
-static uint64_t add(uint64_t stamp, const void *bytes, size_t size)
-{
-	const unsigned char *p = bytes;
-	size_t i;
-
-	for(i = 0; i < size; i++)
-		stamp = (stamp ^ p[i]) * 0x100000001b3;
-	return stamp;
-}
-
 /* The time of a change of the inode, which nobody sets: a file that is put in
  * place of another may be older. */
 static uint64_t add_file(uint64_t stamp, const char *path)
@@ -268,12 +257,12 @@ static uint64_t add_file(uint64_t stamp, const char *path)
 	struct stat st;
 
 	if(path == NULL || stat(path, &st) < 0)
-		return add(stamp, "", 1);
-	stamp = add(stamp, &st.st_dev, sizeof(st.st_dev));
-	stamp = add(stamp, &st.st_ino, sizeof(st.st_ino));
-	stamp = add(stamp, &st.st_size, sizeof(st.st_size));
-	stamp = add(stamp, &st.st_ctim.tv_sec, sizeof(st.st_ctim.tv_sec));
-	return add(stamp, &st.st_ctim.tv_nsec, sizeof(st.st_ctim.tv_nsec));
+		return cn_digest(stamp, "", 1);
+	stamp = cn_digest(stamp, &st.st_dev, sizeof(st.st_dev));
+	stamp = cn_digest(stamp, &st.st_ino, sizeof(st.st_ino));
+	stamp = cn_digest(stamp, &st.st_size, sizeof(st.st_size));
+	stamp = cn_digest(stamp, &st.st_ctim.tv_sec, sizeof(st.st_ctim.tv_sec));
+	return cn_digest(stamp, &st.st_ctim.tv_nsec, sizeof(st.st_ctim.tv_nsec));
 }
 
 static const char *header_path(int i)
@@ -285,7 +274,7 @@ static const char *header_path(int i)
 
 uint64_t cn_files_stamp(void)
 {
-	uint64_t stamp = 0xcbf29ce484222325;
+	uint64_t stamp = CN_DIGEST_BASE;
 	int i;
 
 	for(i = 0; i < CN_TLS_FILES; i++)

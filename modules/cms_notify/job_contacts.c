@@ -9,19 +9,8 @@
 #include "job_contacts.h"
 #include "base_conf.h"
 
-#define CN_DIGEST_BASE 0xcbf29ce484222325ULL
 #define CN_DIGEST_LEN 16
 #define CN_ALL "all:" /* one of them all */
-
-/* FNV-1a: the same in every version of the module, for what is in the table. */
-static uint64_t digest(uint64_t hash, const char *s, int len)
-{
-	int i;
-
-	for(i = 0; i < len; i++)
-		hash = (hash ^ (unsigned char)s[i]) * 0x100000001b3ULL;
-	return hash;
-}
 
 static uint64_t add_contact(uint64_t hash, const struct cn_contact *c)
 {
@@ -30,8 +19,8 @@ static uint64_t add_contact(uint64_t hash, const struct cn_contact *c)
 	if(cn_conf.identity == CN_IDENTITY_AOR)
 		return hash;
 	if(cn_conf.identity != CN_IDENTITY_INSTANCE || instance.len == 0)
-		return digest(hash, c->uri.s, c->uri.len);
-	return digest(hash, instance.s, instance.len);
+		return cn_digest(hash, c->uri.s, c->uri.len);
+	return cn_digest(hash, instance.s, instance.len);
 }
 
 static char *put_digest(char *to, const char *before, uint64_t hash)

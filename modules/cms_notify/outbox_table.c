@@ -24,20 +24,13 @@
 static const char *table;
 static int64_t owner; /* of our rows */
 
-/* FNV-1a: the same for this name on every server. */
-static int64_t owner_of(const char *node)
-{
-	uint64_t hash = 0xcbf29ce484222325ULL;
-
-	for(; *node; node++)
-		hash = (hash ^ (unsigned char)*node) * 0x100000001b3ULL;
-	return (int64_t)(hash >> 1);
-}
-
 int cn_table_init(void)
 {
 	table = cn_conf.outbox_table;
-	owner = owner_of(cn_conf.node);
+	/* the same for this name on every server, and not negative */
+	owner = (int64_t)(cn_digest(CN_DIGEST_BASE, cn_conf.node,
+							  strlen(cn_conf.node))
+					  >> 1);
 	return cn_db_init();
 }
 
