@@ -35,7 +35,6 @@
 #include "reg_park.h"
 #include "reg_restart.h"
 #include "face_pv.h"
-#include "outbox_resync.h"
 #include "face_rpc.h"
 #include "face_script.h"
 #include "base_key.h"
@@ -121,10 +120,10 @@ static int mod_init(void)
 					   < 0
 			|| cn_share_init(capacity, cn_key()) < 0 || cn_number_init() < 0
 			|| cn_job_init(capacity) < 0 || cn_index_init(capacity) < 0
-			|| cn_outbox_init() < 0 || cn_resync_init() < 0
-			|| cn_http_proc_init() < 0 || cn_leaving_init(cn_pv_set_event) < 0
-			|| cn_outbox_proc_init() < 0 || cn_usrloc_init() < 0
-			|| cn_alive_init() < 0 || cn_verdict_init(cn_pv_set_verdict) < 0
+			|| cn_outbox_init() < 0 || cn_http_proc_init() < 0
+			|| cn_leaving_init(cn_pv_set_event) < 0 || cn_outbox_proc_init() < 0
+			|| cn_usrloc_init() < 0 || cn_alive_init() < 0
+			|| cn_verdict_init(cn_pv_set_verdict) < 0
 			|| cn_watch_init() < 0)
 		return -1;
 	cn_order_init(cn_http_jobs_give, cn_http_jobs_give_back);
@@ -168,7 +167,6 @@ static void destroy(void)
 {
 	cn_verdict_destroy();
 	cn_http_proc_destroy();
-	cn_resync_destroy();
 	cn_leaving_finish();
 	cn_outbox_destroy();
 	cn_index_destroy();

@@ -277,10 +277,11 @@ static struct cn_command *new_copy(enum cn_command_type type, const str *key,
 {
 	size_t len = strlen(contacts) + 1;
 	struct cn_command *command = new_command(type, more + len + key->len + 1);
-	char *text = (char *)(command + 1) + more;
+	char *text;
 
 	if(command == NULL)
 		return NULL;
+	text = (char *)(command + 1) + more;
 	command->hash = hash;
 	command->contacts = memcpy(text, contacts, len);
 	command->aor = memcpy(text + len, key->s, key->len);

@@ -149,12 +149,28 @@ bool cn_outbox_paused(void);
 bool cn_outbox_take_replay(void); /* has it been asked for? */
 void cn_outbox_publish_counts(int waiting, int dead);
 
+#define CN_RESYNC_AOR_MAX 256
+
+/* How far outbox_resync is. */
+struct cn_resync_progress
+{
+	bool running;
+	char aor[CN_RESYNC_AOR_MAX]; /* empty: all */
+	int part;					 /* the next of usrloc's table */
+	int percent;				 /* of it that has been looked at */
+	int waiting;				 /* found, and not told yet */
+	int sent;
+	int refused; /* by the CMS */
+	int failed;	 /* given up, as others could be told and this one not */
+};
+
 /* What the others see; ready, waiting and paused are filled in for them. */
 struct cn_outbox_view
 {
 	struct cn_outbox_state state;
 	int letter_count;
 	struct cn_dead_letter letters[CN_OUTBOX_DEAD_MAX];
+	struct cn_resync_progress resync;
 };
 struct cn_outbox_view *cn_outbox_lock_view(void);
 void cn_outbox_unlock_view(void);

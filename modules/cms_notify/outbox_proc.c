@@ -56,8 +56,8 @@ static int64_t resync_us; /* when there may be a binding to tell */
 static int64_t lease;	  /* as it is in the table */
 
 static bool loaded;
-static int64_t kept_us;			 /* when those are looked at again */
-static struct cn_command **last; /* where the next one is kept */
+static int64_t kept_us;				 /* when those are looked at again */
+static struct cn_command **kept_end; /* where the next one is kept */
 
 static int64_t earliest(int64_t a, int64_t b)
 {
@@ -146,8 +146,8 @@ static void keep(struct cn_command *command)
 		return;
 	}
 	command->next = NULL;
-	*last = command;
-	last = &command->next;
+	*kept_end = command;
+	kept_end = &command->next;
 	kept_us = 0;
 }
 
@@ -179,7 +179,7 @@ static void take_command(struct cn_command *command)
 
 static void take_kept(int64_t now)
 {
-	struct cn_command **p = cn_outbox_kept(), *command;
+	struct cn_command **p = cn_outbox_kept(), *command = NULL;
 
 	if(!cn_db_is_open() || now < kept_us)
 		return;
@@ -197,7 +197,7 @@ static void take_kept(int64_t now)
 			cn_command_do(command); /* nothing more, of a LEAVE */
 		}
 	}
-	last = p;
+	kept_end = p;
 }
 
 /* Do what has been kept, which came first, and what is in the ring now.
@@ -360,7 +360,7 @@ int cn_outbox_proc_init(void)
 {
 	if(!cn_outbox_exists())
 		return 0;
-	last = cn_outbox_kept();
+	kept_end = cn_outbox_kept();
 	return cn_table_init() < 0 || cn_delivery_init() < 0 ? -1 : 0;
 }
 

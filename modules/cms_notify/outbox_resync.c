@@ -9,8 +9,6 @@
 #include <string.h>
 
 #include "../../core/dprint.h"
-#include "../../core/locking.h"
-#include "../../core/mem/shm_mem.h"
 
 #include "reg_usrloc.h"
 #include "base_limits.h"
@@ -33,68 +31,38 @@ struct cn_task
 	char ruid[];
 };
 
-static struct shared
-{
-	gen_lock_t lock;
-	struct cn_resync_progress progress;
-	int part; /* the next of usrloc's table */
-} * shared;
-
 /* of the outbox process */
 static struct
 {
+	struct cn_resync_progress *progress; /* as everybody sees it */
 	struct cn_task *first, **last;
 	int under_way;
 	int64_t next_us; /* by the rate */
 } work = {.last = &work.first};
 
-int cn_resync_init(void)
-{
-	shared = shm_malloc(sizeof(*shared));
-	if(shared == NULL) {
-		SHM_MEM_ERROR;
-		return -1;
-	}
-	memset(shared, 0, sizeof(*shared));
-	if(lock_init(&shared->lock) == NULL) {
-		LM_ERR("cannot make a lock\n");
-		return -1;
-	}
-	return 0;
-}
-
-void cn_resync_destroy(void)
-{
-	if(shared)
-		shm_free(shared);
-	shared = NULL;
-}
-
 bool cn_resync_ask(const str *aor)
 {
-	struct cn_resync_progress *p = &shared->progress;
+	struct cn_resync_progress *p;
 	bool mine;
 
 	if(aor && aor->len >= (int)sizeof(p->aor))
 		return false;
-	lock_get(&shared->lock);
+	p = &cn_outbox_lock_view()->resync;
 	mine = !p->running;
 	if(mine) {
 		memset(p, 0, sizeof(*p));
 		if(aor)
 			memcpy(p->aor, aor->s, aor->len);
 		p->running = true;
-		shared->part = 0;
 	}
-	lock_release(&shared->lock);
+	cn_outbox_unlock_view();
 	return mine;
 }
 
 void cn_resync_progress(struct cn_resync_progress *progress)
 {
-	lock_get(&shared->lock);
-	*progress = shared->progress;
-	lock_release(&shared->lock);
+	*progress = cn_outbox_lock_view()->resync;
+	cn_outbox_unlock_view();
 }
 
 /* -------- in the outbox process -------- */
@@ -122,49 +90,49 @@ static void add(unsigned hash, const str *ruid)
 
 	if(task == NULL) {
 		LM_ERR("no memory for a binding, run cms_notify.resync again\n");
-		shared->progress.failed++;
+		work.progress->failed++;
 		return;
 	}
 	task->hash = hash;
 	memcpy(task->ruid, ruid->s, ruid->len);
 	append(task);
-	shared->progress.waiting++;
+	work.progress->waiting++;
 }
 
 /* Fill the list from the next piece of usrloc's table. */
 static void look_further(void)
 {
-	struct cn_resync_progress *p = &shared->progress;
+	struct cn_resync_progress *p = work.progress;
 
 	if(p->aor[0] != '\0') {
 		cn_usrloc_each_of(p->aor, add);
-		shared->part = CN_USRLOC_PARTS;
+		p->part = CN_USRLOC_PARTS;
 	} else {
-		if(cn_usrloc_each(shared->part, add) < 0)
+		if(cn_usrloc_each(p->part, add) < 0)
 			p->failed++;
-		shared->part++;
+		p->part++;
 	}
-	p->percent = 100 * shared->part / CN_USRLOC_PARTS;
+	p->percent = 100 * p->part / CN_USRLOC_PARTS;
 }
 
 static void finish(void)
 {
-	struct cn_resync_progress *p = &shared->progress;
+	struct cn_resync_progress *p = work.progress;
 
 	LM_NOTICE("resync: %d bindings told, %d refused by the CMS, %d failed\n",
 			p->sent, p->refused, p->failed);
-	lock_get(&shared->lock);
+	cn_outbox_lock_view();
 	p->running = false;
-	lock_release(&shared->lock);
+	cn_outbox_unlock_view();
 }
 
 static bool is_running(void)
 {
 	bool running;
 
-	lock_get(&shared->lock);
-	running = shared->progress.running;
-	lock_release(&shared->lock);
+	work.progress = &cn_outbox_lock_view()->resync;
+	running = work.progress->running;
+	cn_outbox_unlock_view();
 	return running;
 }
 
@@ -183,7 +151,7 @@ struct cn_task *cn_resync_next(
 	*due_us = now_us + CN_IDLE_US;
 	if(!is_running())
 		return NULL;
-	while(work.first == NULL && shared->part < CN_USRLOC_PARTS)
+	while(work.first == NULL && work.progress->part < CN_USRLOC_PARTS)
 		look_further();
 	if(work.first == NULL) {
 		if(work.under_way == 0)
@@ -199,7 +167,7 @@ struct cn_task *cn_resync_next(
 	task = take();
 	*ev = cn_usrloc_snapshot(task->hash, task->ruid);
 	if(*ev == NULL) { /* it has gone meanwhile */
-		shared->progress.waiting--;
+		work.progress->waiting--;
 		free(task);
 		return NULL;
 	}
@@ -210,7 +178,7 @@ struct cn_task *cn_resync_next(
 
 void cn_resync_told(struct cn_task *task, enum cn_told told)
 {
-	struct cn_resync_progress *p = &shared->progress;
+	struct cn_resync_progress *p = work.progress;
 
 	work.under_way--;
 	if(told == CN_TOLD_NOT_NOW

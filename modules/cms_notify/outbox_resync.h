@@ -8,25 +8,7 @@
 #ifndef CN_OUTBOX_RESYNC_H
 #define CN_OUTBOX_RESYNC_H
 
-#include "job_event.h"
-
-#define CN_RESYNC_AOR_MAX 256
-
-/* How far it is. */
-struct cn_resync_progress
-{
-	bool running;
-	char aor[CN_RESYNC_AOR_MAX]; /* empty: all */
-	int percent;				 /* of usrloc's table that has been looked at */
-	int waiting;				 /* found, and not told yet */
-	int sent;
-	int refused; /* by the CMS */
-	int failed;	 /* given up, as others could be told and this one not */
-};
-
-/* Process: main, before any fork. */
-int cn_resync_init(void) CN_MUST;
-void cn_resync_destroy(void);
+#include "outbox.h"
 
 /**
  * Begin, unless it is running. Process: any.
