@@ -123,8 +123,7 @@ static int mod_init(void)
 			|| cn_outbox_init() < 0 || cn_http_proc_init() < 0
 			|| cn_leaving_init(cn_pv_set_event) < 0 || cn_outbox_proc_init() < 0
 			|| cn_usrloc_init() < 0 || cn_alive_init() < 0
-			|| cn_verdict_init(cn_pv_set_verdict) < 0
-			|| cn_watch_init() < 0)
+			|| cn_verdict_init(cn_pv_set_verdict) < 0 || cn_watch_init() < 0)
 		return -1;
 	cn_order_init(cn_http_jobs_give, cn_http_jobs_give_back);
 	if(rpc_register_array(cn_rpc_commands) != 0) {

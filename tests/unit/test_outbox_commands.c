@@ -198,9 +198,11 @@ static void what_is_to_be_stored_counts_as_a_row(void **state)
 	assert_true(cn_outbox_must_be_asked(job));
 	one_is_done();
 	assert_false(cn_outbox_must_be_asked(job));
-	cn_outbox_leave(make_event(&t));
+	assert_int_equal(cn_outbox_leave(make_event(&t)), 0);
+	assert_int_equal(cn_outbox_leaves(), 1);
 	assert_true(cn_outbox_must_be_asked(job));
 	one_is_done();
+	assert_int_equal(cn_outbox_leaves(), 0);
 	assert_false(cn_outbox_must_be_asked(job));
 	assert_int_equal(cn_outbox_ask(job), 0);
 	assert_false(cn_outbox_must_be_asked(job));
