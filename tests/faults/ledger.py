@@ -10,7 +10,43 @@ Each returns what breaks it, as lines of text; [] if nothing does.
 """
 
 import collections
+import json
 import time
+
+
+class Part:
+    """An event of a batch, as a request of its own: it has the outcome that the CMS
+    has said of it, None if it has said nothing or too much."""
+
+    def __init__(self, request, event):
+        self.json = event
+        self.arrived = request.arrived
+        self.answered = request.answered
+        self.outcome = request.outcome
+        if request.outcome == 200:
+            self.outcome = _result(request.answer, event["id"])
+
+    def get(self, name):
+        return f'"{self.json["id"]}"' if name == "Idempotency-Key" else None
+
+
+def _result(answer, event_id):
+    try:
+        results = json.loads(answer.partition(b"\r\n\r\n")[2])
+    except ValueError:
+        return None
+    if not isinstance(results, list):
+        return None
+    found = [r["status"] for r in results if r["id"] == event_id
+             and "status" in r]
+    return found[0] if len(found) == 1 else None
+
+
+def parts(requests):
+    """Requests of one event each."""
+    return [part for r in requests for part in (
+        [Part(r, event) for event in r.json] if isinstance(r.json, list)
+        else [r])]
 
 
 def told(devices, requests):

@@ -1,5 +1,6 @@
 """The suite sees what it is there to see."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -48,6 +49,28 @@ def test_order():
     # tried in vain, then outdated, then seen again
     assert ledger.order(two, [post(1, 1, 503), post(2, 2), post(1, 3)])
     assert not ledger.order(two, [post(1, 1), post(1, 2), post(2, 3)])
+
+
+def test_parts():
+    """Of a batch the CMS knows the events that it has given one result."""
+    events = [{"aor": "sip:a@b", "id": name} for name in "abcdef"]
+    results = [{"id": "a", "status": 200}, {"id": "b", "status": 503},
+               {"id": "c", "status": 200}, {"id": "c", "status": 200},
+               {"id": "d"}, {"id": "x", "status": 200}, {"id": "f", "status": 200}]
+    batch = SimpleNamespace(
+        json=events, arrived=1, answered=2, outcome=200,
+        answer=b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(results).encode())
+    alone = post(1, 3)
+    assert [p.outcome for p in ledger.parts([batch, alone])] == [
+        200, 503, None, None, None, 200, 200]
+    assert ledger.parts([batch])[1].get("Idempotency-Key") == '"b"'
+    for whole in (500, "cut", "raw", "abandoned"):
+        batch.outcome = whole
+        assert {p.outcome for p in ledger.parts([batch])} == {whole}
+    batch.outcome = 200
+    for answer in (b"\r\n\r\nok", b"\r\n\r\n{}", b"\r\n\r\n"):
+        batch.answer = answer
+        assert {p.outcome for p in ledger.parts([batch])} == {None}
 
 
 def test_once():

@@ -45,8 +45,9 @@ class Trial:
         self.fleet.close()
 
     def requests(self):
-        """What all endpoints got, in order of arrival."""
-        return sorted((r for cms in self.cmses for r in cms.requests),
+        """What all endpoints got, an event each, in order of arrival."""
+        return sorted((r for cms in self.cmses
+                       for r in ledger.parts(cms.requests)),
                       key=lambda r: r.arrived)
 
     def warm_up(self):
@@ -122,7 +123,9 @@ class Trial:
 
     def _cms(self, requests):
         accepted = sum(r.outcome == 200 for r in requests)
-        return (f"{len(requests)} POSTs, {accepted} accepted, "
+        posts = sum(cms.count for cms in self.cmses)
+        events = f" of {len(requests)} events" if posts < len(requests) else ""
+        return (f"{posts} POSTs{events}, {accepted} accepted, "
                 f"{ledger.repeats(requests)} repeated, 0 out of order")
 
     def _recovery(self, requests):
