@@ -39,9 +39,8 @@ SOCKETS = 16
 T1, T2, TIMER_F = 0.5, 4.0, 32.0
 PING_SECONDS = 0.02
 SAMPLE_SECONDS = 0.5
-# What "make storm" plays: (name of the plot, options that differ)
-STORMS = [("storm", {}), ("storm-batch", {"batch": 50}),
-          ("storm-fixed", {"fixed": 100}), ("storm-mixed", {"fixed": 50})]
+# What "make storm" plays: options that differ
+STORMS = [{}, {"batch": 50}, {"fixed": 100}, {"fixed": 50}]
 HA2 = hashlib.md5(f"REGISTER:sip:{DOMAIN}".encode()).hexdigest()
 
 REGISTER = (
@@ -414,26 +413,35 @@ def interval(text):
         raise argparse.ArgumentTypeError("LEAST:MOST") from None
 
 
-def play(name, options, channel):
+def name_of(options):
+    """Of the plot."""
+    if options.batch > 1:
+        return "storm-batch"
+    return {0: "storm", 100: "storm-fixed"}.get(options.fixed, "storm-mixed")
+
+
+def play(options, channel):
     """In a process of its own: sends what is to be written of the storm."""
     report = storm(options)
     if options.series:
         print(report.series())
-    channel.send((report.section(name), report.plot(), bool(report.broken)))
+    channel.send((report.section(name_of(options)), report.plot(),
+                  bool(report.broken)))
 
 
 def main():
     options = arguments()
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    sections, status = [], 0
-    for name, changes in STORMS if options.all else STORMS[:1]:
+    file = folder / "storm.md"
+    status = 0
+    for changes in STORMS if options.all else [{}]:
         one = argparse.Namespace(**{**vars(options), **changes})
-        section, plot, broken = Process(play, name, one, daemon=False).go().receive()
-        sections.append(section)
+        section, plot, broken = Process(play, one, daemon=False).go().receive()
         status |= broken
-        (folder / f"{name}.svg").write_text(plot, encoding="utf-8")
-        (folder / "storm.md").write_text(page(sections), encoding="utf-8")
+        old = file.read_text(encoding="utf-8") if file.exists() else ""
+        file.write_text(page(old, section), encoding="utf-8")
+        (folder / f"{name_of(one)}.svg").write_text(plot, encoding="utf-8")
         print(section, flush=True)
     return status
 

@@ -37,15 +37,15 @@ def spread(refused):
             f"{percentile(refused, 99)}, all at most {max(refused, default=0)}")
 
 
-def page(sections):
-    cores = subprocess.run(["nproc"], capture_output=True, text=True,
-                           check=True).stdout.strip()
-    return "\n".join([
-        "# Storms of devices", "",
-        f"Measured by `make storm` on {date.today()}, Kamailio "
-        f"{harness.environment()['KAMAILIO_VERSION']}, {cores} cores, devices and "
-        "CMS on the same machine. Settings: the shipped ones where nothing else "
-        "is said.", "", *sections])
+def page(old, section):
+    """The page with this section in it; what it has of other storms stays."""
+    parts = {text.partition("\n")[0]: "## " + text
+             for text in old.split("\n## ")[1:]}
+    parts[section.removeprefix("## ").partition("\n")[0]] = section
+    return "\n".join(["# Storms of devices", "",
+                      "Written by `make storm`. Settings: the shipped ones where "
+                      "nothing else is said.", "",
+                      *(part.rstrip("\n") + "\n" for part in parts.values())])
 
 
 class Report:
@@ -174,6 +174,8 @@ class Report:
         """Who comes, and what the CMS is like."""
         options = self.options
         least, most = options.interval
+        cores = subprocess.run(["nproc"], capture_output=True, text=True,
+                               check=True).stdout.strip()
         fixed = "All come back when `Retry-After` says"
         if options.fixed:
             fixed = (f"{options.fixed} % do not care for `Retry-After`; each of "
@@ -186,7 +188,9 @@ class Report:
                 "the CMS" + (f", `CMS_BATCH_MAX` {options.batch}"
                              if options.batch > 1 else "")
                 + "".join(f", `{name}` {value}" for name, value in options.set)
-                + ".")
+                + f". Measured on {date.today()}, Kamailio "
+                f"{harness.environment()['KAMAILIO_VERSION']}, {cores} cores, "
+                "devices and CMS on the same machine.")
 
     def _title(self):
         fixed = {0: "Devices that come back when they are told to",
