@@ -500,7 +500,11 @@ inline take_ended()
 	fi
 }
 
+#ifndef FORGET_SETTLED
 #define doomed(x) (withdrawn[x] || row[x] == DOOMED)
+#else /* nor the rows that it has doomed */
+#define doomed(x) withdrawn[x]
+#endif
 
 /* What is read from the table: held rows wait, what is covered goes. */
 inline load()
