@@ -3,7 +3,7 @@
  */
 
 /* Sleep until somebody writes to one of several descriptors: those of cn_ring
- * and of cn_drain, which nobody reads. Each write wakes once. */
+ * and of cn_stop, which nobody reads. Each write wakes once. */
 
 #ifndef CN_BASE_WAIT_H
 #define CN_BASE_WAIT_H

@@ -151,19 +151,25 @@ static void a_script_that_hangs_ends_nevertheless(void **state)
 }
 
 /* Whoever resumes transactions runs scripts, too. */
-static void resume_while_stopping(void *unused)
+static void resume_while_stopping(void *arg)
 {
+	bool *went_on = arg;
+
 	check(cn_stop_watch_requests() == 0);
 	check(cn_stop_init() == 0);
 	check(kill(getpid(), SIGTERM) == 0);
 	check(begin_request(NULL, 0, NULL) == 1);
 	check(end_request(NULL, 0, NULL) == 1);
 	check(cn_stop_asked());
+	*went_on = true;
 }
 
 static void a_process_of_the_module_goes_on_after_a_script(void **state)
 {
-	stub_in_child(resume_while_stopping, NULL);
+	bool *went_on = stub_shared(sizeof(*went_on));
+
+	stub_in_child(resume_while_stopping, went_on);
+	assert_true(*went_on);
 }
 
 static void requests_cannot_be_watched(void **state)

@@ -82,8 +82,11 @@ static void die_with_the_lock(void *arg)
 
 static void whoever_died_with_the_lock_keeps_the_last_from_nothing(void **state)
 {
-	struct cn_ring *ring = cn_ring_new(3, 1);
+	struct cn_ring *ring;
 
+	stub_share_shm(true);
+	ring = cn_ring_new(3, 1);
+	stub_share_shm(false);
 	push(ring, 1);
 	push(ring, 2);
 	stub_in_child(die_with_the_lock, ring);
