@@ -19,6 +19,7 @@
 #include "reg_classify.h"
 #include "reg_expired.h"
 #include "reg_settings.h"
+#include "reg_uri.h"
 #include "reg_request.h"
 
 static usrloc_api_t usrloc;
@@ -231,6 +232,17 @@ static enum cn_reason classify_bound(const urecord_t *record,
 														  : CN_REASON_NONE;
 }
 
+/* If not, save() would bind it all the same. What is bound by that URI has been
+ * looked at. */
+static bool is_proper(const struct cn_contact *c, const ucontact_t *binding)
+{
+	/* behind a NAT, or an edge, it is reached by that */
+	bool is_way = c->expires > 0 && c->received.len == 0 && c->path.len == 0;
+
+	return (binding && same_str(&binding->c, &c->uri))
+		   || cn_uri_is_proper(&c->uri, is_way);
+}
+
 /* @return as save() counts them
  * @param live those that are there */
 static int count_bindings(const urecord_t *record, time_t now, int *live)
@@ -261,8 +273,8 @@ static bool classify(urecord_t *record, struct cn_event *ev)
 		enum found found = find_binding(record, ev, c, &binding);
 
 		c->reason = CN_REASON_NONE;
-		ev->improper |= found == FOUND_IGNORED;
-		if(found == FOUND_REFUSED || found == FOUND_IGNORED)
+		ev->improper |= found == FOUND_IGNORED || !is_proper(c, binding);
+		if(found == FOUND_REFUSED || ev->improper)
 			return false;
 		ev->gives_way |= found == FOUND_STALE;
 		ev->live += (c->expires > 0)

@@ -311,14 +311,12 @@ static int read_contact(struct sip_msg *msg, const contact_t *from,
 		const struct common *common, struct cn_event *ev)
 {
 	struct cn_contact *c = add_contact(ev);
-	struct sip_uri uri;
 	str changed;
 
 	if(c == NULL)
 		return -1;
 	c->uri = from->uri;
-	if(!cn_uri_read(&c->uri, &uri, &changed))
-		return improper(ev);
+	cn_uri_lower_transport(&c->uri, &changed);
 	if(changed.len > 0)
 		cn_park_amend(msg, &changed);
 	c->path = common->path;
@@ -339,10 +337,6 @@ static int read_contact(struct sip_msg *msg, const contact_t *from,
 		c->received = from->received->body;
 	else
 		c->received = common->avp_received;
-	/* behind a NAT, or an edge, it is reached by that */
-	if(c->expires > 0 && c->received.len == 0 && c->path.len == 0
-			&& cn_uri_is_nowhere(&uri))
-		return improper(ev);
 	return 1;
 }
 

@@ -2,16 +2,19 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Reads URIs of Contacts. In the SIP workers. */
+/* Looks at URIs of Contacts. In the SIP workers. */
 
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <string.h>
+#include <strings.h>
 
 #include "../../core/parser/parse_uri.h"
 #include "../../core/ut.h"
 
 #include "reg_uri.h"
+
+static const str TRANSPORT = str_init("transport=");
 
 static bool has_capitals(const str *s)
 {
@@ -22,16 +25,41 @@ static bool has_capitals(const str *s)
 	return i < s->len;
 }
 
-bool cn_uri_read(const str *uri, struct sip_uri *parsed, str *changed)
+/* Up to the next one, or to the URI's headers. */
+static str parameter(const char *from, const char *end)
 {
+	const char *p = from;
+
+	while(p < end && *p != ';' && *p != '?')
+		p++;
+	return (str){(char *)from, p - from};
+}
+
+void cn_uri_lower_transport(const str *uri, str *changed)
+{
+	const char *end = uri->s + uri->len;
+	const char *p = memchr(uri->s, ';', uri->len), *at;
+	str part;
+
 	memset(changed, 0, sizeof(*changed));
-	if(parse_uri(uri->s, uri->len, parsed) < 0)
-		return false;
-	if(!has_capitals(&parsed->transport))
-		return true;
-	strlower(&parsed->transport);
-	*changed = parsed->transport;
-	return true;
+	if(p == NULL)
+		return;
+	/* a user's name may have semicolons, and its case counts */
+	at = memchr(uri->s, '@', uri->len);
+	if(at && at > p)
+		p = memchr(at, ';', end - at);
+	while(p && p < end && *p == ';') {
+		part = parameter(p + 1, end);
+		p = part.s + part.len;
+		if(part.len < TRANSPORT.len
+				|| strncasecmp(part.s, TRANSPORT.s, TRANSPORT.len) != 0)
+			continue;
+		if(has_capitals(&part)) {
+			strlower(&part);
+			*changed = part;
+		}
+		return;
+	}
 }
 
 /* 0.0.0.0, or [::] however it is written. */
@@ -50,7 +78,13 @@ static bool is_any_address(const str *host)
 		   && IN6_IS_ADDR_UNSPECIFIED(&ip);
 }
 
-bool cn_uri_is_nowhere(const struct sip_uri *uri)
+bool cn_uri_is_proper(const str *uri, bool is_way)
 {
-	return is_any_address(&uri->host) || (uri->port.len > 0 && !uri->port_no);
+	struct sip_uri parsed;
+
+	if(parse_uri(uri->s, uri->len, &parsed) < 0)
+		return false;
+	return !is_way
+		   || !(is_any_address(&parsed.host)
+				   || (parsed.port.len > 0 && !parsed.port_no));
 }

@@ -12,17 +12,17 @@
 #include "base.h"
 
 /**
- * Read it, in place. usrloc compares Contacts byte by byte, and so does save():
- * the transport parameter, whose case has no meaning, gets small letters.
+ * usrloc compares Contacts byte by byte, and so does save(): the transport
+ * parameter, whose case has no meaning, gets small letters, in place.
  * Process: SIP worker.
  *
  * @param uri     in the message
  * @param changed the part that is another one now; empty: none is
- * @return false: it is no URI
  */
-bool cn_uri_read(const str *uri, struct sip_uri *parsed, str *changed) CN_MUST;
+void cn_uri_lower_transport(const str *uri, str *changed);
 
-/* Is it an address that no device can have? */
-bool cn_uri_is_nowhere(const struct sip_uri *uri);
+/* Is it a URI, and, where it is the only way to the device, an address that a
+ * device can have? It parses: for contacts that are not bound yet. */
+bool cn_uri_is_proper(const str *uri, bool is_way);
 
 #endif

@@ -334,6 +334,29 @@ def test_the_case_of_the_transport(start, transport):
     assert post.json["contacts"][0]["uri"].endswith(";transport=tcp")
 
 
+def test_the_case_of_all_else_counts(start):
+    """A user's name may look like parameters."""
+    server = start()
+    ua = server.device()
+    register(server, ua, contacts=[
+        f"<sip:{ua.user};transport=TLS@127.0.0.1:5060;X=Y;transport=UDP;Z=Z>"])
+    assert binding(server, ua)["Address"] == (
+        f"sip:{ua.user};transport=TLS@127.0.0.1:5060;X=Y;transport=udp;Z=Z")
+
+
+def test_a_device_does_not_move_where_nobody_can_reach_it(start):
+    """Also when its instance is bound already, at another address."""
+    server = start()
+    server.allow_errors(r"parse_uri|sanity|invalid port")
+    ua = server.device()
+    instance = ';+sip.instance="<urn:uuid:1>";reg-id=1'
+    register(server, ua, contacts=[contact(ua, 5060) + instance])
+    for bad in ("0.0.0.0:5060", "192.0.2.1:x"):
+        register(server, ua, 400, contacts=[f"<sip:{ua.user}@{bad}>{instance}"])
+    assert binding(server, ua)["Address"] == contact(ua, 5060)[1:-1]
+    assert told(server, ua) == ["new"]
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("value", [
     "<sip:{}@0.0.0.0:5060>", "<sip:{}@[::]:5060>", "<sip:{}@192.0.2.1:0>",

@@ -200,7 +200,7 @@ static long with_contacts;
 
 bool fuzz_was_worth_it(long runs)
 {
-	return with_contacts > runs / 30;
+	return with_contacts > runs / 20;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
