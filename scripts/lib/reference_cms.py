@@ -50,6 +50,7 @@ class Rule:
              each with the event's id unless it has an "id"; []: none
     whole    for the whole batch if it applies to one of its events; a rule with
              `match` is otherwise for the result of each event that it applies to
+    several  only to a batch with more than one event, as a whole
     raw      these bytes instead of any HTTP answer
     extra    these bytes besides, which nobody asked for, on a connection that
              stays; `extra_delay` seconds after the answer, 0: in one piece
@@ -78,6 +79,7 @@ class Rule:
     body_size: Optional[int] = None
     results: Optional[list] = None
     whole: bool = False
+    several: bool = False
     raw: Optional[bytes] = None
     extra: Optional[bytes] = None
     extra_delay: float = 0.0
@@ -118,6 +120,8 @@ class Rule:
 
     def applies(self, request, event=None):
         """To a request; to an event of a batch."""
+        if self.several and (event is not None or len(request.events) < 2):
+            return False
         if event is not None:
             return bool(self.match) and not self.whole and self._fits(event)
         if not self.match:
