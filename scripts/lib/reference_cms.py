@@ -28,6 +28,8 @@ import webhook
 
 MAX_HEAD = 64 << 10
 MAX_BODY = 16 << 20
+# Until something that must come is missing, also on a machine with other work.
+WAIT_SECONDS = 30.0
 CLOSE_AT = ("accept", "reuse", "request", "answer", "after")
 
 
@@ -471,14 +473,14 @@ class ReferenceCms:
     def open_connections(self):
         return len(self._connections)
 
-    def wait(self, count=1, timeout=5.0):
+    def wait(self, count=1, timeout=WAIT_SECONDS):
         """Until `count` requests have arrived since clear(); returns them
         all. TimeoutError if not."""
         self.wait_until(lambda: len(self._requests) >= count, timeout,
                         lambda: f"{self.count} of {count} requests")
         return self.requests
 
-    def wait_until(self, predicate, timeout=5.0, what=None):
+    def wait_until(self, predicate, timeout=WAIT_SECONDS, what=None):
         """Wait for a condition on this server; tested whenever something
         happens here. TimeoutError if it does not come true."""
         with self.changed:

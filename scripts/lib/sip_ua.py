@@ -25,6 +25,8 @@ import sip_message
 from sip_message import Message, build, digest_response
 
 T1, T2, TIMER_F = 0.5, 4.0, 32.0
+# Until something that must come is missing, also on a machine with other work.
+WAIT_SECONDS = 30.0
 USER_AGENT = "TELECOM ncsip/1.0"
 
 
@@ -136,7 +138,7 @@ class Transport:
             self._socket.setsockopt(
                 socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind(local)
-            self._socket.settimeout(5)
+            self._socket.settimeout(WAIT_SECONDS)
             self._socket.connect(server)
             if self.name == "tls":
                 self._socket = tls.wrap_socket(self._socket,
@@ -177,7 +179,7 @@ class Transport:
             elif self._socket.send(data) != len(data):
                 raise BlockingIOError("more than a TLS connection takes")
 
-    def wait_request(self, method=None, timeout=5.0):
+    def wait_request(self, method=None, timeout=WAIT_SECONDS):
         """Take the oldest received request (of that method)."""
         def found():
             for request in self.requests:
@@ -213,7 +215,7 @@ class Transport:
             return [m for m in self.log
                     if m.direction == "received" and predicate(m)]
 
-    def wait_closed(self, timeout=5.0):
+    def wait_closed(self, timeout=WAIT_SECONDS):
         """True once the server has closed the connection."""
         return self.hub.wait(lambda: self.closed, timeout)
 
@@ -300,7 +302,7 @@ class Transaction:
         final = self.final
         return None if final is None else final.time - self.request.time
 
-    def wait(self, timeout=5.0, provisional=False):
+    def wait(self, timeout=WAIT_SECONDS, provisional=False):
         """The first final response (or the first of any kind)."""
         def answer():
             if provisional:
@@ -314,7 +316,7 @@ class Transaction:
                            f"{self.request.start_line!r}")
         return response
 
-    def wait_finals(self, count, timeout=5.0):
+    def wait_finals(self, count, timeout=WAIT_SECONDS):
         """Until `count` final responses are in (retransmissions count)."""
         if not self.transport.hub.wait(lambda: len(self.finals) >= count,
                                        timeout):
@@ -508,14 +510,14 @@ class Ua:
         registration.start()
         return registration
 
-    def register(self, timeout=10.0, **kw):
+    def register(self, timeout=WAIT_SECONDS, **kw):
         """The whole dance; returns the last final response."""
         return self.start_register(**kw).wait(timeout)
 
-    def unregister(self, timeout=10.0, **kw):
+    def unregister(self, timeout=WAIT_SECONDS, **kw):
         return self.register(timeout=timeout, expires=0, **kw)
 
-    def options(self, ruri=None, timeout=5.0, **kw):
+    def options(self, ruri=None, timeout=WAIT_SECONDS, **kw):
         """Ping: send an OPTIONS, return (response, seconds)."""
         transaction = self.send(self.build("OPTIONS", ruri, **kw))
         response = transaction.wait(timeout)
@@ -558,7 +560,7 @@ class Registration:
         return None if self.result is None \
             else self.result.time - self.steps[0].request.time
 
-    def wait(self, timeout=10.0):
+    def wait(self, timeout=WAIT_SECONDS):
         hub = self.ua.transport.hub
         if not hub.wait(lambda: self.result is not None, timeout):
             raise NoAnswer(f"{self.ua.aor}: no final response in {timeout} s")

@@ -30,12 +30,12 @@ sys.path.insert(0, str(TOP / "scripts" / "lib"))
 from kamailio_process import (KamailioProcess, all_run,  # noqa: E402
                               module_path)
 import reference_cms  # noqa: E402
-from sip_ua import NoAnswer, Transport, Ua  # noqa: E402
+from sip_ua import WAIT_SECONDS, NoAnswer, Transport, Ua  # noqa: E402
 
 GB28181 = TOP / "scripts" / "etc" / "kamailio-gb28181.cfg"
 HOST = "127.0.0.1"
 DOMAIN, REALM, PASSWORD = "telecom.com", "kedacom.com", "123456"
-START_SECONDS = 20
+START_SECONDS = 60
 # Below the range from which the system hands out ports for UAs and the CMS.
 PORTS = tuple(map(int, os.environ.get("TEST_PORTS", "20000-29999").split("-")))
 GAUGES = ("queued", "in_flight", "parked")
@@ -93,7 +93,7 @@ def with_a_broken_module(folder):
     return folder
 
 
-def until(predicate, timeout=5.0):
+def until(predicate, timeout=WAIT_SECONDS):
     """Wait for what nobody reports."""
     deadline = time.monotonic() + timeout
     while not predicate():
@@ -545,7 +545,7 @@ class Kamailio:
         return [line for line in self.lines[since:]
                 if re.search(pattern, line)]
 
-    def wait_log(self, pattern, timeout=5.0, since=0):
+    def wait_log(self, pattern, timeout=WAIT_SECONDS, since=0):
         """The first line that matches, as soon as it is there."""
         with self._log_changed:
             if not self._log_changed.wait_for(
@@ -571,7 +571,7 @@ class Kamailio:
 
     # -- asking ---------------------------------------------------------------
 
-    def rpc(self, method, *args, timeout=5.0):
+    def rpc(self, method, *args, timeout=WAIT_SECONDS):
         """Result of an RPC command, through jsonrpcs. RpcError if refused."""
         number = next(self._rpc_ids)
         request = {"jsonrpc": "2.0", "method": method, "id": number}
@@ -595,7 +595,7 @@ class Kamailio:
         """What kamcmd prints."""
         done = subprocess.run(
             [self.env["KAMCMD"], "-s", f"unix:{self.folder}/kamailio_ctl",
-             *map(str, args)], capture_output=True, text=True, timeout=10)
+             *map(str, args)], capture_output=True, text=True, timeout=60)
         if done.returncode:
             raise RpcError((done.stderr or done.stdout).strip())
         return done.stdout
@@ -616,7 +616,7 @@ class Kamailio:
         """Bytes of shared memory in use."""
         return int(self.rpc("core.shmmem")["used"])
 
-    def settle(self, timeout=10.0):
+    def settle(self, timeout=WAIT_SECONDS):
         """Wait until nothing is queued, under way, parked or about to be
         answered: what the CMS has got by now is all it gets. Returns the
         status."""
@@ -630,7 +630,7 @@ class Kamailio:
                 raise TimeoutError(f"still {left} after {timeout} s")
             time.sleep(0.005)
 
-    def wait_parked(self, count, timeout=5.0):
+    def wait_parked(self, count, timeout=WAIT_SECONDS):
         """Until that many requests wait for a verdict."""
         until(lambda: self.status()["parked"] >= count, timeout)
 
