@@ -508,12 +508,18 @@ class Kamailio:
                             Transport(self.address, transport)) as way:
                         ua = Ua(transport=way, domain=f"{HOST}:{self.port}")
                         ua.options(timeout=timeout)
+                        port = way.local[1]
                         break
                 except (NoAnswer, ConnectionError):
                     self._check_alive(deadline)
-        while not all_run(self.folder):
+        while not all_run(self.folder) or self._has_connection(port):
             self._check_alive(deadline)
             time.sleep(0.01)
+
+    def _has_connection(self, port):
+        """Is there a TCP connection of this port still? A TCP process that SIGTERM
+        kills while it frees one leaves memory in which the main process crashes."""
+        return any(c["src_port"] == port for c in self.rpc("core.tcp_list"))
 
     def _check_alive(self, deadline):
         if not self.running or time.monotonic() > deadline:
