@@ -79,7 +79,7 @@ def is_empty(server):
     return (state["database"], state["waiting"]) == ("ready", 0)
 
 
-def drained(server, timeout=20):
+def drained(server, timeout=60):
     """Wait until nothing waits in the outbox, and what was told is deleted."""
     until(lambda: is_empty(server), timeout)
     if os.path.exists(table(server)):
@@ -104,6 +104,6 @@ def events(cms, ua=None):
             and (ua is None or r.json["username"] == ua.user)]
 
 
-def wait_event(cms, event, timeout=10):
+def wait_event(cms, event, timeout=60):
     cms.wait_until(lambda: event in events(cms), timeout)
     return next(r for r in cms.requests if r.json["event"] == event)

@@ -59,10 +59,10 @@ def written(server, ua):
                           (ua.user,)).fetchone() is not None
 
 
-def stays(sign, until_true, timeout, what):
+def stays(sign, until_true, timeout, what, last=None):
     """Give signs until something is true. @return True: each came soon enough
-    after the one before."""
-    last, in_time = time.monotonic(), True
+    after the one before, and the first one after `last`."""
+    last, in_time = last or time.monotonic(), True
     end = last + 60
     while not until_true():
         assert time.monotonic() < end
@@ -80,13 +80,13 @@ def stays(sign, until_true, timeout, what):
 def test_falls_silent(cms, kamailio, mode):
     """Who is silent for alive_timeout, and not before, is off line: the CMS is
     told so once, the binding is gone, and the device returns."""
-    server = kamailio(cms, config=alive(2, more=usrloc(mode)))
+    server = kamailio(cms, config=alive(5, more=usrloc(mode)))
     ua = server.device(user_agent="silent/1")
     assert ua.register().status == 200
     began = time.monotonic()
     assert keepalive(ua) == 200
     post = wait_event(cms, "offline")
-    assert time.monotonic() - began > 2
+    assert time.monotonic() - began > 5
     assert post.errors == []
     body = post.json
     assert (body["aor"], body["call_id"], body["user_agent"]) == (
@@ -95,7 +95,7 @@ def test_falls_silent(cms, kamailio, mode):
     assert f"<{contact['uri']}>" == ua.contact and contact["expires"] == 0
     assert server.rpc("cms_notify.device", ua.aor)["contacts"] == []
     assert keepalive(ua) == 404
-    until(lambda: not written(server, ua), 10)  # usrloc has purged it
+    until(lambda: not written(server, ua))  # usrloc has purged it
     assert ua.register().status == 200
     assert told(cms, ua) == [("register", "new"), ("offline", None),
                              ("register", "returned")]
@@ -106,7 +106,7 @@ def test_falls_silent(cms, kamailio, mode):
 @pytest.mark.parametrize("db_mode", [0, 2])
 def test_returns_before_it_is_purged(cms, kamailio, db_mode):
     """The same, for a device that is back before usrloc has purged it."""
-    server = kamailio(cms, config=alive(1, more=usrloc(db_mode, 600)))
+    server = kamailio(cms, config=alive(4, more=usrloc(db_mode, 600)))
     ua = server.device()
     assert ua.register().status == 200
     wait_event(cms, "offline")
@@ -125,13 +125,13 @@ SIGNS = {
 @pytest.mark.parametrize("sign", SIGNS)
 def test_heard(cms, kamailio, sign):
     """Who is heard stays: by cms_alive(), or by a REGISTER."""
-    server = kamailio(cms, config=alive(3))
+    server = kamailio(cms, config=alive(5))
     for _ in range(3):
         ua, silent = server.device(), server.device()
         for one in (ua, silent):
             assert one.register().status == 200
         if stays(lambda: SIGNS[sign](ua),
-                 lambda: "offline" in events(cms, silent), 3, sign):
+                 lambda: "offline" in events(cms, silent), 5, sign):
             break
     assert events(cms, ua) == ["register"]
     assert keepalive(ua) == 200
@@ -142,7 +142,7 @@ def test_heard(cms, kamailio, sign):
 def test_two_contacts(cms, kamailio, by):
     """Of a device with two contacts the one that is silent leaves: they are
     known by their address, or else by their Contact."""
-    server = kamailio(cms, config=alive(3))
+    server = kamailio(cms, config=alive(5))
     for _ in range(3):
         ua = server.device()
         other = server.device(user=ua.user)
@@ -153,14 +153,15 @@ def test_two_contacts(cms, kamailio, by):
             assert one.register().status == 200
         headers = [("Contact", ua.contact)] if by == "contact" else []
         if stays(lambda: keepalive(ua, headers=headers),
-                 lambda: "offline" in events(cms, ua), 3, by):
+                 lambda: "offline" in events(cms, ua), 5, by):
             break
     post = [r for r in cms.requests if r.json["event"] == "offline"][-1]
     assert f"<{post.json['contacts'][0]['uri']}>" == other.contact
     assert [f"<{c['contact']}>" for c in server.rpc(
         "cms_notify.device", ua.aor)["contacts"]] == [ua.contact]
     assert other.register().status == 200
-    assert cms.requests[-1].json["reason"] == "returned"
+    assert [r for r in cms.requests if r.json["event"] == "register"
+            ][-1].json["reason"] == "returned"
 
 
 def test_which_of_two(cms, kamailio):
@@ -219,7 +220,7 @@ def test_lost_connection(cms, kamailio, mode):
     assert loser.register().status == 200
     assert told(cms, loser)[2:] == [("register", "returned")]
     loser.transport.close()
-    until(lambda: events(cms, loser).count("offline") == 2, 10)
+    until(lambda: events(cms, loser).count("offline") == 2)
     drained(server)
     for ua in (stayer, behind):
         assert events(cms, ua) == ["register"]
@@ -252,7 +253,7 @@ def test_in_order(cms, kamailio):
     cms.stop()
     ua = server.device()
     defer(server, ua)
-    until(lambda: [r["event"] for r in rows(server)] == ["offline"], 20)
+    until(lambda: [r["event"] for r in rows(server)] == ["offline"])
     cms.start()
     drained(server)
     assert ua.register().status == 200
@@ -261,34 +262,34 @@ def test_in_order(cms, kamailio):
 
 def test_back_before_it_was_told(cms, kamailio):
     """That a device was off line is not told after it is back."""
-    server = kamailio(cms, config=alive(1))
+    server = kamailio(cms, config=alive(6))
     ua = server.device()
     assert ua.register().status == 200
     server.settle()
     cms.stop()
-    until(lambda: [r["event"] for r in rows(server)] == ["offline"], 20)
+    until(lambda: [r["event"] for r in rows(server)] == ["offline"])
     defer(server, ua)
     until(lambda: keepalive(ua) == 200)
-    server.rpc("cms_notify.pause")
-    cms.start()
+    server.stop()
     server.configure(config=alive(LONG))  # it stays, whatever the test takes
-    server.rpc("cms_notify.resume")
-    cms.wait(2)
-    assert events(cms, ua)[:2] == ["register", "register"]
+    cms.start()
+    server.start()
+    drained(server)
+    assert events(cms, ua) == ["register", "register"]
 
 
 def test_database_of_the_outbox_hangs(cms, kamailio):
     """Nothing is off line before that is stored; who is back by then never was."""
-    server = kamailio(cms, config=alive(2, more=[
+    server = kamailio(cms, config=alive(4, more=[
         ("cms_notify", "sqlite_busy_timeout", 30000)]))
-    server.allow_errors("locked", "commit failed", "db_")
+    server.allow_errors("locked", "commit failed", "db_", "cannot use its database")
     ua = server.device()
     assert ua.register().status == 200
     server.settle()
     with contextlib.closing(sqlite3.connect(table(server))) as db:
         db.execute("BEGIN EXCLUSIVE")
         until(lambda: [c["state"] for c in server.rpc(
-            "cms_notify.device", ua.aor)["contacts"]] == ["off line"], 20)
+            "cms_notify.device", ua.aor)["contacts"]] == ["off line"])
         assert len(server.contacts(ua)) == 1
         assert keepalive(ua) == 404
         assert ua.register().status == 200
@@ -296,7 +297,7 @@ def test_database_of_the_outbox_hangs(cms, kamailio):
     assert told(cms, ua)[:2] == [("register", "new"), ("register", "returned")]
     assert keepalive(ua) == 200
     # it is told when it is silent again, and not for the time before
-    wait_event(cms, "offline", 20)
+    wait_event(cms, "offline")
     drained(server)
     assert told(cms, ua)[2:] == [("offline", None)]
 
@@ -305,7 +306,7 @@ def test_database_of_the_outbox_hangs(cms, kamailio):
 def test_restart(cms, kamailio, end):
     """After a restart, however long it took, everybody has alive_timeout: who is
     heard is not off line, who is not is, and is told once."""
-    server = kamailio(cms, config=alive(3, more=usrloc(2)))
+    server = kamailio(cms, config=alive(5, more=usrloc(2)))
     for _ in range(3):
         ua, silent = server.device(), server.device()
         for one in (ua, silent):
@@ -316,10 +317,11 @@ def test_restart(cms, kamailio, end):
             server.start()
             repeated("a slow start")
             continue
-        time.sleep(3.5)  # all have been silent for longer than alive_timeout
+        time.sleep(5.5)  # all have been silent for longer than alive_timeout
+        began = time.monotonic()
         server.start()
         if stays(lambda: keepalive(ua),
-                 lambda: "offline" in events(cms, silent), 3, end):
+                 lambda: "offline" in events(cms, silent), 5, end, began):
             break
     assert events(cms, ua) == ["register"]
     drained(server)
@@ -329,16 +331,16 @@ def test_restart(cms, kamailio, end):
 def test_killed_before_it_was_told(cms, kamailio):
     """A kill at the moment when a device is off line loses nothing: the CMS is
     told, and the device returns."""
-    server = kamailio(cms, config=alive(2, more=usrloc(2)))
+    server = kamailio(cms, config=alive(5, more=usrloc(2)))
     ua = server.device()
     assert ua.register().status == 200
     until(lambda: written(server, ua))
     cms.stop()
-    until(lambda: rows(server), 20)
+    until(lambda: rows(server))
     server.kill()
     cms.start()
     server.start()
-    wait_event(cms, "offline", 20)
+    wait_event(cms, "offline")
     drained(server)
     assert told(cms, ua) == [("register", "new"), ("offline", None)]
     until(lambda: not written(server, ua))
@@ -353,7 +355,9 @@ def test_many_at_once(cms, kamailio):
     uas = server.devices(400)
     for ua in uas:
         assert ua.register().status == 200
-    until(lambda: all(events(cms, ua).count("offline") for ua in uas), 60)
+    names = {ua.user for ua in uas}
+    until(lambda: names == {r.json["username"] for r in cms.requests
+                            if r.json["event"] == "offline"}, 60)
     drained(server)
     told_all = sum(events(cms, ua).count("offline") for ua in uas)
     assert told_all == server.stats()["offline"]
@@ -414,7 +418,7 @@ def test_kemi(cms, kamailio):
     """KSR.cms_notify.alive() is cms_alive()."""
     def config(server, url):
         script = server.write("script.lua", LUA)
-        text = alive(1, modules=["app_lua"], more=[
+        text = alive(4, modules=["app_lua"], more=[
             ("app_lua", "load", script), ("usrloc", "preload", "location")])(
                 server, url)
         return text[:text.index("request_route {")] + 'cfgengine "lua"\n'

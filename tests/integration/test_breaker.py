@@ -1,6 +1,5 @@
 """The breaker of an endpoint: when it opens, who finds out, what is said."""
 
-import contextlib
 import os
 import signal
 import time
@@ -13,7 +12,7 @@ from harness import registrar, shown, until
 COOLDOWN = 0.6
 
 
-def breaking(*params, processes=1, failures=3, second=None, timeout=1500):
+def breaking(*params, processes=1, failures=3, second=None, timeout=10000):
     """A configuration with breakers that open early."""
     urls = [("cms_url", second)] if second else []
     return lambda server, url: registrar(server, url, params=[
@@ -45,13 +44,25 @@ def keep_trying(server, found):
     """Devices come one after the other until somebody has found out. Returns
     the registrations that are under way."""
     waiting = []
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + harness.WAIT_SECONDS
     while not found():
         assert time.monotonic() < deadline, "nobody tries"
         waiting = [r for r in waiting if r.result is None]
         waiting.append(server.device().start_register())
         time.sleep(0.02)  # they come one after the other
     return waiting
+
+
+def wait_for_the_one(waiting):
+    """Until all of them but the one whose POST finds out have their answers: who
+    comes to the server after that would be a success, too."""
+    until(lambda: sum(r.result is None for r in waiting) <= 1)
+
+
+def wait_edges(server, *expected):
+    """A line of the log may come after the state."""
+    until(lambda: len(edges(server)) >= len(expected))
+    assert edges(server) == list(expected)
 
 
 @pytest.mark.parametrize("processes", [1, 3])
@@ -69,9 +80,8 @@ def test_it_opens_after_failures_in_a_row(cms, kamailio, processes):
     answer = server.device().register()
     seen = shown(answer)
     assert (seen["verdict"], seen["cause"]) == ("unavailable", "http")
-    assert int(seen["elapsed_ms"]) < 750 and cms.count == count
-    server.wait_log("endpoint 1 is away")
-    assert edges(server) == ["away"]
+    assert int(seen["elapsed_ms"]) < 5000 and cms.count == count
+    wait_edges(server, "away")
 
 
 @pytest.mark.parametrize("processes", [1, 3])
@@ -84,18 +94,18 @@ def test_one_post_finds_out(cms, kamailio, processes):
     cms.rule(hold=True)
     waiting = keep_trying(server, lambda: cms.held > 0)
     assert states(server) == ["half-open"]
+    wait_for_the_one(waiting)
     for _ in range(10):
         assert server.device().register().status == 503
     assert (cms.held, cms.count) == (1, 1)
     cms.clear_rules()
     cms.release()
-    assert [r.wait(5).status for r in waiting].count(200) == 1
+    assert [r.wait().status for r in waiting].count(200) == 1
     until(lambda: states(server) == ["closed"])
     for _ in range(10):
         assert server.device().register().status == 200
     server.settle()
-    server.wait_log("endpoint 1 is back")
-    assert edges(server) == ["away", "back"]
+    wait_edges(server, "away", "back")
 
 
 @pytest.mark.parametrize("processes", [1, 3])
@@ -113,17 +123,17 @@ def test_it_goes_on_trying(cms, kamailio, processes):
     times = [r.arrived for r in cms.requests]
     assert all(b - a >= COOLDOWN * 0.95 for a, b in zip(times, times[1:]))
     server.settle()
-    assert edges(server) == ["away"]
+    wait_edges(server, "away")
 
 
 def test_it_does_not_stick_to_a_post_without_an_answer(cms, kamailio):
     """The POST that was to find out hangs: it ends at its deadline, and another
     one tries."""
-    server = kamailio(cms, config=breaking(timeout=500))
+    server = kamailio(cms, config=breaking(timeout=2000))
     break_it(server, cms)
     hanging = cms.rule(hang=True)
     cms.clear()
-    keep_trying(server, lambda: cms.count == 1)
+    keep_trying(server, lambda: cms.count >= 1)
     cms.remove_rule(hanging)
     keep_trying(server, lambda: edges(server) == ["away", "back"])
     assert server.device().register().status == 200
@@ -133,7 +143,7 @@ def test_it_does_not_stick_to_a_post_without_an_answer(cms, kamailio):
 def test_it_does_not_stick_to_a_process_that_stands_still(cms, kamailio, nth):
     """The HTTP process that was to find out does not come back: another one
     tries."""
-    server = kamailio(cms, config=breaking(processes=2, timeout=500))
+    server = kamailio(cms, config=breaking(processes=2, timeout=2000))
     server.allow_errors("watchdog|overdue|does not")
     break_it(server, cms)
     cms.clear()
@@ -149,7 +159,7 @@ def test_it_does_not_stick_to_a_process_that_stands_still(cms, kamailio, nth):
     finally:
         os.kill(process, signal.SIGCONT)
     server.settle()
-    assert edges(server) == ["away", "back"]
+    wait_edges(server, "away", "back")
 
 
 @pytest.mark.parametrize("status", [409, 425, 403, 400])
@@ -171,8 +181,7 @@ def test_an_answer_of_any_kind_closes_it(cms, kamailio, status):
     break_it(server, cms)
     cms.rule(status=status)
     keep_trying(server, lambda: states(server) == ["closed"])
-    server.wait_log("endpoint 1 is back")
-    assert edges(server) == ["away", "back"]
+    wait_edges(server, "away", "back")
 
 
 def test_the_others_do_not_wait_for_the_first(cms, kamailio):
@@ -186,25 +195,24 @@ def test_the_others_do_not_wait_for_the_first(cms, kamailio):
         assert states(server) == ["open", "closed"]
         first.clear()
         cms.clear()
-        deadline = time.monotonic() + 10
+        registered = 0
         while first.count < 3:
-            assert time.monotonic() < deadline
             assert server.device().register().status == 200
-        assert cms.count > 6
+            registered += 1
         told = [r.get("Idempotency-Key") for r in cms.requests]
+        assert len(told) == len(set(told)) == registered
         for r in first.requests:
             assert told.count(r.get("Idempotency-Key")) == 1
+        times = [r.arrived for r in first.requests]
+        assert all(b - a >= COOLDOWN * 0.95 for a, b in zip(times, times[1:]))
         first.clear_rules()
-        deadline = time.monotonic() + 5
         while states(server) != ["closed", "closed"]:
-            assert time.monotonic() < deadline
             assert server.device().register().status == 200
         cms.clear()
         assert server.device().register().status == 200
         assert cms.count == 0
         server.settle()
-        server.wait_log("endpoint 1 is back")
-        assert edges(server) == ["away", "back"]
+        wait_edges(server, "away", "back")
 
 
 def test_endpoints_while_one_is_away(cms, kamailio):
@@ -221,6 +229,7 @@ def test_endpoints_while_one_is_away(cms, kamailio):
                 "open", 3, 3, 0, "http", 503)
     cms.rule(hold=True)
     waiting = keep_trying(server, lambda: cms.held > 0)
+    wait_for_the_one(waiting)
     one, = server.rpc("cms_notify.endpoints")
     assert (one["state"], one["attempts"], one["in_flight"]) == (
         "half-open", 4, 1)
@@ -231,8 +240,7 @@ def test_endpoints_while_one_is_away(cms, kamailio):
     assert (one["attempts"], one["failures"], one["in_flight"],
             one["last_status"]) == (4, 3, 0, 200)
     for registration in waiting:
-        with contextlib.suppress(harness.NoAnswer):
-            registration.wait(5)
+        registration.wait()
 
 
 def test_many_at_once(cms, kamailio):
@@ -240,16 +248,16 @@ def test_many_at_once(cms, kamailio):
     back."""
     server = kamailio(cms, config=breaking(processes=3, failures=5))
     cms.rule(status=503, delay=0.1)
-    assert {r.wait(5).status for r in
+    assert {r.wait().status for r in
             [ua.start_register() for ua in server.devices(60)]} == {503}
     assert states(server) == ["open"]
     cms.clear_rules()
     cms.rule(delay=0.1)
     until(lambda: server.device().register().status == 200)
-    assert {r.wait(5).status for r in
+    assert {r.wait().status for r in
             [ua.start_register() for ua in server.devices(60)]} == {200}
     server.settle()
-    assert edges(server) == ["away", "back"]
+    wait_edges(server, "away", "back")
 
 
 @pytest.mark.parametrize("processes", [1, 3])
@@ -257,17 +265,21 @@ def test_it_follows_a_cms_that_comes_and_goes(cms, kamailio, processes):
     """Each time that it goes and comes back makes one line; afterwards nothing
     is left of it."""
     server = kamailio(cms, config=breaking(
-        ("breaker_failures", 2), ("attempt_timeout", 200),
-        processes=processes, timeout=400))
+        ("breaker_failures", 2), processes=processes, timeout=3000))
     ways = [{"status": 503}, {"hang": True}, {"close": "request"},
             {"raw": "nonsense\r\n\r\n"}, {"status": 429},
             {"close": "answer", "text": "cut"}]
     for n, way in enumerate(ways, 1):
         rule = cms.rule(**way)
-        keep_trying(server, lambda n=n: len(edges(server)) == 2 * n - 1)
-        assert states(server) == ["open"]
+        waiting = keep_trying(
+            server, lambda n=n: len(edges(server)) == 2 * n - 1)
+        assert states(server) != ["closed"]
+        # what began before may not fail after the CMS is back
+        assert {r.wait().status for r in waiting} <= {503}
         cms.remove_rule(rule)
-        keep_trying(server, lambda n=n: len(edges(server)) == 2 * n)
+        waiting = keep_trying(server, lambda n=n: len(edges(server)) == 2 * n)
+        for registration in waiting:
+            registration.wait()
         assert states(server) == ["closed"]
     server.settle()
     assert edges(server) == ["away", "back"] * len(ways)
