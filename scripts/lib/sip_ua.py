@@ -10,6 +10,7 @@ Sending never waits for an answer; whoever wants one waits on the Transaction
 or the Registration. Nothing is retransmitted unless it is asked for.
 """
 
+import contextlib
 import heapq
 import itertools
 import os
@@ -110,7 +111,9 @@ class Transport:
 
     tls       an ssl.SSLContext, for the transport "tls"
     log       every message sent and received, in order (Message)
-    requests  requests received and not yet taken by wait_request()
+    requests  requests received and not yet taken by wait_request(); one that
+              is retransmitted is there once, and is answered again by what
+              reply() said
     """
 
     def __init__(self, server, transport="udp", local=("127.0.0.1", 0),
@@ -122,6 +125,7 @@ class Transport:
         self.requests = []
         self.closed = False
         self._transactions = {}
+        self._replies = {}
         self._send_lock = threading.Lock()
         self._buffer = bytearray()
         family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
@@ -207,8 +211,13 @@ class Transport:
         lines += list(headers) + [("Content-Length", len(body))]
         data = build(f"SIP/2.0 {status} {reason}", lines, body)
         with self.hub.lock:
-            self.log.append(Message(data, "sent", request.peer))
-        self._write(data, request.peer)
+            self._replies[request.key] = data
+        self._reply(data, request.peer)
+
+    def _reply(self, data, peer):
+        with self.hub.lock:
+            self.log.append(Message(data, "sent", peer))
+        self._write(data, peer)
 
     def received(self, predicate=lambda message: True):
         with self.hub.lock:
@@ -263,18 +272,31 @@ class Transport:
 
     def _received(self, data, peer):
         message = Message(data, "received", peer)
+        transaction = reply = None
         with self.hub.lock:
             self.log.append(message)
-            transaction = None
             if message.is_response:
                 transaction = self._transactions.get(message.key)
                 if transaction is not None:
                     transaction.responses.append(message)
             elif message.start_line:
-                self.requests.append(message)
+                reply = self._replies.get(message.key)
+                if not self._is_retransmitted(message):
+                    self.requests.append(message)
             self.hub.changed.notify_all()
         if transaction is not None:
             transaction.answered(message)
+        elif reply is not None:
+            with contextlib.suppress(OSError):  # it has been closed
+                self._reply(reply, peer)
+
+    def _is_retransmitted(self, request):
+        """Has this request been here? (RFC 3261 17.2.3)"""
+        if not (request.branch or "").startswith("z9hG4bK"):
+            return False
+        known = request.key in self._replies
+        self._replies.setdefault(request.key)
+        return known
 
 
 class Transaction:

@@ -644,7 +644,8 @@ class Kamailio:
         """Wait until the script is through with all that this device has sent.
         Over TCP one worker takes one request after the other. Over UDP all take
         from one socket: it is empty, and each waits for more."""
-        ua.options()
+        # the buffer may be full
+        ua.send(ua.build("OPTIONS"), retransmit=True).wait()
         if ua.transport.name == "udp":
             self.wait_idle(self.pids("udp receiver"))
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import (HOST, Port, Transport, Ua, fails_to_start,
+from harness import (HOST, WAIT_SECONDS, Port, Transport, Ua, fails_to_start,
                      registrar)
 
 pytestmark = pytest.mark.contract
@@ -378,7 +378,7 @@ def test_an_invite_is_cancelled(server):
     bob.transport.reply(invite, 180, "Ringing")
     # before that a CANCEL must not be sent on (RFC 3261 9.1)
     assert alice.transport.hub.wait(
-        lambda: any(r.status == 180 for r in call.responses), 5)
+        lambda: any(r.status == 180 for r in call.responses), WAIT_SECONDS)
     request = call.request
     assert alice.send(alice.build(
         "CANCEL", bob.aor, cseq=request.cseq, via=request.get("Via"))
@@ -412,7 +412,7 @@ def test_the_mark_says_until_when_and_between_whom(server, call):
     until, caller, callee, sign = re.fullmatch(
         r";mark=(\d{10})~([^~;]+)~([^~;]+);sign=([0-9a-f]{64})",
         mark_of(call.route)).groups()
-    assert abs(int(until) - time.time() - 43200) < 10
+    assert abs(int(until) - time.time() - 43200) < 60
     for ua, address in ((call.alice, caller), (call.bob, callee)):
         host, port = ua.transport.local
         assert address == f"{host}/{port}/udp"
