@@ -18,7 +18,7 @@ sys.path.insert(0, str(TOP / "scripts" / "lib"))
 
 import cms_control  # noqa: E402
 import cms_schema  # noqa: E402
-from reference_cms import ReferenceCms  # noqa: E402
+from reference_cms import WAIT_SECONDS, ReferenceCms  # noqa: E402
 
 ID = "4f0c2b9a7d1e4c3f8a5b6c7d8e9f0a1b"
 
@@ -47,7 +47,7 @@ def headers(**fields):
             **{name.replace("_", "-"): v for name, v in fields.items()}}
 
 
-def connect(cms, timeout=5):
+def connect(cms, timeout=WAIT_SECONDS):
     return http.client.HTTPConnection(cms.host, cms.port, timeout=timeout)
 
 
@@ -93,7 +93,7 @@ def control(cms):
 
     def ask(method, path, body=None):
         client = http.client.HTTPConnection("127.0.0.1", interface.port,
-                                            timeout=10)
+                                            timeout=WAIT_SECONDS)
         client.request(method, f"/control/{path}",
                        None if body is None else json.dumps(body))
         answer = client.getresponse()
@@ -315,7 +315,7 @@ def test_a_delay_is_a_delay(cms):
     cms.rule(delay=0.3)
     begin = time.monotonic()
     post(cms)
-    assert 0.3 <= time.monotonic() - begin < 2
+    assert 0.3 <= time.monotonic() - begin
 
 
 def test_a_held_request_is_answered_when_it_is_released(cms):
@@ -326,10 +326,10 @@ def test_a_held_request_is_answered_when_it_is_released(cms):
     cms.wait_until(lambda: cms.held == 2)
     assert cms.requests[0].answered is None and not first_result
     assert cms.release(1) == 1
-    first.join(5)
+    first.join()
     assert first_result[0][0] == 200 and not second_result
     assert cms.release() == 1
-    second.join(5)
+    second.join()
     assert second_result[0][0] == 200
 
 
@@ -337,7 +337,7 @@ def test_a_hanging_cms_never_answers(cms):
     cms.rule(hang=True)
     with pytest.raises(TimeoutError):
         post(cms, client=connect(cms, timeout=0.3))
-    assert cms.count == 1
+    cms.wait(1)
 
 
 def test_a_client_that_gives_up_is_noticed(cms):
@@ -416,7 +416,7 @@ def test_requests_in_flight_at_once_are_counted(cms):
     cms.wait_until(lambda: cms.held == 5)
     cms.release()
     for thread in threads:
-        thread.join(5)
+        thread.join()
     assert cms.stats()["max_in_flight"] == 5 and cms.in_flight == 0
 
 
@@ -485,7 +485,7 @@ def test_https_is_served(tmp_path):
     with ReferenceCms(tls_cert=cert, tls_key=key) as cms:
         assert cms.url.startswith("https://")
         client = http.client.HTTPSConnection(
-            cms.host, cms.port, timeout=5,
+            cms.host, cms.port, timeout=WAIT_SECONDS,
             context=ssl.create_default_context(cafile=cert))
         assert post(cms, client=client)[0] == 200
         client.close()
@@ -498,9 +498,9 @@ def test_a_client_certificate_is_asked_for(tmp_path):
         context = ssl.create_default_context(cafile=cert)
         with pytest.raises((ssl.SSLError, ConnectionError)):
             post(cms, client=http.client.HTTPSConnection(
-                cms.host, cms.port, timeout=5, context=context))
+                cms.host, cms.port, timeout=WAIT_SECONDS, context=context))
         context.load_cert_chain(ca, client_key)
-        client = http.client.HTTPSConnection(cms.host, cms.port, timeout=5,
+        client = http.client.HTTPSConnection(cms.host, cms.port, timeout=WAIT_SECONDS,
                                              context=context)
         assert post(cms, client=client)[0] == 200
         client.close()
@@ -552,11 +552,11 @@ def test_control_refuses_a_rule_it_does_not_understand(cms, control, rule):
 def test_control_waits_for_a_request(cms, control):
     assert control("GET", "requests/wait?timeout=0.05")[1]["arrived"] is False
     thread, result = in_background(
-        control, "GET", "requests/wait?count=2&timeout=10")
+        control, "GET", "requests/wait?count=2&timeout=60")
     post(cms)
     assert not result
     post(cms)
-    thread.join(5)
+    thread.join()
     assert result == [(200, {"arrived": True, "requests": 2})]
 
 
@@ -566,7 +566,7 @@ def test_control_releases_counts_and_clears(cms, control):
     cms.wait_until(lambda: cms.held == 1)
     assert control("GET", "stats")[1]["held"] == 1
     assert control("POST", "release?count=3")[1] == {"released": 1}
-    thread.join(5)
+    thread.join()
     assert result[0][0] == 200
     control("DELETE", "requests")
     assert control("GET", "stats")[1]["requests"] == 0
@@ -591,12 +591,12 @@ def test_the_command_serves_logs_and_stops_on_sigterm():
     with run_cli("--refuse", "gzj") as process:
         line = process.stdout.readline()
         port = int(line.split("/register")[0].rpartition(":")[2])
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_SECONDS)
         client.request("POST", "/x", json.dumps(event()), headers())
         assert client.getresponse().status == 403
         logged = process.stdout.readline()
         process.terminate()
-        assert process.wait(5) == 0
+        assert process.wait(WAIT_SECONDS) == 0
         assert process.stderr.read() == ""
     assert "POST /x register new sip:gzj@telecom.com" in logged
     assert "-> 403" in logged
@@ -604,7 +604,7 @@ def test_the_command_serves_logs_and_stops_on_sigterm():
 
 def test_the_command_names_a_busy_port(cms):
     with run_cli("--listen", f"127.0.0.1:{cms.port}") as process:
-        _out, error = process.communicate(timeout=5)
+        _out, error = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 1
     assert len(error.splitlines()) == 1 and str(cms.port) in error
 
@@ -626,9 +626,12 @@ def test_two_thousand_posts_a_second_are_no_burden():
     async def load(port):
         await asyncio.gather(*(client(port, 500) for _ in range(16)))
 
+    async def used():
+        return time.thread_time()
+
     with ReferenceCms(validate=False) as cms:
-        begin = time.process_time()
+        begin = cms.run(used())
         asyncio.run(load(cms.port))
-        used = time.process_time() - begin
+        seconds = cms.run(used()) - begin
         assert cms.count == 8000
-    assert used < 4, f"{8000 / used:.0f} in a second of one core, with client"
+    assert seconds < 4, f"{8000 / seconds:.0f} in a second of one core"

@@ -123,17 +123,22 @@ def test_latencies(start, cms):
     server = start(http_processes=1, max_connections=1)
     cms.rule(delay=0.3)
     uas = [server.device() for _ in range(3)]
+    began = time.monotonic()
     for transaction in [ua.send(ua.build_register()) for ua in uas]:
         assert transaction.wait().status == 200
+    lasted = 1000 * (time.monotonic() - began)
     status = server.settle()
     for name in LATENCIES:
         assert status[name]["p50"] <= status[name]["p95"] \
             <= status[name]["p99"]
-    # "Within an eighth" is how exact they are.
-    assert 300 * 7 / 8 <= status["http_ms"]["p50"] <= 450
-    assert 300 * 7 / 8 <= status["queue_ms"]["p50"] <= 450
-    assert 600 * 7 / 8 <= status["queue_ms"]["p99"] <= 900
-    assert 900 * 7 / 8 <= status["total_ms"]["p99"] <= 1300
+    # "Within an eighth" is how exact they are. The machine may be busy: nothing
+    # has lasted longer than all, less what came before or after it.
+    for name, which, least, others in (
+            ("http_ms", "p50", 300, 600), ("http_ms", "p99", 300, 600),
+            ("queue_ms", "p50", 300, 600), ("queue_ms", "p99", 600, 300),
+            ("total_ms", "p99", 900, 0)):
+        assert least * 7 / 8 <= status[name][which] \
+            <= (lasted - others) * 9 / 8, (name, which)
 
 
 def test_status_names_the_server(start):
@@ -170,10 +175,12 @@ def test_endpoints(kamailio, cms):
     server = kamailio(cms, config=lambda s, url: registrar(
         s, None, params=[("cms_notify", "cms_url", dead),
                          ("cms_notify", "cms_url", alive)]))
+    began = time.monotonic()
     for _ in range(3):
         assert server.device().register().status == 200
     cms.rule(status=403, times=1)
     assert server.device().register().status == 403
+    lasted = time.monotonic() - began
     server.settle()
     first, second = server.rpc("cms_notify.endpoints")
     assert first["url"] == f"http://{HOST}:{free.number}/dead"
@@ -184,7 +191,7 @@ def test_endpoints(kamailio, cms):
     assert (second["attempts"], second["failures"], second["last_cause"],
             second["last_status"], second["in_flight"]) == (4, 0, "none", 403,
                                                             0)
-    assert second["last_ms"] < 1000
+    assert second["last_ms"] <= 1000 * lasted
     text = server.kamcmd("cms_notify.endpoints") \
         + "\n".join(server.lines)
     assert "secret" not in text
@@ -209,11 +216,12 @@ def test_parked(start, cms):
     until(lambda: time.monotonic() - sent > 0.2)
 
     rows = {row["aor"]: row for row in server.rpc("cms_notify.parked")}
+    waiting = time.monotonic() - transactions[0].request.time
     assert set(rows) == {first.aor, second.aor}
     row = rows[first.aor]
     assert (row["id"], row["reason"], row["state"], row["requests"]) == (
         cms.requests[0].json["id"], "new", "in_flight", 2)
-    assert 200 <= row["waiting_ms"] <= 2000
+    assert 200 <= row["waiting_ms"] <= 1000 * waiting
     assert (rows[second.aor]["state"], rows[second.aor]["requests"]) == (
         "queued", 1)
     shown = server.kamcmd("cms_notify.parked")
@@ -261,7 +269,7 @@ def test_parked_is_limited(start, cms):
     cms.clear_rules()
     cms.release()
     for transaction in transactions:
-        assert transaction.wait(10).status == 200
+        assert transaction.wait().status == 200
 
 
 @pytest.mark.parametrize("argument", [0, -1, 1001, 99999999999, "many"])
@@ -292,7 +300,7 @@ class Kamctl:
     def __call__(self, *args, ok=True):
         done = subprocess.run(
             ["kamctl", *map(str, args)], capture_output=True, text=True,
-            timeout=30, cwd=self._server.folder,
+            timeout=60, cwd=self._server.folder,
             env={**os.environ, "HOME": self._server.folder,
                  "PATH": os.environ["PATH"] + ":/usr/sbin"})
         if ok:
@@ -352,8 +360,10 @@ def test_kamctl_ul_show(server, kamctl):
     assert server.contacts(ua) == []
 
 
-def test_kamctl_rpc(server, kamctl, cms):
+def test_kamctl_rpc(kamailio, cms):
     """kamctl rpc cms_notify.status, endpoints and parked."""
+    server = kamailio(cms, settings={"CMS_TIMEOUT": 29000})
+    kamctl = Kamctl(server)
     cms.rule(hold=True)
     ua = server.device()
     ua.challenge = ua.send(ua.build_register()).wait().challenge()
@@ -373,6 +383,7 @@ def test_kamctl_rpc(server, kamctl, cms):
 def test_kamctl_stats(server, kamctl):
     """kamctl stats shows the group cms_notify."""
     server.device().register()
+    server.settle()
     assert "cms_notify:accepted = 1" in kamctl("stats", "cms_notify")
     assert "cms_notify:parked = 0" in kamctl("stats")
 
@@ -396,7 +407,7 @@ STARTOPTIONS="{start_options}"
             "result"]["events"] == 1
     finally:
         kamctl("stop", ok=False)
-    until(lambda: not os.path.exists(f"/proc/{pid}"), 10)
+    until(lambda: not os.path.exists(f"/proc/{pid}"))
     with contextlib.closing(Transport(server.address)) as way, \
             pytest.raises(NoAnswer):
         Ua(transport=way).options(timeout=0.2)

@@ -6,8 +6,7 @@ import time
 import pytest
 
 import harness
-from harness import (NoAnswer, fails_to_start, registrar, shown,
-                     until)
+from harness import fails_to_start, registrar, shown, until
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def test_not_a_register(start, cms):
     assert (response.status, response.get("X-New")) == (503, "no")
     assert shown(response)["route"] == "busy"
     assert server.posts() == []
-    server.wait_log("ERROR: cms_notify", 5)
+    server.wait_log("ERROR: cms_notify")
 
 
 # -- $cms(...) -------------------------------------------------------------------
@@ -130,7 +129,9 @@ def test_values(start, cms, answer, status, expected):
     server = start()
     ua = server.device()
     cms.rule(**answer)
+    began = time.monotonic()
     response = ua.register()
+    lasted = time.monotonic() - began
     assert response.status == status
     assert response.get("X-Evil") is None
     values = plausible(shown(response))
@@ -138,7 +139,7 @@ def test_values(start, cms, answer, status, expected):
     assert values["route"] == "verdict"
     assert values["reason"] == "new"
     assert {r.json["id"] for r in server.posts()} == {values["id"]}
-    assert int(values["elapsed_ms"]) <= 1000
+    assert int(values["elapsed_ms"]) <= 1000 * lasted
 
 
 @pytest.mark.contract
@@ -147,16 +148,21 @@ def test_elapsed(start, cms):
     request its own."""
     server = start()
     ua = server.device()
-    cms.rule(delay=0.6)
-    first = ua.send(ua.build_register())
-    cms.wait(1)
-    time.sleep(0.3)
-    second = ua.send(ua.build_register())
-    long = int(shown(first.wait())["elapsed_ms"])
-    short = int(shown(second.wait())["elapsed_ms"])
-    assert 600 <= long <= 600 + 250
-    assert 200 <= long - short <= 400
-    assert abs(first.latency * 1000 - long) <= 100
+    cms.rule(hold=True)
+    sent, parked = [], []
+    for number in (1, 2):
+        sent.append(ua.send(ua.build_register()))
+        server.wait_parked(number)
+        parked.append(time.monotonic())
+        time.sleep(0.3)
+    cms.wait_until(lambda: cms.held == 1)
+    released = time.monotonic()
+    cms.release()
+    for transaction, since in zip(sent, parked):
+        elapsed = int(shown(transaction.wait())["elapsed_ms"])
+        # whole ms
+        assert 1000 * (released - since) - 1 <= elapsed \
+            <= 1000 * transaction.latency + 1
 
 
 @pytest.mark.contract
@@ -165,6 +171,7 @@ def test_reason_of_a_return(start, cms):
     server = start(params=[("usrloc", "timer_interval", 600)])
     ua = server.device()
     ua.register(expires=1)
+    server.settle()  # or else it shares the verdict of the first
     until = int(time.time()) + 1.1
     time.sleep(max(0, until - time.time()))
     assert shown(ua.register())["reason"] == "returned"
@@ -186,17 +193,17 @@ def test_values_when_the_queue_is_full(start, cms):
                            ("cms_notify", "max_connections", 1)])
     cms.rule(hold=True)
     waiting = []
-    while True:
+    full = None
+    while full is None:
         ua = server.device()
         one = ua.send(ua.build_register())
         waiting.append(one)
+        assert len(waiting) < 10
+        until(lambda: one.final
+              or server.status()["parked"] == len(waiting))
         if len(waiting) == 1:
             cms.wait_until(lambda: cms.held == 1)
-        try:
-            full = one.wait(0.3)
-            break
-        except NoAnswer:
-            assert len(waiting) < 10
+        full = one.final
     assert full.status == 503
     values = plausible(shown(full))
     assert values["route"] == "busy"
@@ -329,11 +336,11 @@ def test_unknown_computed_route(start, cms, name):
     server = start(notify=COMPUTED, routes=OTHER)
     server.allow_errors("ERROR: cms_notify")
     ua = server.device()
-    response = ua.register(timeout=2, headers=[
+    response = ua.register(headers=[
         ("X-Verdict-Route", name)] if name else [])
     assert (response.status, shown(response)["route"]) == (503, "busy")
     assert server.posts() == []
-    server.wait_log("ERROR: cms_notify", 5)
+    server.wait_log("ERROR: cms_notify")
     assert len(server.log("ERROR: cms_notify")) == 1
     assert server.settle()["events"] == 0
     assert ua.register(headers=[("X-Verdict-Route", "OTHER")]).status == 200
@@ -390,7 +397,7 @@ def test_silent_verdict_route(start, cms, verdict):
     server = start(verdict=verdict)
     ua = server.device()
     transaction = ua.send(ua.build_register())
-    assert transaction.wait(3).status >= 500
+    assert transaction.wait(20).status >= 500
     server.settle()
     assert len(transaction.finals) == 1
     assert server.contacts(ua) == []
@@ -409,7 +416,7 @@ def test_notify_again_in_the_verdict_route(start, cms):
     server.allow_errors("cms_notify", "tm ")
     ua = server.device()
     transaction = ua.send(ua.build_register())
-    assert transaction.wait(5).status >= 500
+    assert transaction.wait(20).status >= 500
     server.settle()
     assert len(transaction.finals) == 1
     assert len(server.posts()) <= 2
@@ -818,7 +825,7 @@ def test_kemi_unknown_callback(kemi, cms):
     ua = server.device()
     transaction = ua.send(ua.build_register(
         headers=[("X-Verdict-Route", "ksr_nowhere")]))
-    assert transaction.wait(3).status >= 500
+    assert transaction.wait(20).status >= 500
     server.settle()
     assert len(transaction.finals) == 1
     assert server.contacts(ua) == []

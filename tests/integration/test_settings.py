@@ -138,7 +138,7 @@ def test_endpoints_change_while_posts_are_under_way(start, settings, three, way)
         assert waiting.wait().status == 200
         now = urls[0]
     # a connection goes with the last POST that may use it
-    until(lambda: second.open_connections + third.open_connections == 0, 20)
+    until(lambda: second.open_connections + third.open_connections == 0)
 
 
 def test_a_post_ends_with_the_endpoints_that_it_began_with(start, settings, three):
@@ -183,6 +183,7 @@ def test_what_was_taken_out_does_not_count_for_what_is_in_its_place(
     assert endpoints(server, *fields) == [("closed", 0, 0, 0)]
     assert not server.log("is away")
     assert server.device().register().status == 200
+    server.settle()
     assert endpoints(server, *fields) == [("closed", 1, 0, 0)]
 
 
@@ -194,6 +195,7 @@ def test_a_url_that_stays_keeps_its_breaker(start, settings, three):
     server = start(None, ("breaker_failures", 1), ("breaker_cooldown", 600000))
     first.rule(status=500)
     assert server.device().register().status == 200
+    server.settle()
     fields = ("state", "attempts", "failures")
     assert endpoints(server, *fields) == [("open", 1, 1), ("closed", 1, 0)]
     settings.urls(third, second, first)
@@ -202,6 +204,7 @@ def test_a_url_that_stays_keeps_its_breaker(start, settings, three):
     settings.urls(first, second)
     assert server.device().register().status == 200
     assert (first.count, second.count) == (1, 2)
+    server.settle()
     settings.urls(second)
     settings.urls(first, second)
     assert endpoints(server, *fields) == [("closed", 0, 0), ("closed", 2, 0)]
@@ -227,7 +230,7 @@ def test_a_wrong_file_changes_nothing(start, settings, cms, lines, fault):
     before = (server.status()["limits"], endpoints(server, "url"))
     with pytest.raises(RpcError, match=fault):
         settings.says(*lines, "resync_rate = 7")
-    server.wait_log(f"ERROR: cms_notify.*{fault}.* stay as they were", timeout=20)
+    server.wait_log(f"ERROR: cms_notify.*{fault}.* stay as they were", timeout=60)
     assert (server.status()["limits"], endpoints(server, "url")) == before
     assert server.device().register().status == 200
     settings.says("resync_rate = 7")
@@ -300,11 +303,14 @@ def test_attempt_timeout(start, settings, three):
     first, second, _third = three
     settings.urls(first, second)
     server = start(None)
-    first.rule(delay=0.6)
-    for lines, counts in (([], (1, 0)), (["attempt_timeout = 200"], (2, 1)),
-                          (["attempt_timeout = 9000"], (3, 1))):
+    for lines, rule, counts in (
+            ([], {"delay": 1.2}, (1, 0)),
+            (["attempt_timeout = 1000"], {"hang": True}, (2, 1)),
+            (["attempt_timeout = 9000"], {"delay": 1.2}, (3, 1))):
         settings.urls(first, second, more=lines)
+        first.rule(times=1, **rule)
         assert server.device().register().status == 200
+        first.wait(counts[0])  # whom it has given up may look only now
         assert (first.count, second.count) == counts
 
 
@@ -358,12 +364,12 @@ def test_max_answer_size(start, settings, cms):
 
 def test_an_answer_that_is_being_read_when_its_limit_shrinks(start, settings, cms):
     """It has the limit that it began with."""
-    server = start(cms)
+    server = start(cms, ("timeout", 25000), ("attempt_timeout", 25000))
     cms.rule(body_size=500, drip=0.001, times=1)
     waiting = server.device().start_register()
     cms.wait(1)
     settings.says("max_answer_size = 256")
-    assert waiting.wait(20).status == 200
+    assert waiting.wait().status == 200
 
 
 def test_breaker_failures_and_cooldown(start, settings, cms):
@@ -371,15 +377,18 @@ def test_breaker_failures_and_cooldown(start, settings, cms):
     cms.rule(status=503, times=3)
     for _ in range(3):
         assert server.device().register().status == 503
+    server.settle()
     assert endpoints(server, "state") == [("closed",)]
     settings.says("breaker_failures = 1", "breaker_cooldown = 600000")
     cms.rule(status=503, times=1)
     assert server.device().register().status == 503
+    server.settle()
     assert endpoints(server, "state") == [("open",)]
     assert server.device().register().status == 503
     assert cms.count == 4
     settings.says("breaker_failures = 1", "breaker_cooldown = 10")
     until(lambda: server.device().register().status == 200)
+    server.settle()
     assert endpoints(server, "state") == [("closed",)]
 
 
@@ -393,11 +402,11 @@ def test_outbox_max_age(kamailio, settings, cms):
     server = outbox(kamailio, settings, cms)
     cms.rule(status=503)
     assert server.device().register().status == 200
-    until(lambda: cms.count > 2, 20)
+    until(lambda: cms.count > 2)
     assert server.rpc("cms_notify.outbox")["dead"] == 0
     settings.says("outbox_max_age = 1")
     until(lambda: [letter["why"] for letter in server.rpc("cms_notify.outbox")[
-        "dead_letters"]] == ["too old"], 20)
+        "dead_letters"]] == ["too old"])
     until(lambda: not rows(server, "state = 0"))
 
 
@@ -410,7 +419,7 @@ def test_resync_rate(kamailio, settings, cms):
     cms.wait(1)
     settings.says("resync_rate = 100000")
     # it would take more than three minutes
-    cms.wait(200, timeout=30)
+    cms.wait(200, timeout=60)
 
 
 def test_drain_timeout(start, settings, cms):
@@ -448,7 +457,9 @@ def test_everything_changes_under_load(start, settings, three, tmp_path):
     for number in range(1, 13):
         told = {cms for cms in three for r in cms.requests
                 if r.get("X-Token") == str(number)}
-        assert told == {three[number % 3]}
+        # It looks by itself, too, and may find the one file before the other.
+        assert {three[number % 3]} <= told \
+            <= {three[number % 3], three[(number - 1) % 3]}
     assert all(e["failures"] == 0 for e in server.rpc("cms_notify.endpoints"))
     # in force is what was told last
     assert endpoints(server, "url") == [(three[0].url,)]

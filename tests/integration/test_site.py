@@ -98,11 +98,11 @@ def test_the_example_works(kamailio, cms):
     assert server.device().register().status == 200
     server.settle()
     url = f"http://{HOST}:{server.port}/metrics"
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=30) as answer:
         page = answer.read().decode()
     assert re.search(r"^kamailio_cms_notify_accepted 1\b", page, re.M), page
     with pytest.raises(urllib.error.HTTPError) as error:
-        urllib.request.urlopen(url + "/other", timeout=5)
+        urllib.request.urlopen(url + "/other", timeout=30)
     assert error.value.code == 404
 
 

@@ -18,8 +18,7 @@ OURS = re.compile(r"(?:ERROR|CRITICAL): cms_notify \[\S+\]: \w+\(\): (.*)")
 def complaint(config=None, **kw):
     """The one line with which the module refuses to start."""
     lines = fails_to_start(
-        config=config or (lambda s, url: registrar(s, url, **kw)), cms=URL,
-        timeout=5)
+        config=config or (lambda s, url: registrar(s, url, **kw)), cms=URL)
     ours = [m[1] for m in map(OURS.search, lines) if m]
     assert len(ours) == 1, "\n".join(lines)
     assert not [line for line in lines if "signal" in line and "SIG" in line]
