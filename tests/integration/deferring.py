@@ -62,7 +62,7 @@ def deferring(*params, db=url, more=(), **kw):
     return lambda server, cms: registrar(
         server, cms, notify=NOTIFY, verdict=DEFER, params=[
             ("cms_notify", "outbox_db_url", db(server)),
-            ("cms_notify", "timeout", 500),
+            ("cms_notify", "timeout", 5000),
             ("cms_notify", "breaker_cooldown", 100),
             *[("cms_notify", *p) for p in params], *more], **kw)
 
