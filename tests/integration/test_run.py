@@ -85,7 +85,7 @@ class Run:
                     found.append(int(entry.name))
         return found
 
-    def wait_gone(self, timeout=20):
+    def wait_gone(self, timeout=45):
         deadline = time.monotonic() + timeout
         while self.processes():
             assert time.monotonic() < deadline, "processes left behind"
