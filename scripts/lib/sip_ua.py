@@ -562,7 +562,7 @@ class Registration:
     def __init__(self, ua, preemptive=False, retransmit=False, auth=None,
                  on_done=None, authenticated=None, **kw):
         self.ua = ua
-        self.steps = []
+        self._steps = []
         self.result = None
         self.started = time.monotonic()
         self._preemptive = preemptive and ua.challenge is not None
@@ -581,6 +581,11 @@ class Registration:
         """From the first REGISTER to the last final response."""
         return None if self.result is None \
             else self.result.time - self.steps[0].request.time
+
+    @property
+    def steps(self):
+        with self.ua.transport.hub.lock:  # what is sent is among them
+            return list(self._steps)
 
     def wait(self, timeout=WAIT_SECONDS):
         hub = self.ua.transport.hub
@@ -604,7 +609,7 @@ class Registration:
             data = self.ua.build_register(**kw)
             transaction = self.ua.send(data, retransmit=self._retransmit)
             transaction.on_final = self._final
-            self.steps.append(transaction)
+            self._steps.append(transaction)
 
     def _final(self, response):
         challenge = response.challenge()
