@@ -94,7 +94,7 @@ class Hub:
                     continue
                 reader = self._readers.get(fd)
                 if reader is not None:
-                    reader()
+                    self._call(reader)
             self._run_timers()
 
     def _run_timers(self):
@@ -103,6 +103,13 @@ class Hub:
                 if not self._timers or self._timers[0][0] > time.monotonic():
                     return
                 function = heapq.heappop(self._timers)[2]
+            self._call(function)
+
+    @staticmethod
+    def _call(function):
+        """What answers or sends again may find its socket closed meanwhile: that
+        ends nobody else's."""
+        with contextlib.suppress(OSError):
             function()
 
 

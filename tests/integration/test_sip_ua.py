@@ -240,6 +240,16 @@ def test_no_answer_is_an_error_that_names_the_request(registrar):
             ua.options(timeout=0.05)
 
 
+def test_a_socket_that_is_closed_as_it_answers_stops_no_other(registrar):
+    server = registrar()
+    with sip_ua.Ua(server.address) as ua, sip_ua.Ua(server.address) as other:
+        with ua.transport.hub.lock:
+            sent = ua.send(ua.build("OPTIONS"))
+            sent.on_final = lambda _answer: (ua.close(), sent.resend())
+        sent.wait()
+        assert other.options()[0].status == 200
+
+
 def test_responses_go_to_their_own_requests_over_one_socket(registrar):
     server = registrar()
     shared = sip_ua.Transport(server.address)
