@@ -10,8 +10,6 @@ import subprocess
 import threading
 from collections import deque
 
-STOP_SECONDS = 15
-
 
 def module_path(env, *more):
     """mpath of a Kamailio, from what scripts/kamailio-env says: the module that
@@ -49,6 +47,8 @@ class KamailioProcess:
     options   more options of its command line
     """
 
+    stop_seconds = 15
+
     def __init__(self, binary, config, data_dir, on_line, on_end,
                  options=()):
         self._command = [
@@ -84,18 +84,18 @@ class KamailioProcess:
         return self._process is not None and self._process.poll() is None
 
     def stop(self):
-        """SIGTERM, and SIGKILL to what is left after STOP_SECONDS."""
+        """SIGTERM, and SIGKILL to what is left after stop_seconds."""
         if self._process is None:
             return
         if self.running:
             self._process.terminate()
             try:
-                self._process.wait(STOP_SECONDS)
+                self._process.wait(self.stop_seconds)
             except subprocess.TimeoutExpired:
                 pass
         self._kill_group()
         self._process.wait()
-        self._reader.join(STOP_SECONDS)
+        self._reader.join(self.stop_seconds)
 
     def complaints(self, count=12):
         """The last lines that say what went wrong; else just the last."""
