@@ -16,9 +16,9 @@ from verdicts import check, register  # noqa: E402
 
 pytestmark = pytest.mark.contract
 
-TIMEOUT = 1500
-# Each process has connections of its own.
-ONE = {"CMS_HTTP_PROCESSES": 1}
+TIMEOUT = 3000
+# Each process has connections of its own. A busy machine takes its time.
+ONE = {"CMS_HTTP_PROCESSES": 1, "CMS_TIMEOUT": 20000}
 BIG = 20_000_000
 
 
@@ -464,9 +464,10 @@ def test_trailer_fields_open_no_breaker(kamailio, cms):
 def test_a_connection_is_used_for_connection_lifetime(kamailio, cms):
     server = kamailio(cms, settings={
         **ONE, "CMS_CONNECTION_LIFETIME": 1})
-    deadline = time.monotonic() + 3.5
-    while time.monotonic() < deadline:
+    began = time.monotonic()
+    while cms.connections < 4:
         assert server.device().register().status == 200
         time.sleep(0.1)
     # libcurl counts whole seconds: each lives for less than two
-    assert 2 <= cms.connections <= 4
+    assert time.monotonic() - began > 3
+    assert cms.count > 4

@@ -23,7 +23,9 @@ from verdicts import check, register  # noqa: E402
 
 pytestmark = pytest.mark.contract
 
-TIMEOUT = 2500
+# For what a busy machine takes its time for; a resolver gives up after 10 s.
+TIMEOUT = 8000
+PATIENT = {"CMS_TIMEOUT": 20000, "CMS_CONNECT_TIMEOUT": 20000}
 
 
 @pytest.fixture
@@ -31,6 +33,7 @@ def start(kamailio):
     """start(url, tls_ca=..., ...): the two servers of verdicts.check()."""
     def start(url, **params):
         params.setdefault("timeout", TIMEOUT)
+        params.setdefault("connect_timeout", TIMEOUT)
         settings = {f"CMS_{name.upper()}": value
                     for name, value in params.items()}
         return (kamailio(url, config=lambda s, u: registrar(
@@ -224,7 +227,7 @@ def test_tls_sessions_are_resumed(kamailio, ca, pairs):
     with tls_cms(pairs["nothing"]) as cms:
         server = kamailio(cms, settings={
             "CMS_TLS_CA": ca.certificate, "USRLOC_DB_MODE": 0,
-            "CMS_HTTP_PROCESSES": 1})
+            "CMS_HTTP_PROCESSES": 1, **PATIENT})
         cms.rule(headers=[("Connection", "close")])
         for _ in range(5):
             assert server.device().register().status == 200
@@ -239,7 +242,7 @@ def tls_registrar(kamailio, cms, ca, **settings):
     """With one process: each has connections of its own."""
     return kamailio(cms, settings={
         "CMS_TLS_CA": ca.certificate, "USRLOC_DB_MODE": 0,
-        "CMS_HTTP_PROCESSES": 1, **settings})
+        "CMS_HTTP_PROCESSES": 1, **PATIENT, **settings})
 
 
 @pytest.mark.parametrize("rule", [
@@ -314,7 +317,7 @@ def test_http_2_without_tls(start, cms):
 
 def test_a_cms_that_does_not_speak_the_known_http_2_is_unavailable(
         start, cms):
-    servers = start(cms.url, http_version="2-prior-knowledge", timeout=1000)
+    servers = start(cms.url, http_version="2-prior-knowledge", timeout=3000)
     assert shown(register(servers[0]))["verdict"] == "unavailable"
     assert register(servers[1]).status == 503
 
@@ -326,7 +329,7 @@ def http2(request, kamailio, cms, ca, pairs):
     with http2_server(cms, pair) as url:
         yield kamailio(url, settings={
             "CMS_HTTP_VERSION": request.param, "CMS_MAX_CONNECTIONS": 4,
-            "CMS_TLS_CA": ca.certificate, "USRLOC_DB_MODE": 0}), url
+            "CMS_TLS_CA": ca.certificate, "USRLOC_DB_MODE": 0, **PATIENT}), url
 
 
 def test_http_2_each_stream_has_its_own_answer(http2, cms):
@@ -418,7 +421,7 @@ def test_http_2_connections_that_end_after_so_many_requests_cost_nothing(
     with nginx(tmp_path, pairs["nothing"], requests, answer) as url:
         server = kamailio(url, settings={
             "CMS_TLS_CA": ca.certificate, "USRLOC_DB_MODE": 0,
-            "CMS_HTTP_VERSION": "2"})
+            "CMS_HTTP_VERSION": "2", **PATIENT})
         for _ in range(200):
             registrations = [ua.start_register() for ua in server.devices(4)]
             assert {r.wait().status for r in registrations} == {200}
@@ -443,7 +446,7 @@ def test_http_2_a_connection_that_is_never_idle_ends_all_the_same(
         cms.rule(delay=0.3)
         seen, waiting = set(), []
         began = time.monotonic()
-        while len(seen) < 4 and time.monotonic() < began + 30:
+        while len(seen) < 4 and time.monotonic() < began + 60:
             waiting.append(server.device().start_register())
             time.sleep(0.1)
             seen |= ports_to(url)
@@ -552,10 +555,10 @@ def test_a_name_that_does_not_resolve_delays_nothing_else(
     """The next endpoint gets its turn, and so do other events."""
     name_server(None)
     server = kamailio("http://cms.invalid:25999/", settings={
-        "CMS_URL_2": cms.url, "USRLOC_DB_MODE": 0,
+        "CMS_URL_2": cms.url, "USRLOC_DB_MODE": 0, "CMS_TIMEOUT": TIMEOUT,
         "CMS_CONNECT_TIMEOUT": 300, "CMS_ATTEMPT_TIMEOUT": 300})
     registrations = [ua.start_register() for ua in server.devices(20)]
-    assert {r.wait(3).status for r in registrations} == {200}
+    assert {r.wait().status for r in registrations} == {200}
     assert cms.count == 20
 
 
@@ -569,7 +572,8 @@ def moving(kamailio, name_server):
 
         def start(**settings):
             server = kamailio(f"http://cms.example:{old.port}/register",
-                              settings={"USRLOC_DB_MODE": 0, **settings})
+                              settings={"USRLOC_DB_MODE": 0, **PATIENT,
+                                        **settings})
             assert server.device().register().status == 200
             assert (old.count, new.count) == (1, 0)
             return server
@@ -593,7 +597,7 @@ def test_a_name_that_has_moved_is_followed(moving):
             assert server.device().register().status == 200
         return old.count == before
 
-    until(goes_to_the_new_one, 15)
+    until(goes_to_the_new_one, 60)
     assert new.count >= 20
 
 

@@ -12,14 +12,14 @@ from harness import registrar, shipped_with, shown, until
 pytestmark = pytest.mark.contract
 
 TRANSPORTS = ["udp", "tcp"]
-# While the CMS is made to wait, a busy machine takes its time.
+# A busy machine takes its time.
 PATIENT = {"CMS_TIMEOUT": 20000, "CMS_ATTEMPT_TIMEOUT": 20000}
 
 
 @pytest.fixture
 def start(kamailio, cms):
     """start(NAME=value): a server with these settings."""
-    return lambda **settings: kamailio(cms, settings=settings)
+    return lambda **settings: kamailio(cms, settings={**PATIENT, **settings})
 
 
 def told(server, ua):
@@ -158,7 +158,7 @@ def test_a_restarted_device_repeats_itself(start):
 
 def test_two_restarts_while_the_cms_thinks(start, cms):
     """Both are answered, both were done."""
-    server = start(CMS_DETECT_REBOOT=1, **PATIENT)
+    server = start(CMS_DETECT_REBOOT=1)
     ua = server.device()
     ua.cseq = 20
     register(server, ua)
@@ -190,7 +190,8 @@ def test_an_equal_cseq_without_cseq_restart(kamailio, cms, expires):
 
 
 def test_an_equal_cseq_leaves_while_the_first_is_parked(kamailio, cms):
-    server = kamailio(cms, config=registrar)
+    server = kamailio(cms, config=lambda s, url: registrar(s, url, params=[
+        ("cms_notify", "timeout", 20000)]))
     ua = server.device()
     cms.rule(hold=True)
     coming = ua.send(ua.build_register(cseq=7))
@@ -244,7 +245,7 @@ def test_a_camera_comes_with_another_port_after_each_power_cut(
 
 def test_a_second_contact_while_the_first_is_parked(start, cms):
     """WITH_ONE_CONTACT: it waits for the same verdict and then is the only one."""
-    server = start(WITH_ONE_CONTACT=1, **PATIENT)
+    server = start(WITH_ONE_CONTACT=1)
     ua = server.device()
     cms.rule(hold=True)
     answers = []
@@ -293,7 +294,7 @@ def test_a_to_header_with_the_cameras_own_address(kamailio, cms, transport):
     server = kamailio(cms, config=lambda s, to: registrar(
         s, to, notify=OWN_ADDRESS, verdict=OWN_VERDICT, params=[
             ("cms_notify", "outbox_db_url", url(s)),
-            ("cms_notify", *LEAVING)]))
+            ("cms_notify", "timeout", 20000), ("cms_notify", *LEAVING)]))
     ua = server.device(transport=transport)
     cms.rule(hold=True, times=1)
     sent = []
@@ -393,7 +394,7 @@ def test_behind_a_nat_such_a_contact_is_reached(kamailio, cms):
 def test_the_same_bytes_over_another_connection(start, cms, closed):
     """While the first is parked: the answer goes to where the repetition came
     from, and there alone."""
-    server = start(**PATIENT)
+    server = start()
     ua = server.device(transport="tcp")
     cms.rule(hold=True)
     first = ua.start_register()
@@ -418,7 +419,7 @@ def test_the_same_bytes_over_another_connection(start, cms, closed):
 
 def test_events_say_how_many_contacts_are_live(kamailio, cms):
     """With what is new, without what has left."""
-    server = kamailio(cms, config=deferring(LEAVING))
+    server = kamailio(cms, config=deferring(LEAVING, ("timeout", 10000)))
     ua = server.device()
 
     def events():

@@ -13,11 +13,12 @@ import gb_dialects
 import sip_message
 from gb_dialects import DIALECTS, Dialect
 from deferring import url
-from harness import HOST, PASSWORD, TOP, Transport, fails_to_start, until
+from harness import HOST, PASSWORD, TOP, Port, Transport, fails_to_start, until
 from sip_ua import new_branch, new_call_id
 
 REALM, SERVER = "3402000000", "34020000002000000001"
 PLATFORM = "127.0.0.9"
+PORT = Port().number  # its, and that of the media server
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}")
 SETTINGS = {"WITH_GB28181": 1, "SIP_DOMAINS": REALM, "SIP_REALM": REALM,
             "CMS_EVENTS": "register"}
@@ -42,7 +43,7 @@ def server(module_kamailio, module_cms, folder):
     return module_kamailio(module_cms, settings={
         **SETTINGS, "GB_PASSWORD_FILE": password_file(folder),
         "GB_PLATFORM_ADDRESSES": f"127.0.0.8,{PLATFORM}",
-        "GB_PLATFORM_URI": f"sip:{PLATFORM}:5090", "MIN_EXPIRES": 60})
+        "GB_PLATFORM_URI": f"sip:{PLATFORM}:{PORT}", "MIN_EXPIRES": 60})
 
 
 class Device:
@@ -378,7 +379,7 @@ def with_outbox(kamailio, cms, settings):
 def test_off_line(kamailio, cms, transport):
     """A device that sends no keepalive any more is off line, and so is one whose
     TCP connection is lost: the CMS is told."""
-    timeout = 5 if transport == "UDP" else 3600
+    timeout = 6 if transport == "UDP" else 3600
     server = with_outbox(kamailio, cms, {"WITH_OUTBOX": 1,
                                          "ALIVE_TIMEOUT": timeout})
     device = Device(server, Dialect("", "", transport=transport))
@@ -440,8 +441,8 @@ def test_a_lost_connection_ends_its_bindings(server):
 # -- the platform ------------------------------------------------------------------
 
 @contextlib.contextmanager
-def platform(server, host=PLATFORM, port=5090):
-    with contextlib.closing(Transport(server.address, local=(host, port))) as way:
+def platform(server, host=PLATFORM):
+    with contextlib.closing(Transport(server.address, local=(host, PORT))) as way:
         yield way
 
 

@@ -12,7 +12,7 @@ from harness import NOTIFY, VERDICT, registrar, shown, until
 
 pytestmark = pytest.mark.contract
 
-DEADLINE = 3000
+DEADLINE = 6000
 
 
 class Gate:
@@ -191,7 +191,7 @@ def test_with_one_process_sip_goes_on(start, cms):
     assert known.register().get("X-Route") == "main"
     assert known.options()[0].status == 200
     until(lambda: {row["state"] for row in server.rpc("cms_notify.parked")}
-          == {"decided"}, 10 * DEADLINE / 1000)
+          == {"decided"})
     assert not any(r.result for r in others)
     check_end(hanging, gate)
     answers = [r.wait() for r in others]
