@@ -30,6 +30,7 @@ MAX_HEAD = 64 << 10
 MAX_BODY = 16 << 20
 # Until something that must come is missing, also on a machine with other work.
 WAIT_SECONDS = 30.0
+TCP_ESTABLISHED = 1  # of linux/tcp.h
 CLOSE_AT = ("accept", "reuse", "request", "answer", "after")
 
 
@@ -194,6 +195,7 @@ class Request:
     abandoned  the client closed before that
     outcome    one word or status: what became of it
     duplicate  its Idempotency-Key was seen before
+    late       the client had closed before it was read here
     peer       the name in the client's certificate
     """
 
@@ -213,6 +215,7 @@ class Request:
         self.outcome = None
         self.answer = None
         self.duplicate = False
+        self.late = False
         self._checker = checker
 
     def __repr__(self):
@@ -586,6 +589,7 @@ class ReferenceCms:
             request = Request(len(self._requests) + 1, connection.number,
                               method, path, headers, body, self._checker,
                               connection.peer)
+            request.late = connection.has_been_closed
             key = request.get("Idempotency-Key")
             if key is not None:
                 request.duplicate = key in self._keys
@@ -697,6 +701,13 @@ class _Connection(asyncio.Protocol):
                 return
         self._buffer += data
         self._read()
+
+    @property
+    def has_been_closed(self):
+        """By the client: what it has sent can be read all the same."""
+        sock = self._transport.get_extra_info("socket")
+        return sock is None or sock.getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_ESTABLISHED
 
     def end(self, reset=False):
         """Close; with a reset, what is not sent yet is lost."""

@@ -11,7 +11,7 @@ import dataclasses
 
 import pytest
 
-from server import QUICK
+from server import QUICK, REFUSED
 
 
 @dataclasses.dataclass
@@ -19,14 +19,15 @@ class Size:
     devices: int
     seconds: float  # that a fault lasts
     params: dict    # of cms_notify
+    refused: dict   # the same where the CMS refuses connections
     long: bool
 
     def pick(self, short, long):
         return long if self.long else short
 
 
-SHORT = Size(40, 0.7, QUICK, False)
-LONG = Size(150, 15.0, {}, True)
+SHORT = Size(40, 0.7, QUICK, REFUSED, False)
+LONG = Size(150, 15.0, {}, {}, True)
 
 
 def modes(*names, short=1):

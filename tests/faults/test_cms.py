@@ -7,7 +7,7 @@ from trial import Trial
 @modes("defer", "reject")
 def test_killed_and_restarted(mode, size, cms, server, row):
     """The CMS is killed under load, and comes back."""
-    with Trial(server(cms, mode, size.params), [cms], size.devices) as trial:
+    with Trial(server(cms, mode, size.refused), [cms], size.devices) as trial:
         trial.warm_up()
         cms.stop()
         trial.load(size.seconds)
@@ -24,10 +24,11 @@ def test_one_of_two_hangs(mode, size, make_cms, server, row):
     with Trial(server(first, mode, size.params, urls=[second.url]),
                [first, second], size.devices) as trial:
         trial.warm_up()
-        assert second.count == 0
+        before = second.count  # of attempts that took long on a busy machine
+        assert before < first.count
         hanging = first.rule(hang=True)
         trial.load(size.seconds)
-        assert second.count > 0
+        second.wait(before + 1)
         first.remove_rule(hanging)
         trial.over()
         trial.load(size.seconds / 4)
@@ -38,7 +39,7 @@ def test_one_of_two_hangs(mode, size, make_cms, server, row):
 def test_both_down(mode, size, make_cms, server, row):
     """Both endpoints refuse connections."""
     both = make_cms(), make_cms()
-    with Trial(server(both[0], mode, size.params, urls=[both[1].url]), both,
+    with Trial(server(both[0], mode, size.refused, urls=[both[1].url]), both,
                size.devices) as trial:
         trial.warm_up()
         for cms in both:
@@ -55,7 +56,7 @@ def test_both_down(mode, size, make_cms, server, row):
 def test_flapping(mode, size, cms, server, row):
     """The CMS goes and comes each second."""
     period = size.pick(0.3, 1.0)
-    with Trial(server(cms, mode, size.params), [cms], size.devices) as trial:
+    with Trial(server(cms, mode, size.refused), [cms], size.devices) as trial:
         trial.warm_up()
         for _ in range(int(size.seconds / period / 2) + 1):
             cms.stop()

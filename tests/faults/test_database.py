@@ -14,7 +14,8 @@ from trial import Trial
 @contextlib.contextmanager
 def locked(one, _trial=None):
     """Somebody else writes, and does not come to an end."""
-    with contextlib.closing(sqlite3.connect(one.outbox_file)) as db:
+    with contextlib.closing(sqlite3.connect(
+            one.outbox_file, timeout=30)) as db:
         db.execute("BEGIN IMMEDIATE")
         yield
         db.rollback()
@@ -84,7 +85,7 @@ def test_database(mode, size, fault, cms, small, row):
     """The CMS goes away; the outbox fails, and works again; the CMS comes
     back. What was stored is delivered, what was not is the device's to repeat.
     """
-    one = small(cms, mode, size.params)
+    one = small(cms, mode, size.refused)
     with Trial(one, [cms], size.devices) as trial:
         trial.warm_up()
         cms.stop()

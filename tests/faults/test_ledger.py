@@ -22,11 +22,11 @@ def devices(*boots):
                             boot=boots[-1], settled=True)]
 
 
-def post(number, arrived, outcome=200, key=None):
+def post(number, arrived, outcome=200, key=None, late=False):
     body = {"aor": "sip:a@b", "call_id": f"a-{number}", "id": f"{number}"}
     return SimpleNamespace(
         json=body, arrived=arrived, answered=arrived, outcome=outcome,
-        get=lambda _name: key or f"key-{number}")
+        late=late, get=lambda _name: key or f"key-{number}")
 
 
 def step(*finals, sent=0.0):
@@ -49,6 +49,8 @@ def test_order():
     # tried in vain, then outdated, then seen again
     assert ledger.order(two, [post(1, 1, 503), post(2, 2), post(1, 3)])
     assert not ledger.order(two, [post(1, 1), post(1, 2), post(2, 3)])
+    # its sender had given it up when it was read
+    assert not ledger.order(two, [post(2, 1), post(1, 2, late=True)])
 
 
 def test_parts():
@@ -58,7 +60,7 @@ def test_parts():
                {"id": "c", "status": 200}, {"id": "c", "status": 200},
                {"id": "d"}, {"id": "x", "status": 200}, {"id": "f", "status": 200}]
     batch = SimpleNamespace(
-        json=events, arrived=1, answered=2, outcome=200,
+        json=events, arrived=1, answered=2, outcome=200, late=False,
         answer=b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(results).encode())
     alone = post(1, 3)
     assert [p.outcome for p in ledger.parts([batch, alone])] == [
@@ -83,8 +85,9 @@ def test_once():
     assert lines(step("200 a", "200 b"))
     assert lines(step("503 a", "200 b"))
     assert lines(step())
-    assert not lines(step(), died=[0.5])
-    assert lines(step(), died=[5.0])
+    assert not lines(step(), died=[(0.5, 0.5)])
+    assert not lines(step(sent=5), died=[(0.5, 9)])
+    assert lines(step(), died=[(5.0, 5.0)])
 
 
 def test_repeats():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness import until
 from network import NameServer, clients_of, private_network, resolving
 from server import QUICK
 from sizes import modes
@@ -54,7 +55,8 @@ def test_dns(mode, size, how, firewall, cms, server, row, tmp_path):
         with Trial(one, [cms], size.devices) as trial:
             trial.fleet.start()
             trial.load(size.seconds)
-            assert names.questions and not cms.count
+            until(lambda: names.questions)
+            assert not cms.count
             names.mode = "answer"
             trial.over()
             trial.load(size.seconds / 4)
@@ -67,7 +69,7 @@ def test_dns(mode, size, how, firewall, cms, server, row, tmp_path):
 def test_given_up_is_not_sent_later(firewall, cms, server):
     """The network takes packets to the CMS again after a POST was given up: what
     was on its way then does not arrive, as something newer may have."""
-    one = server(cms, "defer", QUICK)
+    one = server(cms, "defer", {**QUICK, "timeout": 2000})
     other, ua = one.device(), one.device()
     assert other.register().status == 200  # there is a connection
     one.rpc("cms_notify.pause")

@@ -19,8 +19,9 @@ from trial import Row, Trial, seconds
 CMS_SECONDS = 0.02  # that the CMS needs for an event
 CONTACTS = 10       # of a device; an event each
 # A backlog that is being delivered may cost a new registration so much. A
-# test machine has other things to do, too: the best of three is taken.
-DELAY_SECONDS = 0.010
+# test machine has other things to do, too: the best of three is taken. In the
+# short form it shows that nobody waits for the backlog, which takes seconds.
+DELAY_SECONDS, SHORT_DELAY_SECONDS = 0.010, 1.0
 
 
 def defer_many(server, devices):
@@ -55,7 +56,7 @@ def verdicts(server, count):
     taken = []
     for ua in server.devices(count):
         registration = ua.start_register()
-        assert registration.wait(10).status == 200
+        assert registration.wait().status == 200
         taken.append(registration.steps[-1].latency)
     return taken
 
@@ -102,7 +103,8 @@ def test_backlog(devices, cms, server, row):
     assert busy > 0, "the backlog was gone before new devices came"
     best = [min(map(statistics.median, of)) for of in (during, after)]
     slowness = best[1] - CMS_SECONDS  # of this machine, at this time
-    assert best[0] - best[1] < DELAY_SECONDS + slowness, \
+    most = DELAY_SECONDS if devices > 1000 else SHORT_DELAY_SECONDS
+    assert best[0] - best[1] < most + slowness, \
         f"a new registration takes {best[0]:.4f} s while the backlog is " \
         f"delivered, {best[1]:.4f} s otherwise"
     row(Row(f"{count} events deferred, kill -9, the CMS comes back", "defer",
@@ -171,7 +173,7 @@ def wait_look(postgres, servers):
     until(lambda: postgres.sql(
         "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%owner <>%'"
         f" AND query_start > '{now}' AND pid <> pg_backend_pid()")
-        == [[str(servers)]], 30)
+        == [[str(servers)]])
 
 
 @pytest.mark.parametrize("dies", [

@@ -62,14 +62,15 @@ class Trial:
 
     def kill(self):
         """kill -9 of the server, and a new one."""
-        self.died.append(time.monotonic())
+        began = time.monotonic()
         self.server.kill()
         self.server.start_again()
+        self.died.append((began, time.monotonic()))
 
     def first_answer(self, timeout=30.0):
         """Seconds from the last kill until a device that registered since has
         its answer."""
-        since = self.died[-1]
+        since, _there = self.died[-1]
 
         def found():
             return min((b.answers[-1][0]
@@ -109,7 +110,7 @@ class Trial:
 
     def _died(self):
         return "\nkilled at " + ", ".join(
-            f"{moment:.3f}" for moment in self.died) if self.died else ""
+            f"{gone:.3f}" for gone, _there in self.died) if self.died else ""
 
     def _device(self):
         answers = self.fleet.answers()
