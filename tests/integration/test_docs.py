@@ -387,7 +387,7 @@ def test_the_script_example_with_an_outbox_works(kamailio, cms):
             server, url, notify='if (!is_method("REGISTER")) exit;\n'
             + notify + 'save("location"); exit;',
             routes=later.replace("...", ""), params=[
-                ("cms_notify", "timeout", 500),
+                ("cms_notify", "timeout", 5000),
                 ("cms_notify", "breaker_cooldown", 100)])
         verdict = text.index("route[CMS_VERDICT] {")
         end = text.index("\n}", verdict) + 3
