@@ -44,8 +44,8 @@ int start(void **state)
 	memset(&stub_limits, 0, sizeof(stub_limits));
 	endpoints.url[0] = urls[0];
 	endpoints.count = 1;
-	stub_limits.timeout_ms = 4000;
-	stub_limits.connect_timeout_ms = 1000;
+	stub_limits.timeout_ms = 20000;
+	stub_limits.connect_timeout_ms = 10000;
 	cn_conf.max_connections = 32;
 	stub_limits.connection_lifetime_s = 300;
 	cn_conf.max_in_flight = 256;
@@ -108,7 +108,7 @@ int post_to(int endpoint, struct result *r, const char *id,
 
 bool wait_for(struct result *r)
 {
-	int64_t until = cn_now_us() + 10000000;
+	int64_t until = cn_now_us() + 60000000;
 
 	while(!r->ended && cn_now_us() < until)
 		cn_http_run(http, 1000);
@@ -131,7 +131,7 @@ struct result *post_ms(long timeout_ms)
 
 struct result *post(void)
 {
-	return post_ms(3000);
+	return post_ms(PATIENCE_MS);
 }
 
 struct result *post_once(serve_f serve)

@@ -52,6 +52,7 @@ bool wait_for(struct result *r);
 void run_until_ended(struct result *r);
 
 #define ID "4f0c0000000000000000000000000001"
+#define PATIENCE_MS 20000 /* for what comes, late on a busy machine */
 
 struct result *post_ms(long timeout_ms);
 struct result *post(void);

