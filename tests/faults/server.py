@@ -67,7 +67,8 @@ class Server(harness.Kamailio):
         return os.path.join(self.outbox_folder, "cms_outbox.sqlite")
 
     def configure(self, settings=None, config=None):
-        settings = {"CMS_BREAKER_FAILURES": None, # the shipped breaker
+        settings = {"CMS_BREAKER_FAILURES": None, # the shipped breaker and times
+                    "CMS_TIMEOUT": None, "CMS_CONNECT_TIMEOUT": None,
                     "CMS_DETECT_REBOOT": 1, "CMS_OUTBOX_DB_URL": self._url(),
                     **self._settings, **(settings or {})}
         if self.mode == "defer":

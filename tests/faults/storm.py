@@ -369,6 +369,7 @@ def storm(options):
         "CMS_HTTP_PROCESSES": HTTP_PROCESSES,
         "CMS_MAX_CONNECTIONS": max(1, options.connections // HTTP_PROCESSES),
         "CMS_BATCH_MAX": options.batch, "CHILDREN": None,
+        "CMS_TIMEOUT": None, "CMS_CONNECT_TIMEOUT": None,
         "TCP_CHILDREN": None, "USRLOC_SYNC": None, "MIN_EXPIRES": None,
         "NAT_PING_INTERVAL": None, **dict(options.set)},
         options=["-m", str(options.memory), "-x", "tlsf"])

@@ -62,7 +62,6 @@ def deferring(*params, db=url, more=(), **kw):
     return lambda server, cms: registrar(
         server, cms, notify=NOTIFY, verdict=DEFER, params=[
             ("cms_notify", "outbox_db_url", db(server)),
-            ("cms_notify", "timeout", 5000),
             ("cms_notify", "breaker_cooldown", 100),
             *[("cms_notify", *p) for p in params], *more], **kw)
 
@@ -87,8 +86,13 @@ def drained(server, timeout=60):
     server.settle()
 
 
+def is_ready(server):
+    return server.rpc("cms_notify.outbox")["database"] == "ready"
+
+
 def defer(server, ua, **kw):
-    """A registration that goes to the outbox."""
+    """A registration that goes to the outbox, once that has its database."""
+    until(lambda: is_ready(server))
     answer = ua.register(**kw)
     assert (answer.status, answer.get("X-Deferred")) == (200, "1"), \
         answer.start_line

@@ -213,6 +213,9 @@ def quoted(value):
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+# ms that an event has where a test does not say: the CMS and Kamailio share a
+# busy machine. A device waits longer for its answer.
+CMS_MS, CONNECT_MS = 15000, 10000
 # verdict_processes where a test sets none.
 VERDICT_PROCESSES = int(os.environ.get("TEST_VERDICT_PROCESSES", "0"))
 
@@ -226,6 +229,7 @@ def local_settings(server, cms_url, settings=None):
         "CHILDREN": 2, "TCP_CHILDREN": 2, "MIN_EXPIRES": 1,
         "MAX_CONTACTS": 0, "NAT_PING_INTERVAL": 0, "USRLOC_SYNC": 1,
         "NODE_NAME": "test-node", "CMS_URL": cms_url,
+        "CMS_TIMEOUT": CMS_MS, "CMS_CONNECT_TIMEOUT": CONNECT_MS,
         "CMS_VERDICT_PROCESSES": VERDICT_PROCESSES or None,
         "CMS_BREAKER_FAILURES": 1000000, **(settings or {})}
     lines = [f"#!define {name} {quoted(value)}"
@@ -316,6 +320,8 @@ def registrar(server, cms_url, *, modules=(), params=(), before="",
         ("nathelper", "received_avp", "$avp(RECEIVED)"),
         # a test is about one answer of the CMS, whatever came before it
         ("cms_notify", "breaker_failures", 1000000),
+        ("cms_notify", "timeout", CMS_MS),
+        ("cms_notify", "connect_timeout", CONNECT_MS),
         ("cms_notify", "node", "test-node")]
     if VERDICT_PROCESSES:
         defaults.append(
@@ -506,7 +512,8 @@ class Kamailio:
         return self.exit_status
 
     def _wait_ready(self, deadline):
-        # A TCP connection waits in the backlog until somebody takes it.
+        # A TCP connection waits in the backlog until somebody takes it, who
+        # complains if it has been closed by then.
         for transport, timeout in (("udp", 0.05), ("tcp", WAIT_SECONDS)):
             while True:
                 try:

@@ -20,7 +20,7 @@ NOTICED = "NOTICE: cms_notify.*files have changed"
 def replace_and_wait(server, path, text):
     since = len(server.lines)
     replace(path, text)
-    server.wait_log(NOTICED, since=since, timeout=20)
+    server.wait_log(NOTICED, since=since, timeout=60)
 
 
 class Load:
@@ -38,7 +38,7 @@ class Load:
         while not self._stopped.is_set():
             waiting = [d.start_register()
                        for d in self._server.devices(self._width)]
-            self.statuses += [w.wait(20).status for w in waiting]
+            self.statuses += [w.wait().status for w in waiting]
 
     def __enter__(self):
         self._thread.start()
@@ -57,6 +57,6 @@ class Load:
 def unauthenticated(*params):
     """Registrations by the hundred."""
     return lambda s, url: registrar(s, url, params=[
-        ("cms_notify", "http_processes", 2), ("cms_notify", "timeout", 10000),
-        ("cms_notify", "attempt_timeout", 10000),
+        ("cms_notify", "http_processes", 2), ("cms_notify", "timeout", 25000),
+        ("cms_notify", "attempt_timeout", 25000),
         *(("cms_notify", name, value) for name, value in params)])
