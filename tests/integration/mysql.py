@@ -33,7 +33,7 @@ class Mysql:
             ["mariadb-install-db", "--no-defaults", f"--datadir={data}",
              "--auth-root-authentication-method=normal", "--skip-test-db",
              *self._user], check=True, env=self._env,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120)
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=300)
         self._start()
         self.sql(f"CREATE USER kamailio@'%' IDENTIFIED BY '{self._password}';"
                  "GRANT ALL ON kamailio.* TO kamailio@'%'")
@@ -49,18 +49,18 @@ class Mysql:
                  f"--bind-address={HOST}", f"--socket={self._socket}",
                  f"--pid-file={self.folder}/pid", *self._user],
                 env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        until(self._answers, 30)
+        until(self._answers, 300)
 
     def __exit__(self, *_exc):
         self._server.terminate()
-        self._server.wait(30)
+        self._server.wait(300)
         self._port.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _client(self, *args):
         return subprocess.run(
             ["mariadb", "--no-defaults", "-u", "root", f"--socket={self._socket}",
-             *args], capture_output=True, text=True, timeout=30)
+             *args], capture_output=True, text=True, timeout=300)
 
     def _answers(self):
         assert self._server.poll() is None, "MariaDB does not start"

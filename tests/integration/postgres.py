@@ -52,22 +52,23 @@ class Postgres:
             [*self._as, os.path.join(self._bin, program), *args],
             cwd=self.folder, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=60)
+            timeout=300)
         if done.returncode:
             raise RuntimeError(f"{program}: {done.stdout}")
 
     def start(self):
-        self._run("pg_ctl", "-D", self._data, "-w", "-l",
+        self._run("pg_ctl", "-D", self._data, "-w", "-t", "200", "-l",
                   os.path.join(self.folder, "log"), "-o",
                   f"-p {self.port} -h {HOST} -k {self.folder}", "start")
 
     def stop(self):
-        self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
+        self._run("pg_ctl", "-D", self._data, "-w", "-t", "200",
+                  "-m", "immediate", "stop")
 
     def sql(self, text):
         """Rows of text, or []."""
         out = subprocess.run(
             [os.path.join(self._bin, "psql"), "-XAtq", "-h", HOST, "-p",
              str(self.port), "-U", "kamailio", "-c", text, "kamailio"],
-            check=True, capture_output=True, text=True, timeout=30).stdout
+            check=True, capture_output=True, text=True, timeout=300).stdout
         return [line.split("|") for line in out.splitlines()]

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import ReferenceCms, registrar, until, version
+from harness import CMS_MS, WAIT_SECONDS, ReferenceCms, registrar, until, version
 
 BUSY = [("cms_notify", "queue_size", 1), ("cms_notify", "max_connections", 1)]
 
@@ -13,7 +13,7 @@ BUSY = [("cms_notify", "queue_size", 1), ("cms_notify", "max_connections", 1)]
 def used(server):
     """Shared memory in use once no transaction and no binding is left."""
     server.settle()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + WAIT_SECONDS
     while server.rpc("tm.stats")["current"] \
             or server.stats("usrloc")["registered_users"]:
         assert time.monotonic() < deadline
@@ -111,8 +111,8 @@ def expired(server, cms, ua):
 def test_shared_memory_comes_back(kamailio, way):
     """After 10 more registrations of this kind as much shared memory is in
     use as after the first one."""
-    params = [("tm", "wt_timer", 50), ("cms_notify", "timeout", 300)
-              if way is late else ("cms_notify", "timeout", 4000)]
+    params = [("tm", "wt_timer", 50), ("cms_notify", "timeout",
+                                       300 if way is late else CMS_MS)]
     with ReferenceCms() as cms:
         # One of each process: what each takes once, it has taken then.
         server = kamailio(cms, config=lambda s, url: registrar(

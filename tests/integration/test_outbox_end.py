@@ -10,7 +10,8 @@ import time
 import pytest
 
 from deferring import (
-    LEAVING, defer, deferring, drained, events, rows, table, wait_event)
+    LEAVING, defer, deferring, drained, events, is_ready, rows, table,
+    wait_event)
 from harness import until
 
 pytestmark = pytest.mark.contract
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.contract
 def test_what_is_under_way_at_the_end(cms, kamailio):
     """A delivery that the CMS accepts while the server stops is not sent
     again."""
-    server = kamailio(cms, config=deferring(("timeout", 3000)))
+    server = kamailio(cms, config=deferring(("drain_timeout", 12000)))
     cms.stop()
     event = defer(server, server.device())
     cms.rule(hold=True)
@@ -42,34 +43,41 @@ def test_deferred_while_the_server_stops(cms, kamailio):
     """Who is parked when the server stops, and whom the CMS does not answer, is
     served and told after the start."""
     server = kamailio(cms, config=deferring(
-        ("timeout", 4000), ("drain_timeout", 300)))
+        ("http_processes", 1), ("max_connections", 1),
+        ("drain_timeout", 3000)))
+    until(lambda: is_ready(server))
     cms.rule(hang=True)
-    uas = [server.device() for _ in range(5)]
-    waiting = [ua.start_register() for ua in uas]
-    cms.wait(5)
+    waiting = [server.device().start_register() for _ in range(5)]
+    server.wait_parked(5)
+    cms.wait(1)
+    asked = cms.requests[0].json["aor"]
     server.stop()
-    assert [(r.wait(5).status, r.result.get("X-Deferred"))
-            for r in waiting] == [(200, "1")] * 5
-    assert len(rows(server)) == 5
+    deferred = [r.ua.aor for r in waiting if r.wait().get("X-Deferred")]
+    # Whoever the CMS was asked about is stored in the last moment: on a busy
+    # machine that can be too late, and he is told so.
+    assert {r.ua.aor for r in waiting} - {asked} <= set(deferred)
+    assert {r.result.status for r in waiting if r.ua.aor in deferred} == {200}
+    assert {r.result.status for r in waiting
+            if r.ua.aor not in deferred} <= {503}
+    assert len(rows(server)) == len(deferred)
     cms.clear_rules()
     cms.clear()
     server.start()
     drained(server)
-    assert {r.json["aor"] for r in cms.requests} == {ua.aor for ua in uas}
-    assert cms.count == 5
+    assert sorted(r.json["aor"] for r in cms.requests) == sorted(deferred)
 
 
 def test_nothing_to_wait_for_at_the_end(cms, kamailio):
     """What waits in the outbox for a CMS that is away holds nobody up, whatever
     drain_timeout allows."""
-    server = kamailio(cms, config=deferring(("drain_timeout", 8000)))
+    server = kamailio(cms, config=deferring(("drain_timeout", 14000)))
     cms.stop()
     for _ in range(5):
         defer(server, server.device())
     server.wait_log("the outbox waits for the CMS")
     began = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - began < 7
+    assert time.monotonic() - began < 12
     cms.start()
     server.start()
     drained(server)
@@ -79,15 +87,14 @@ def test_nothing_to_wait_for_at_the_end(cms, kamailio):
 def test_a_delivery_that_hangs_at_the_end(cms, kamailio):
     """It gets drain_timeout, and is sent again by the same id."""
     server = kamailio(cms, config=deferring(
-        ("timeout", 10000), ("attempt_timeout", 10000),
-        ("drain_timeout", 700)))
+        ("timeout", 25000), ("drain_timeout", 700)))
     rule = cms.rule(hang=True)
     cms.rule(status=503, times=1)
     event = defer(server, server.device())
     cms.wait(2)
     began = time.monotonic()
     assert server.stop() == 0
-    assert 0.6 < time.monotonic() - began < 9
+    assert 0.6 < time.monotonic() - began < 14
     cms.remove_rule(rule)
     cms.clear()
     server.start()

@@ -12,7 +12,7 @@ from harness import until
 pytestmark = pytest.mark.contract
 
 
-def resynced(server, timeout=30):
+def resynced(server, timeout=60):
     until(lambda: server.status()["resync"]["state"] == "idle", timeout)
     return server.status()["resync"]
 
@@ -35,7 +35,6 @@ def test_resync(cms, kamailio):
     cms.clear()
     began = time.monotonic()
     assert server.rpc("cms_notify.resync")["state"] == "started"
-    assert server.rpc("cms_notify.resync")["state"] in ("running", "idle")
     progress = resynced(server)
     assert 0.4 < time.monotonic() - began
     assert (progress["percent"], progress["sent"], progress["waiting"],
@@ -88,7 +87,7 @@ def test_resync_shows_how_far_it_is(cms, kamailio):
     """At no more than resync_rate, and both the command's own answer and the
     status say how far it is, which begins no other one; while the outbox is
     paused it waits."""
-    server = kamailio(cms, config=deferring(("resync_rate", 20)))
+    server = kamailio(cms, config=deferring(("resync_rate", 10)))
     uas = [server.device() for _ in range(40)]
     for ua in uas:
         assert ua.register().status == 200
@@ -96,13 +95,13 @@ def test_resync_shows_how_far_it_is(cms, kamailio):
     cms.clear()
     assert server.rpc("cms_notify.resync")["state"] == "started"
     until(lambda: server.rpc("cms_notify.resync")["sent"] >= 8)
+    server.rpc("cms_notify.pause")
     for progress in (server.rpc("cms_notify.resync"),
                      server.rpc("cms_notify.resync", uas[0].aor),
                      server.status()["resync"]):
         assert (progress["state"], progress["aor"]) == ("running", "")
         assert progress["sent"] >= 8
         assert progress["sent"] + progress["waiting"] <= 40
-    server.rpc("cms_notify.pause")
     server.settle()
     count = cms.count
     time.sleep(0.5)  # nothing is to come
@@ -118,8 +117,8 @@ def test_resync_shows_how_far_it_is(cms, kamailio):
         assert server.status()["resync"]["state"] == "idle"
     server.settle()
     assert cms.count == 40
-    # a second has no more than the rate, and what it catches up
-    assert all(b - a > 0.85 for a, b in zip(times, times[23:]))
+    # 36 take 3.5 s, less what it catches up, 0.1 s, and what the machine is busy
+    assert all(b - a > 2.5 for a, b in zip(times, times[35:]))
 
 
 def test_resync_after_what_waits(cms, kamailio):

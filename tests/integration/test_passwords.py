@@ -31,7 +31,7 @@ def service(monkeypatch, tmp_path):
 def database(engine, **env):
     """scripts/database, as an operator runs it."""
     subprocess.run([TOP / "scripts" / "database", engine], check=True,
-                   stdout=subprocess.DEVNULL, timeout=60, env={
+                   stdout=subprocess.DEVNULL, timeout=120, env={
                        **os.environ, **env,
                        "KAMAILIO_SQL": environment()["KAMAILIO_SQL"]})
 
@@ -61,7 +61,7 @@ def kamctl(server, **settings):
 
     def run(*args):
         done = subprocess.run(
-            ["kamctl", *args], capture_output=True, text=True, timeout=30,
+            ["kamctl", *args], capture_output=True, text=True, timeout=120,
             cwd=server.folder, env={**os.environ, "HOME": server.folder})
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -76,7 +76,7 @@ def subscriber(server, **settings):
     def run(command, name, password=""):
         done = subprocess.run(
             [TOP / "scripts" / "subscriber", command, name], capture_output=True,
-            text=True, timeout=30, input=password,
+            text=True, timeout=120, input=password,
             env={**os.environ, "HOME": server.folder})
         assert done.returncode == 0, done.stdout + done.stderr
 
