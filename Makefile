@@ -111,7 +111,7 @@ test-model-long:
 	@tests/model/check long
 
 test-integration: module
-	@scripts/deps kamailio run test
+	@scripts/deps kamailio run test page
 	env $$(scripts/kamailio-env installed) \
 		$(PYTHON) -m pytest tests/integration -m "not soak" $(PYTEST_ARGS)
 
@@ -123,7 +123,7 @@ test-kamailio:
 		$(PYTHON) -m pytest tests/integration -m "contract and not soak" $(PYTEST_ARGS)
 
 versions:
-	@scripts/deps build $(if $(KAMAILIO_SRC),tree,kamailio) run test
+	@scripts/deps build $(if $(KAMAILIO_SRC),tree,kamailio page) run test
 	@scripts/versions $(if $(KAMAILIO_SRC),"$(KAMAILIO_SRC)",installed) $(PYTEST_ARGS)
 
 test-faults-short: module

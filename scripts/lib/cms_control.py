@@ -1,25 +1,31 @@
 """The reference CMS's control interface: JSON over HTTP, a port of its own.
 
+    GET    /                                       a page that shows it all, live
     GET    /control/requests[?from=N]              what came in, from number N
     GET    /control/requests/wait?count=N&timeout=S  as soon as N are in
     DELETE /control/requests                       forget them and the counts
     GET    /control/stats                          counts
     GET    /control/rules                          the rules, newest first
-    POST   /control/rules                          add one (fields of Rule)
+    POST   /control/rules[?last=1]                 add one (fields of Rule);
+                                                   last: any other wins
     DELETE /control/rules[/ID]                     remove all, or one
     POST   /control/release[?count=N]              let held requests go
     POST   /control/down, /control/up              stop, start listening
+    GET    /control/events                         server-sent events, for the page
+    POST   /control/devices/NAME/register, .../unregister  of those of make run
 
-In a rule, bytes are given as `body_base64`, `raw_base64`, `extra_base64`.
+Pages of other sites are refused. In a rule, bytes are given as `body_base64`, `raw_base64`, `extra_base64`.
 """
 
 import asyncio
 import base64
 import binascii
+import contextlib
 import dataclasses
 import json
 import urllib.parse
 
+import cms_page
 from reference_cms import Rule
 
 MAX_BODY = 64 << 20
@@ -33,13 +39,23 @@ class Refused(Exception):
 
 
 class Control:
-    """Serves the control interface in the reference CMS's own loop."""
+    """Serves the control interface in the reference CMS's own loop, and its page.
 
-    def __init__(self, cms, host="127.0.0.1", port=0):
+    devices  SampleDevices that the page can tell to register; None: none
+    """
+
+    def __init__(self, cms, host="127.0.0.1", port=0, devices=None):
         self._cms = cms
+        self._devices = devices
         self._host = host
         self.port = port
         self._server = None
+
+    @property
+    def url(self):
+        """Of the page."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}/"
 
     def start(self):
         """The CMS must have been started; OSError if the port is taken."""
@@ -58,34 +74,54 @@ class Control:
 
     async def _client(self, reader, writer):
         try:
-            status, value = await self._request(reader)
-            body = json.dumps(value).encode() + b"\n"
-            writer.write(
-                f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n"
-                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-                .encode() + body)
+            answer = await self._request(reader)
+            if isinstance(answer, cms_page.Stream):
+                await answer.run(reader, writer)
+                return
+            status, headers, body = answer
+            headers = [*headers, *cms_page.HEADERS, ("Connection", "close"),
+                       ("Content-Length", len(body))]
+            writer.write(f"HTTP/1.1 {status}\r\n".encode()
+                         + cms_page.header_lines(headers) + b"\r\n" + body)
             await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError,
+                asyncio.CancelledError):  # cancelled: the CMS ends
             pass
         finally:
             writer.close()
 
     async def _request(self, reader):
+        """The answer: (status, headers, body), or a Stream."""
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            lines = head.decode("latin-1").split("\r\n")
-            method, target, _version = lines[0].split(" ")
-            headers = {name.strip().lower(): value.strip() for name, _, value
-                       in (line.partition(":") for line in lines[1:])}
-            length = int(headers.get("content-length", 0))
-            if not 0 <= length <= MAX_BODY:
-                raise Refused("413 Content Too Large", "body too large")
-            body = await reader.readexactly(length)
-            return "200 OK", await self._do(method, target, body)
+            method, target, body = await self._read(reader)
+            if (method, target) == ("GET", "/"):
+                return "200 OK", *cms_page.page()
+            if (method, target) == ("GET", "/control/events"):
+                return cms_page.Stream(
+                    self._cms, self._devices.names if self._devices else [])
+            status, value = "200 OK", await self._do(method, target, body)
         except Refused as error:
-            return error.status, {"error": str(error)}
+            status, value = error.status, {"error": str(error)}
+        except TimeoutError as error:
+            status, value = "504 Gateway Timeout", {"error": str(error)}
         except (ValueError, TypeError, asyncio.LimitOverrunError) as error:
-            return "400 Bad Request", {"error": str(error)}
+            status, value = "400 Bad Request", {"error": str(error)}
+        return (status, [("Content-Type", "application/json")],
+                json.dumps(value).encode() + b"\n")
+
+    async def _read(self, reader):
+        """(method, target, body)"""
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        method, target, _version = lines[0].split(" ")
+        headers = {name.strip().lower(): value.strip() for name, _, value
+                   in (line.partition(":") for line in lines[1:])}
+        if cms_page.is_foreign(headers, self._host):
+            raise Refused("403 Forbidden", "for the page of this address only")
+        length = int(headers.get("content-length", 0))
+        if not 0 <= length <= MAX_BODY:
+            raise Refused("413 Content Too Large", "body too large")
+        return method, target, await reader.readexactly(length)
 
     async def _do(self, method, target, body):
         url = urllib.parse.urlsplit(target)
@@ -108,7 +144,8 @@ class Control:
             case ("GET", "control", "rules"):
                 return [rule_as_dict(rule) for rule in cms.rules()]
             case ("POST", "control", "rules"):
-                return {"id": cms.add_rule(rule_from_json(body))}
+                return {"id": cms.add_rule(rule_from_json(body),
+                                           last="last" in query)}
             case ("DELETE", "control", "rules"):
                 cms.drop_rules()
                 return {}
@@ -125,6 +162,10 @@ class Control:
             case ("POST", "control", "up"):
                 await cms.listen()
                 return {}
+            case ("POST", "control", "devices", name, action):
+                with contextlib.suppress(KeyError):
+                    if self._devices:
+                        return await self._devices.act(name, action)
         raise Refused("404 Not Found", f"{method} {url.path}: see "
                       "reference-cms --help")
 

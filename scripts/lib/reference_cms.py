@@ -333,8 +333,10 @@ class ReferenceCms:
         self._connections = set()
         self._held = []
         self._async_waiters = []
+        self._watchers = []
         self._default = Rule(text="ok")
         self.in_flight = 0
+        self.clears = 0
         self.reset_counts()
 
     # -- life ---------------------------------------------------------------
@@ -375,10 +377,19 @@ class ReferenceCms:
         if self._loop is None:
             return
         self.stop()
+        self.run(self._end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         self._loop = None
+
+    @staticmethod
+    async def _end_tasks():
+        """Those of the control interface: what somebody waits for there."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def run(self, coroutine):
         """Run a coroutine in the server's loop, return its result."""
@@ -391,11 +402,13 @@ class ReferenceCms:
                 lambda: _Connection(self), self.host, self.port,
                 ssl=self._ssl, backlog=4096)
             self.port = self._server.sockets[0].getsockname()[1]
+            self._tell()
 
     async def unlisten(self):
         if self._server is not None:
             self._server.close()
             self._server = None
+            self._tell()
         for connection in list(self._connections):
             connection.end(reset=True)
         while self._connections:  # until each has seen its connection_lost
@@ -417,10 +430,12 @@ class ReferenceCms:
         """Add a rule (see Rule); it goes before all others. Returns its id."""
         return self._call(self.add_rule, Rule(**fields))
 
-    def add_rule(self, rule):
+    def add_rule(self, rule, last=False):
+        """last: behind all others, so that any of them wins."""
         self._rule_ids += 1
         rule.id = self._rule_ids
-        self._rules.insert(0, rule)
+        self._rules.insert(len(self._rules) if last else 0, rule)
+        self._tell()
         return rule.id
 
     def rules(self):
@@ -437,6 +452,7 @@ class ReferenceCms:
         kept = [r for r in self._rules if rule_id not in (None, r.id)]
         found = len(kept) != len(self._rules)
         self._rules[:] = kept
+        self._tell()
         return found
 
     def refuse(self, device, text="refused", status=403):
@@ -525,6 +541,22 @@ class ReferenceCms:
             self.connections = self.tls_resumed = 0
             self.max_open_connections = len(self._connections)
             self.max_in_flight = self.in_flight
+            self.clears += 1
+        self._tell()
+
+    # -- for who looks on, in the loop ------------------------------------------
+
+    def watch(self, function):
+        """Call it, in the loop, with each Request that comes and once more when
+        it has ended, and with None when something else has changed."""
+        self._watchers.append(function)
+
+    def unwatch(self, function):
+        self._watchers.remove(function)
+
+    def _tell(self, request=None):
+        for function in self._watchers:
+            function(request)
 
     async def wait_async(self, count, timeout):
         """wait() for the server's own loop; True if they have arrived."""
@@ -581,6 +613,7 @@ class ReferenceCms:
                 rule.times -= 1
                 if rule.times == 0:
                     del self._rules[index]
+                self._tell()
             return rule
         return None
 
@@ -604,6 +637,7 @@ class ReferenceCms:
                 future.set_result(None)
         if self._on_request:
             self._on_request(request)
+        self._tell(request)
         return request
 
     def decide(self, request):
@@ -647,6 +681,7 @@ class ReferenceCms:
             self._log(self._line(request, now))
         if self._on_outcome:
             self._on_outcome(request)
+        self._tell(request)
 
     def _line(self, request, now):
         line = (f"{iso_time(request.time)} #{request.number} "
