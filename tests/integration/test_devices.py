@@ -214,6 +214,50 @@ def test_an_equal_cseq_without_bindings_in_memory(kamailio, cms):
     assert len(server.contacts(ua)) == 1
 
 
+LUA = """
+function ksr_request_route()
+	if KSR.is_OPTIONS() then
+		KSR.sl.sl_send_reply(200, "OK")
+		return 1
+	end
+	if KSR.cms_notify.notify("location", "verdict", "", "") > 0 then
+		KSR.registrar.save("location", 0)
+	end
+	return 1
+end
+
+function verdict()
+	KSR.registrar.save("location", 0)
+	return 1
+end
+"""
+
+
+@pytest.mark.parametrize("reboot", [0, 1])
+@pytest.mark.parametrize("cseq", [3, 20], ids=["lower", "equal"])
+def test_a_restart_with_kemi(kamailio, cms, cseq, reboot):
+    """KSR.cms_notify.notify() with cseq_restart: the stale binding gives way to a
+    device that has restarted, and to one that leaves."""
+    def config(server, to):
+        script = server.write("script.lua", LUA)
+        text = registrar(server, to, modules=["app_lua"], params=[
+            ("app_lua", "load", script), ("usrloc", "preload", "location"),
+            ("cms_notify", "cseq_restart", 1),
+            ("cms_notify", "detect_reboot", reboot)])
+        return text[:text.index("request_route {")] + 'cfgengine "lua"\n'
+    server = kamailio(cms, config=config)
+    ua = server.device()
+    register(server, ua, cseq=20, expires=600)
+    register(server, ua, cseq=cseq, expires=3600)
+    assert binding(server, ua)["CSeq"] == cseq
+    assert binding(server, ua)["Expires"] > 3500
+    register(server, ua, cseq=cseq + 1)
+    assert told(server, ua) == ["new"] + ["reboot"] * reboot
+    register(server, ua, cseq=cseq, expires=0)
+    assert server.contacts(ua) == []
+    assert told(server, ua) == ["new"] + ["reboot"] * reboot
+
+
 # -- an address is one device -------------------------------------------------------
 
 def contact(ua, port, more=""):
