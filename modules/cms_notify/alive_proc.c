@@ -37,12 +37,16 @@
 static int wait_set;
 static struct cn_alive_clock clock_now;
 
-/* When a slot is to be looked at: in most of them nobody can be silent for a
- * long time, since all were heard. */
-static int64_t *due_us;
+static struct slot
+{
+	/* When it is to be looked at: in most of them nobody can be silent for a
+	 * long time, since all were heard. */
+	int64_t due_us;
+	bool connected; /* in between, too: somebody may lose a connection */
+} * list;
 static int slots;
 static int next_slot; /* where a round begins */
-static int64_t connections_us = CN_CONNECTIONS_US;
+static int64_t connections_due_us;
 
 static void read_clock(void)
 {
@@ -54,7 +58,14 @@ static void read_clock(void)
 			   &clock_now, tv.tv_sec * 1000000ll + tv.tv_usec, cn_now_us()))
 		return;
 	for(i = 0; i < slots; i++)
-		due_us[i] = 0;
+		list[i].due_us = 0;
+}
+
+static void read_clock_for(struct cn_alive_look *look)
+{
+	read_clock();
+	look->now_s = clock_now.now_s;
+	look->since_s = clock_now.since_s;
 }
 
 /* What may be told now; half of the outbox is not for this. */
@@ -70,51 +81,60 @@ static int room(void)
 	return most - cn_outbox_leaves();
 }
 
-static int64_t earliest(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* @return false: no more may be told now */
 static bool look_at(int slot, struct cn_alive_look *look)
 {
+	bool done = cn_alive_look(slot, look);
 	time_t until_s;
-	bool done;
 
-	read_clock();
-	look->now_s = clock_now.now_s;
-	look->since_s = clock_now.since_s;
-	done = cn_alive_look(slot, look);
-	due_us[slot] = 0;
+	list[slot].due_us = 0;
 	if(!done)
 		return false;
+	list[slot].connected = look->connected;
 	/* who comes after the look is not silent before that */
 	until_s = look->due_s ? look->due_s - look->now_s
 						  : cn_conf.alive_timeout_s + 1;
-	due_us[slot] = cn_now_us() + until_s * 1000000ll;
-	if(look->connected)
-		due_us[slot] = earliest(due_us[slot], cn_now_us() + connections_us);
+	list[slot].due_us = cn_now_us() + until_s * 1000000ll;
 	return true;
+}
+
+static bool is_due(int slot, int64_t now_us)
+{
+	return cn_alive_is_called(slot) || list[slot].due_us <= now_us
+		   || (list[slot].connected && connections_due_us <= now_us);
+}
+
+/* @param looks that took so long; so many of them for connections */
+static void plan_connections(int64_t took_us, int looks, int connected)
+{
+	int64_t pause_us = 0;
+
+	if(connected > 0)
+		pause_us = CN_CONNECTIONS_SHARE * took_us * connected / looks;
+	if(pause_us < CN_CONNECTIONS_US)
+		pause_us = CN_CONNECTIONS_US;
+	connections_due_us = cn_now_us() + pause_us;
 }
 
 static void look_at_all(void)
 {
-	struct cn_alive_look look = {.room = room()};
-	int64_t began_us = cn_now_us(), took_us;
-	int i, slot;
+	struct cn_alive_look look = {.read_clock = read_clock_for, .room = room()};
+	int64_t began_us = cn_now_us();
+	int looks = 0, connected = 0, i, slot;
 
 	read_clock();
 	for(i = 0; i < slots; i++) {
 		slot = (next_slot + i) % slots;
-		if((cn_alive_is_called(slot) || due_us[slot] <= began_us)
-				&& !look_at(slot, &look))
+		if(!is_due(slot, began_us))
+			continue;
+		if(!look_at(slot, &look))
 			break;
+		looks++;
+		connected += list[slot].connected;
 	}
 	next_slot = i < slots ? slot : 0;
-	took_us = cn_now_us() - began_us;
-	connections_us = CN_CONNECTIONS_SHARE * took_us;
-	if(connections_us < CN_CONNECTIONS_US)
-		connections_us = CN_CONNECTIONS_US;
+	if(i == slots && connections_due_us <= began_us)
+		plan_connections(cn_now_us() - began_us, looks, connected);
 }
 
 static void run(void)
@@ -144,8 +164,8 @@ static int set_up(void)
 		return -1;
 	clock_now.still_us = 1000000ll * still_s();
 	slots = cn_alive_slots();
-	due_us = calloc(slots + 1, sizeof(*due_us));
-	if(due_us == NULL) {
+	list = calloc(slots + 1, sizeof(*list));
+	if(list == NULL) {
 		LM_ERR("out of memory\n");
 		return -1;
 	}

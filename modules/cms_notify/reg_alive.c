@@ -56,6 +56,12 @@ static bool is_connected(const ucontact_t *b)
 	return con != NULL;
 }
 
+static bool has_lost_connection(const ucontact_t *b)
+{
+	return shared && shared->connections_known && has_connection(b)
+		   && !is_connected(b);
+}
+
 /* Under usrloc's lock. */
 static void on_saved(ucontact_t *b, int type, void *unused)
 {
@@ -149,20 +155,26 @@ int cn_alive_slots(void)
 
 typedef void (*binding_f)(ucontact_t *b, void *param);
 
+/* Under the slot's lock. */
+static void each_of(const urecord_t *record, binding_f each, void *param)
+{
+	ucontact_t *b;
+
+	for(; record; record = record->next) {
+		for(b = record->contacts; b; b = b->next)
+			each(b, param);
+	}
+}
+
 static void each_of_slot(int slot, binding_f each, void *param)
 {
-	const urecord_t *record;
 	struct hslot *at;
-	ucontact_t *b;
 	int i;
 
 	for(i = 0; i < table_count; i++) {
 		at = &tables[i]->table[slot];
 		rec_lock_get(&at->rlock);
-		for(record = at->first; record; record = record->next) {
-			for(b = record->contacts; b; b = b->next)
-				each(b, param);
-		}
+		each_of(at->first, each, param);
 		rec_lock_release(&at->rlock);
 	}
 }
@@ -211,14 +223,19 @@ static bool has_port(const struct sip_uri *uri, unsigned port)
 	return port == (uri->port_no ? uri->port_no : other);
 }
 
+static bool came_over(const ucontact_t *b, const struct receive_info *rcv)
+{
+	return b->tcpconn_id != CN_BINDING_NO_CONNECTION
+		   && b->tcpconn_id == rcv->proto_reserved1;
+}
+
 static bool came_from(const ucontact_t *b, const struct receive_info *rcv)
 {
 	str address = b->received.len > 0 ? b->received : b->c;
 	struct sip_uri uri;
 	struct ip_addr ip;
 
-	if(b->tcpconn_id != CN_BINDING_NO_CONNECTION
-			&& b->tcpconn_id == rcv->proto_reserved1)
+	if(came_over(b, rcv))
 		return true;
 	return parse_uri(address.s, address.len, &uri) >= 0
 		   && str2ipxbuf(&uri.host, &ip) >= 0 && ip_addr_cmp(&ip, &rcv->src_ip)
@@ -240,33 +257,28 @@ static bool read_contact(struct sip_msg *msg, str *uri)
 	return true;
 }
 
-static int keep_by_address(urecord_t *record, struct sip_msg *msg, time_t now)
+/* A lost connection is told, whatever comes over another one. */
+static bool can_be_heard(
+		const ucontact_t *b, const struct receive_info *rcv, time_t now)
 {
-	ucontact_t *b;
-	int kept = 0;
-
-	for(b = record->contacts; b; b = b->next) {
-		if(!cn_binding_is_live(b, now) || !came_from(b, &msg->rcv))
-			continue;
-		b->last_keepalive = now;
-		kept++;
-	}
-	return kept;
+	return cn_binding_is_live(b, now)
+		   && (came_over(b, rcv) || !has_lost_connection(b));
 }
 
-static int keep_by_contact(urecord_t *record, struct sip_msg *msg, time_t now)
+/* @param uri of the message's Contact; NULL: its address says which it is */
+static bool keep_those(
+		urecord_t *record, struct sip_msg *msg, str *uri, time_t now)
 {
+	bool kept = false;
 	ucontact_t *b;
-	int kept = 0;
-	str uri;
 
-	if(!read_contact(msg, &uri))
-		return 0;
 	for(b = record->contacts; b; b = b->next) {
-		if(!cn_binding_is_live(b, now) || cmp_uri_light_str(&b->c, &uri) != 0)
+		if(!can_be_heard(b, &msg->rcv, now)
+				|| !(uri ? cmp_uri_light_str(&b->c, uri) == 0
+						 : came_from(b, &msg->rcv)))
 			continue;
 		b->last_keepalive = now;
-		kept++;
+		kept = true;
 	}
 	return kept;
 }
@@ -275,20 +287,22 @@ static bool keep(urecord_t *record, struct sip_msg *msg)
 {
 	ucontact_t *b, *only = NULL;
 	time_t now = time(NULL);
-	int live = 0;
+	int n = 0;
+	str uri;
 
 	for(b = record->contacts; b; b = b->next) {
-		if(!cn_binding_is_live(b, now))
+		if(!can_be_heard(b, &msg->rcv, now))
 			continue;
 		only = b;
-		live++;
+		n++;
 	}
-	if(live == 1)
+	if(n == 1)
 		only->last_keepalive = now;
-	return live == 1
-		   || (live > 1
-				   && (keep_by_address(record, msg, now) > 0
-						   || keep_by_contact(record, msg, now) > 0));
+	return n == 1
+		   || (n > 1
+				   && (keep_those(record, msg, NULL, now)
+						   || (read_contact(msg, &uri)
+								   && keep_those(record, msg, &uri, now))));
 }
 
 /* Who registers is in To, and who answers; who sends anything else is in From. */
@@ -369,7 +383,7 @@ static void look_at(ucontact_t *b, void *param)
 	due_s = heard_s(b, look) + cn_conf.alive_timeout_s + 1;
 	if(has_connection(b)) {
 		look->connected = true;
-		if(shared->connections_known && !is_connected(b))
+		if(has_lost_connection(b))
 			due_s = look->now_s;
 	}
 	if(due_s <= look->now_s && look->room > 0 && tell(b)) {
@@ -382,9 +396,19 @@ static void look_at(ucontact_t *b, void *param)
 
 bool cn_alive_look(int slot, struct cn_alive_look *look)
 {
+	struct hslot *at;
+	int i;
+
 	look->due_s = 0;
 	look->connected = false;
-	each_of_slot(slot, look_at, look);
+	for(i = 0; i < table_count; i++) {
+		at = &tables[i]->table[slot];
+		rec_lock_get(&at->rlock);
+		/* not before: who was heard while that took long is not of the future */
+		look->read_clock(look);
+		each_of(at->first, look_at, look);
+		rec_lock_release(&at->rlock);
+	}
 	return look->due_s == 0 || look->due_s > look->now_s;
 }
 

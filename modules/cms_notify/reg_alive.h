@@ -11,10 +11,9 @@
 #ifndef CN_REG_ALIVE_H
 #define CN_REG_ALIVE_H
 
-#include "../../core/parser/msg_parser.h"
-
 #include "base.h"
 
+struct sip_msg;
 struct udomain;
 
 /* Process: main, in mod_init, after cn_classify_init(). */
@@ -48,9 +47,11 @@ bool cn_alive_is_called(int slot);
 
 struct cn_alive_look
 {
+	/* Fills in now_s and since_s, while nobody of the slot can be heard. */
+	void (*read_clock)(struct cn_alive_look *look);
+	int room;		/* so many may be told, counted down */
 	time_t now_s;	/* seconds since 1970 */
 	time_t since_s; /* whoever was heard before counts as heard then */
-	int room;		/* so many may be told, counted down */
 	time_t due_s;	/* who is there is not silent before; 0: nobody is there */
 	bool connected; /* somebody may lose a connection */
 };

@@ -4,6 +4,7 @@ line: cms_alive() and alive_timeout."""
 import contextlib
 import sqlite3
 import time
+from datetime import datetime
 
 import pytest
 
@@ -225,6 +226,55 @@ def test_lost_connection(cms, kamailio, mode):
     for ua in (stayer, behind):
         assert events(cms, ua) == ["register"]
         assert len(server.contacts(ua)) == 1
+
+
+def waited_for_cpu(server):
+    """Seconds in which the server's processes could have run, and something else
+    did."""
+    total = 0
+    for pid in server.pids():
+        with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+            total += int(file.read().split()[1])
+    return total / 1e9
+
+
+def seconds_until_told(server, ua):
+    """From when the connection is closed until the event is made, without what
+    the server has waited for the machine."""
+    waited, closed = waited_for_cpu(server), time.time()
+    ua.transport.close()
+    until(lambda: "offline" in events(server.cms, ua), 60)
+    post = [r for r in server.posts(ua) if r.json["event"] == "offline"][0]
+    made = datetime.fromisoformat(post.json["time"].replace("Z", "+00:00"))
+    return made.timestamp() - closed - (waited_for_cpu(server) - waited)
+
+
+def test_lost_connection_within_a_second(cms, kamailio):
+    """Each at whatever moment, one after the other."""
+    server = kamailio(cms, config=alive(LONG))
+    for _ in range(6):
+        ua = server.device(transport=Transport(server.address, "tcp"))
+        assert ua.register().status == 200
+        assert seconds_until_told(server, ua) <= 1
+        time.sleep(0.1)  # at another moment of the half second
+
+
+def test_keepalive_over_another_connection(cms, kamailio):
+    """It is no sign of life of a contact whose connection is lost, also before
+    that is told: the device registers."""
+    server = kamailio(cms, config=alive(LONG))
+    ua = server.device(transport=Transport(server.address, "tcp"))
+    assert ua.register().status == 200
+    lost, ua.transport = ua.transport, Transport(server.address, "tcp")
+    assert keepalive(ua) == 200  # it is there still
+    lost.close()
+    until(lambda: keepalive(ua) == 404)
+    wait_event(cms, "offline")
+    assert keepalive(ua) == 404
+    assert ua.register().status == 200
+    assert keepalive(ua) == 200
+    assert told(cms, ua) == [("register", "new"), ("offline", None),
+                             ("register", "returned")]
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])

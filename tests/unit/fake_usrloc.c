@@ -228,8 +228,12 @@ static void fill_slot(int table)
 
 void rec_lock_get(rec_lock_t *lock)
 {
+	void (*waits)(void) = fake_usrloc.waits;
 	int i;
 
+	fake_usrloc.waits = NULL;
+	if(waits)
+		waits();
 	assert_int_equal(fake_usrloc.locked, 0);
 	fake_usrloc.locked++;
 	for(i = 0; i < TABLES; i++) {

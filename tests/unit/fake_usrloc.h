@@ -29,6 +29,8 @@ struct fake_usrloc
 	int same_for; /* seconds in which a repeated CSeq is a retransmission */
 	/* called once, while the lists are read, between two looks */
 	void (*meanwhile)(void);
+	/* called once, while a slot's lock is waited for */
+	void (*waits)(void);
 };
 extern struct fake_usrloc fake_usrloc;
 

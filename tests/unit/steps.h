@@ -21,6 +21,10 @@ void step_http_done(void *user, const struct cn_http_result *result);
 /* who resumes */
 void step_verdict(void);
 
+/* alive process: its start; it runs until cn_stop_asked() */
+int step_alive_start(void);
+void step_alive(void);
+
 /* timer */
 void step_watchdog(void);
 

@@ -93,6 +93,16 @@ static void leaver(void)
 	do_leave((int)dice(AORS), (int)dice(CONTACTS));
 }
 
+static void silent(void)
+{
+	do_silent((int)dice(AORS), (int)dice(CONTACTS));
+}
+
+static void keepalive(void)
+{
+	do_keepalive((int)dice(AORS), (int)dice(CONTACTS), chance(75));
+}
+
 /* Time passes. Who is not in the midst of something does its part: verdicts and
  * the watchdog at once, HTTP as far as it does not stand still. */
 void advance(int64_t us)
@@ -151,7 +161,7 @@ static void some_weather(void)
 
 static void one_step(void)
 {
-	switch(dice(30)) {
+	switch(dice(33)) {
 		case 0 ... 5:
 			run(WORKER, worker);
 			break;
@@ -188,6 +198,12 @@ static void one_step(void)
 		case 29:
 			if(!now.quiet && chance(3))
 				die();
+			break;
+		case 30:
+			run(ALIVE, silent);
+			break;
+		case 31 ... 32:
+			run(WORKER, keepalive);
 			break;
 	}
 }
@@ -379,6 +395,38 @@ static void claim_told(void)
 	}
 }
 
+/* What the CMS has heard last of a contact. */
+static const struct accepted *newest(int aor, int contact)
+{
+	const struct accepted *found = NULL;
+	int i;
+
+	for(i = 0; i < world->accepted_count; i++) {
+		const struct accepted *a = &world->accepted[i];
+
+		if(a->aor == aor && a->contacts & 1 << contact && !is_low(a->seq)
+				&& (found == NULL || a->seq > found->seq))
+			found = a;
+	}
+	return found;
+}
+
+/* Whoever is there is not off line to the CMS. */
+static void claim_alive(void)
+{
+	const struct accepted *last;
+	int i, j;
+
+	for(i = 0; i < AORS; i++) {
+		for(j = 0; j < CONTACTS; j++) {
+			check(!world->gone[i][j]);
+			last = newest(i, j);
+			if(world->bound[i][j] && last && last->kind == CN_KIND_OFFLINE)
+				check(was_refused(i, j, world->saved[i][j]));
+		}
+	}
+}
+
 /* Nobody is asked about any more, nobody waits. */
 static void claim_nothing_is_left(void)
 {
@@ -408,6 +456,8 @@ static void live(void *unused)
 	int steps, i;
 
 	cfg_global = &none;
+	/* usrloc has read its table */
+	memset(world->gone, 0, sizeof(world->gone));
 	start();
 	if(world->lives > 1 && chance(20))
 		world->database = DB_AWAY;
@@ -416,6 +466,7 @@ static void live(void *unused)
 		one_step();
 	settle();
 	claim_told();
+	claim_alive();
 	claim_nothing_is_left();
 }
 
@@ -461,6 +512,7 @@ static void whatever_happens_what_a_device_was_told_is_true(void **state)
 	const char *seed = getenv("OUTBOX_SEED"), *runs = getenv("OUTBOX_RUNS");
 	int n = runs ? atoi(runs) : 1000, failed = 0, i;
 	long kills = 0, deferred = 0, delivered = 0, db_failures = 0, batches = 0;
+	long offline = 0, back = 0;
 
 	world = stub_shared(sizeof(*world));
 	if(seed) {
@@ -475,14 +527,19 @@ static void whatever_happens_what_a_device_was_told_is_true(void **state)
 		delivered += world->delivered;
 		db_failures += world->stores_failed;
 		batches += world->batches;
+		offline += world->offline;
+		back += world->back;
 	}
 	print_message("%d runs: %ld kills, %ld deferred, %ld accepted, %ld failures "
-				  "of the database, %ld answers to several events\n",
-			i - 1, kills, deferred, delivered, db_failures, batches);
+				  "of the database, %ld answers to several events, %ld off "
+				  "line, %ld back before\n",
+			i - 1, kills, deferred, delivered, db_failures, batches, offline,
+			back);
 	assert_int_equal(failed, 0);
 	/* all of it has happened */
 	assert_true(kills > n / 10 && deferred > n && delivered > n
-				&& db_failures > n / 2 && batches > n / 10);
+				&& db_failures > n / 2 && batches > n / 10 && offline > n / 10
+				&& back > n / 10);
 }
 
 int main(void)

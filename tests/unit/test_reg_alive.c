@@ -32,7 +32,7 @@ struct cn_conf cn_conf;
 
 /* -------- the clock -------- */
 
-static time_t now_s;
+static time_t now_s, since_s;
 
 time_t __wrap_time(time_t *t)
 {
@@ -125,6 +125,7 @@ static int start(void **state)
 	cn_conf.alive_timeout_s = TIMEOUT;
 	counted = connected = handle_lost_tcp = 0;
 	now_s = 1700000000;
+	since_s = 1;
 	fake_param("usrloc", "handle_lost_tcp", 1u << 1, &handle_lost_tcp);
 	if(cn_alive_init() < 0 || cn_alive_start() < 0)
 		return -1;
@@ -170,9 +171,17 @@ static bool keepalive(void)
 	return hear("MESSAGE", "", NULL);
 }
 
+/* While nobody can be heard. */
+static void read_clock(struct cn_alive_look *look)
+{
+	assert_int_equal(fake_usrloc.locked, 1);
+	look->now_s = now_s;
+	look->since_s = since_s;
+}
+
 static struct cn_alive_look look_at_all(int room)
 {
-	struct cn_alive_look look = {.now_s = now_s, .since_s = 1, .room = room};
+	struct cn_alive_look look = {.read_clock = read_clock, .room = room};
 
 	assert_int_equal(cn_alive_slots(), 1);
 	if(cn_alive_look(0, &look))
@@ -353,34 +362,45 @@ static void who_has_expired_or_is_anothers_is_not_told(void **state)
 
 static void after_a_start_everybody_has_the_whole_time(void **state)
 {
-	struct cn_alive_look look = {.room = 9};
-
 	binding(AOR, CONTACT);
-	now_s += 30000;
-	look.now_s = look.since_s = now_s;
-	assert_true(cn_alive_look(0, &look));
-	assert_int_equal(look.due_s, now_s + TIMEOUT + 1);
+	since_s = now_s += 30000;
+	assert_int_equal(look_at_all(9).due_s, now_s + TIMEOUT + 1);
 	assert_int_equal(told.count, 0);
 }
 
 /* Whoever seems to be heard of in an hour has not been heard since. */
 static void when_the_clock_is_set_back_too(void **state)
 {
-	struct cn_alive_look look = {.room = 9};
-
 	binding(AOR, CONTACT)->last_keepalive += 3600;
-	look.now_s = look.since_s = now_s;
-	assert_true(cn_alive_look(0, &look));
+	since_s = now_s;
+	assert_int_equal(look_at_all(9).due_s, now_s + TIMEOUT + 1);
+	now_s += TIMEOUT + 1;
+	look_at_all(9);
+	assert_int_equal(told.count, 1);
+	/* a clock that is put right by less than a second was not set */
+	binding(AOR, CONTACT_2)->last_keepalive++;
+	since_s = 1;
+	look_at_all(9);
+	assert_int_equal(told.count, 1);
+}
+
+static void time_goes_by_and_a_device_is_heard(void)
+{
+	now_s += TIMEOUT;
+	assert_true(keepalive());
+}
+
+/* Whoever has the lock may keep it for long. */
+static void who_is_heard_while_a_look_waits_is_not_told(void **state)
+{
+	struct cn_alive_look look;
+
+	binding(AOR, CONTACT);
+	now_s += 60;
+	fake_usrloc.waits = time_goes_by_and_a_device_is_heard;
+	look = look_at_all(9);
 	assert_int_equal(look.due_s, now_s + TIMEOUT + 1);
-	look.now_s = now_s += TIMEOUT + 1;
-	assert_true(cn_alive_look(0, &look));
-	assert_int_equal(told.count, 1);
-	/* a second that begins during a look is none of those */
-	binding(AOR, CONTACT_2);
-	look.since_s = 1;
-	look.now_s = now_s - 1;
-	assert_true(cn_alive_look(0, &look));
-	assert_int_equal(told.count, 1);
+	assert_int_equal(told.count, 0);
 }
 
 static void more_than_there_is_room_for_wait(void **state)
@@ -419,6 +439,25 @@ static void who_loses_its_connection_is_told_at_once(void **state)
 	assert_int_equal(b->last_keepalive, CN_BINDING_GONE);
 }
 
+/* It is going to be told, so it is not heard, and registers. */
+static void nor_is_it_heard_over_another_one(void **state)
+{
+	ucontact_t *b = binding(AOR, CONTACT);
+
+	b->tcpconn_id = connected = 7;
+	now_s += 60;
+	assert_true(keepalive());
+	assert_int_equal(b->last_keepalive, now_s);
+	connected = 8;
+	assert_false(keepalive());
+	/* what comes from elsewhere over UDP says nothing of the connection */
+	connected = 0;
+	assert_false(keepalive());
+	look_at_all(9);
+	assert_int_equal(told.count, 1);
+	assert_false(keepalive());
+}
+
 static void a_proxys_connection_is_not_the_devices(void **state)
 {
 	ucontact_t *b = binding(AOR, CONTACT);
@@ -427,6 +466,7 @@ static void a_proxys_connection_is_not_the_devices(void **state)
 	b->path = STR("<sip:edge;lr>");
 	assert_false(look_at_all(9).connected);
 	assert_int_equal(told.count, 0);
+	assert_true(keepalive());
 }
 
 static void a_slot_is_called_for_who_is_saved_with_a_connection(void **state)
@@ -665,7 +705,9 @@ int main(void)
 			TEST(after_a_start_everybody_has_the_whole_time),
 			TEST(when_the_clock_is_set_back_too),
 			TEST(more_than_there_is_room_for_wait),
+			TEST(who_is_heard_while_a_look_waits_is_not_told),
 			TEST(who_loses_its_connection_is_told_at_once),
+			TEST(nor_is_it_heard_over_another_one),
 			TEST(a_proxys_connection_is_not_the_devices),
 			TEST(a_slot_is_called_for_who_is_saved_with_a_connection),
 			TEST(connections_of_before_the_start_are_none),

@@ -62,6 +62,7 @@ struct table
 struct accepted
 {
 	int aor, contacts;
+	enum cn_kind kind;
 	int64_t seq;
 	bool answered; /* the server has read the answer */
 	bool exempt;	/* the database did not answer */
@@ -100,6 +101,9 @@ struct world
 	enum database database;
 	int cms; /* of 100 POSTs it answers so many as it should */
 	bool bound[AORS][CONTACTS];
+	bool gone[AORS][CONTACTS];		  /* bound, and was silent for too long */
+	int64_t saved[AORS][CONTACTS];	  /* number of the REGISTER that did */
+	int offline, back;				  /* told; registered again before */
 	int kills, deferred, delivered, stores_failed, batches;
 };
 extern struct world *world;
@@ -127,6 +131,7 @@ enum process
 	VERDICT,
 	TIMER,
 	WORKER,
+	ALIVE,
 	PROCESSES
 };
 
@@ -176,6 +181,9 @@ int parked(void);
 bool is_low(int64_t seq);
 void do_register(int aor, int contacts, bool defers);
 void do_leave(int aor, int contact);
+/* It has been silent for too long; it gives a sign of life. */
+void do_silent(int aor, int contact);
+void do_keepalive(int aor, int contact, bool defers);
 bool knows(int aor, int contact, int64_t seq);
 void show(struct cn_job *job, const struct cn_waiter *waiter);
 
@@ -186,6 +194,7 @@ struct part
 {
 	char id[CN_ID_LEN + 1];
 	int aor, contacts;
+	unsigned kind;
 	int64_t seq;
 	int status; /* what it has said of it, 0: nothing */
 	int log;	/* where that is in the list of what it accepted, -1: not */

@@ -71,9 +71,9 @@ static const char *read_part(struct part *p, const char *text)
 {
 	int n = 0;
 
-	check(sscanf(text, "%d %d %" SCNd64 " %32[0-9a-f]%n", &p->aor, &p->contacts,
-				  &p->seq, p->id, &n)
-			== 4);
+	check(sscanf(text, "%d %d %u %" SCNd64 " %32[0-9a-f]%n", &p->aor,
+				  &p->contacts, &p->kind, &p->seq, p->id, &n)
+			== 5);
 	p->status = 0;
 	p->log = -1;
 	return text + n;
@@ -106,12 +106,28 @@ int cn_http_post(struct cn_http *http, const struct cn_http_request *request,
 	return 0;
 }
 
+/* Who is heard, and was not off line before, is not told to be. */
+static void claim_silent(const struct part *f)
+{
+	int i;
+
+	if(f->kind != CN_KIND_OFFLINE)
+		return;
+	for(i = 0; i < CONTACTS; i++) {
+		if(f->contacts & 1 << i && world->bound[f->aor][i]
+				&& !world->gone[f->aor][i])
+			check(world->saved[f->aor][i] > f->seq);
+	}
+	world->offline++;
+}
+
 static void cms_accepts(struct part *f)
 {
 	struct accepted *a = &world->accepted[world->accepted_count];
 	int i;
 
 	check(world->accepted_count < EVENTS_MAX);
+	claim_silent(f);
 	for(i = world->exempt_count; i < world->accepted_count; i++) {
 		const struct accepted *b = &world->accepted[i];
 
@@ -136,6 +152,7 @@ static void cms_accepts(struct part *f)
 	a->aor = f->aor;
 	a->contacts = f->contacts;
 	a->seq = f->seq;
+	a->kind = f->kind;
 	a->answered = false;
 	a->exempt = database_trouble();
 	a->unknown = !db.loaded

@@ -93,8 +93,8 @@ static int contacts_of_event(const struct cn_event *ev)
 
 void write_body(const struct cn_event *ev, char *body, size_t size)
 {
-	snprintf(body, size, "%d %d %" PRId64 " %s", aor_of(ev->key.s),
-			contacts_of_event(ev), ev->seq, ev->id);
+	snprintf(body, size, "%d %d %d %" PRId64 " %s", aor_of(ev->key.s),
+			contacts_of_event(ev), ev->kind, ev->seq, ev->id);
 }
 
 int parked(void)
@@ -186,10 +186,32 @@ void do_leave(int aor, int contact)
 	struct scratch s;
 	struct cn_event *ev = make(&s, aor, 1 << contact);
 
-	world->bound[aor][contact] = false;
+	world->bound[aor][contact] = world->gone[aor][contact] = false;
 	ev->kind = CN_KIND_EXPIRE;
 	trace("leaves: %s %d\n", keys[aor], 1 << contact);
 	(void)!cn_outbox_leave(ev);
+}
+
+/* Nobody can be heard while the event is given away. */
+void do_silent(int aor, int contact)
+{
+	struct scratch s;
+	struct cn_event *ev = make(&s, aor, 1 << contact);
+
+	if(!world->bound[aor][contact] || world->gone[aor][contact])
+		return;
+	world->gone[aor][contact] = true;
+	ev->kind = CN_KIND_OFFLINE;
+	trace("is silent: %s %d\n", keys[aor], 1 << contact);
+	if(cn_outbox_leave(ev) < 0)
+		world->gone[aor][contact] = false;
+}
+
+/* Who is refused registers again. */
+void do_keepalive(int aor, int contact, bool defers)
+{
+	if(world->gone[aor][contact])
+		do_register(aor, 1 << contact, defers);
 }
 
 bool knows(int aor, int contact, int64_t seq)
@@ -234,6 +256,9 @@ int cn_park_resume(const struct cn_waiter *waiter)
 		if(!(r->contacts & 1 << i))
 			continue;
 		world->bound[r->aor][i] = true;
+		world->back += world->gone[r->aor][i];
+		world->gone[r->aor][i] = false;
+		world->saved[r->aor][i] = seq;
 		if(outcome->verdict == CN_ACCEPTED)
 			check(knows(r->aor, i, seq));
 	}
@@ -254,21 +279,28 @@ void cn_restart_end(const str *key, unsigned dialog)
 {
 }
 
-/* Nobody here falls silent. */
-void cn_alive_end(const char *key, const char *contacts)
+void cn_alive_end(const char *key, const char *about)
 {
-	abort();
+	int contacts = contacts_of(about), aor = aor_of(key), i;
+
+	meanwhile(20);
+	for(i = 0; i < CONTACTS; i++) {
+		if(contacts & 1 << i && world->gone[aor][i])
+			world->bound[aor][i] = world->gone[aor][i] = false;
+	}
+	meanwhile(20);
 }
 
 bool cn_usrloc_is_live(const char *key, const char *about)
 {
 	int contacts = contacts_of(about), aor = aor_of(key), i;
+	bool live = false;
 
-	for(i = 0; i < CONTACTS; i++) {
-		if(contacts & 1 << i && world->bound[aor][i])
-			return true;
-	}
-	return false;
+	for(i = 0; i < CONTACTS; i++)
+		live |= contacts & 1 << i && world->bound[aor][i]
+				&& !world->gone[aor][i];
+	meanwhile(20);
+	return live;
 }
 
 bool cn_usrloc_came_here(const char *key, const char *about, int64_t since_s)
