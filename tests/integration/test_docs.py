@@ -20,8 +20,12 @@ from harness import (DOMAIN, HOST, PASSWORD, TOP, ReferenceCms, environment,
 MODULE = TOP / "modules" / "cms_notify"
 README = (TOP / "README.md").read_text(encoding="utf-8")
 ADMIN = (MODULE / "doc" / "cms_notify_admin.xml").read_text(encoding="utf-8")
+CHINESE = MODULE / "doc" / "zh"
 PAGES = [TOP / "README.md", TOP / "tests" / "README.md",
-         MODULE / "DESIGN.md"]
+         MODULE / "DESIGN.md", *sorted(CHINESE.glob("*.md"))]
+# What operators read.
+TEXTS = README + "".join(page.read_text(encoding="utf-8")
+                         for page in sorted(CHINESE.glob("*.md")))
 SHOWN_COMMAND = re.compile(r"^# (kam(?:ctl|cmd|ailio-subscriber) .*)$")
 QUESTIONS = ("Password", "Again")  # on a terminal
 
@@ -50,8 +54,11 @@ def words(xml):
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", xml)).split())
 
 
-def blocks(markdown):
-    return re.findall(r"^```\w*\n(.*?)^```$", markdown, re.S | re.M)
+def blocks(markdown, kind=r"\w*"):
+    """The code in a page; kind: what stands behind its first ```."""
+    return [code for tag, code in re.findall(r"^```(\w*)\n(.*?)^```$", markdown,
+                                             re.S | re.M)
+            if re.fullmatch(kind, tag)]
 
 
 def commands_with_output(text):
@@ -91,14 +98,14 @@ def test_links_lead_somewhere(page):
 def test_targets_of_make_exist():
     makefile = (TOP / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([\w.-]+):", makefile, re.M))
-    code = "\n".join(blocks(README) + re.findall(r"`([^`\n]+)`", README))
+    code = "\n".join(blocks(TEXTS) + re.findall(r"`([^`\n]+)`", TEXTS))
     named = set(re.findall(r"\bmake ([a-z][\w.-]*)", code))
     assert {"run", "test", "install"} <= named
     assert named <= targets
 
 
 def test_scripts_exist():
-    named = set(re.findall(r"\bscripts/[\w-]+", README))
+    named = set(re.findall(r"\bscripts/[a-z-]+", TEXTS))
     assert "scripts/database" in named
     assert not [n for n in named if not os.access(TOP / n, os.X_OK)]
 
@@ -107,11 +114,24 @@ def test_settings_exist():
     known = "\n".join(path.read_text(encoding="utf-8") for path in (
         TOP / "kamailio.cfg", TOP / "Makefile", TOP / "scripts" / "run",
         *(TOP / "scripts" / "etc").iterdir()))
-    named = set(re.findall(r"\b[A-Z]+_[A-Z_0-9]*[A-Z0-9]\b", README))
+    named = set(re.findall(r"\b[A-Z]+_[A-Z_0-9]*[A-Z0-9]\b", TEXTS))
     assert "SIP_REALM" in named
     assert not [n for n in named
                 if n not in ("CMS_VERDICT", "WITH_AUTH")  # of the stock's
                 and not re.search(rf"\b{n}\b|\b{n.removesuffix('_FILE')}\b", known)]
+
+
+def without_remarks(code):
+    return re.sub(r"\s+# .*", "", code)
+
+
+def test_the_chinese_readme_has_the_commands_of_readme():
+    """Those are run here and in tests/rooms; quickstart.md and operations.md are run
+    in tests/rooms/zh."""
+    run = {without_remarks(code) for code in blocks(README)}
+    shown = blocks((CHINESE / "README.md").read_text(encoding="utf-8"), "")
+    assert len(shown) > 4
+    assert not [code for code in shown if without_remarks(code) not in run]
 
 
 def block(start):
@@ -446,6 +466,13 @@ def test_the_post_shown_is_of_the_published_interface():
     head, body = post.split("\n\n", 1)
     headers = [line.split(": ", 1) for line in head.splitlines()[1:]]
     assert cms_schema.Checker().errors(headers, body.encode()) == []
+
+
+def test_the_chinese_readme_shows_the_same_post():
+    post = next(p for p in listings(ADMIN) if p.startswith("POST "))
+    page = (CHINESE / "README.md").read_text(encoding="utf-8")
+    [shown] = blocks(page, "json")
+    assert json.loads(shown) == json.loads(post.split("\n\n", 1)[1])
 
 
 def test_the_post_shown_has_the_headers_that_are_sent(kamailio, cms):
