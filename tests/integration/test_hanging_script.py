@@ -94,7 +94,7 @@ def test_the_others_are_served(start, cms, processes):
     assert {r.wait().status for r in at_once} == {200}
     assert {ua.register().get("X-Route") for ua in uas[:5]} == {"main"}
     assert uas[0].options()[0].status == 200
-    assert server.status()["parked"] == 1
+    until(lambda: server.status()["parked"] == 1)
     check_end(hanging, gate)
     assert len(server.posts()) == len(uas) + 1
 
