@@ -70,6 +70,7 @@ struct cn_conf
 	int alive_timeout_s;		/* 0: who is silent stays */
 	int sqlite_busy_timeout_ms; /* 0: as it is */
 	char *password_file;		/* NULL: none */
+	char *metrics_listen;		/* "address:port"; NULL: none */
 };
 
 extern struct cn_conf cn_conf;

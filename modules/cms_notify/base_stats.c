@@ -13,21 +13,20 @@
 
 #include "base_stats.h"
 
-/* Latencies are counted in buckets whose width is an eighth of their value. */
-#define CN_BUCKET_BITS 3
-#define CN_BUCKETS ((32 - CN_BUCKET_BITS) << CN_BUCKET_BITS)
-
 struct endpoint
 {
 	atomic_t in_flight, attempts, failures;
 	atomic_t last_status, last_cause, last_ms;
+	struct cn_histogram attempt;
 };
 
 static struct shared
 {
 	int64_t answered_us;
 	atomic_t gauges[CN_GAUGE_COUNT];
-	atomic_t latencies[CN_LATENCY_COUNT][CN_BUCKETS];
+	uint64_t news[CN_REASON_MOVED + 1];
+	uint64_t stored[CN_STORED_COUNT][CN_KIND_SNAPSHOT + 1];
+	struct cn_histogram latencies[CN_LATENCY_COUNT];
 	struct endpoint endpoints[];
 } * shared;
 
@@ -132,52 +131,37 @@ void cn_stats_gauge(enum cn_gauge gauge, int by)
 	atomic_add(&shared->gauges[gauge], by);
 }
 
-/* 0..7 each have a bucket; above, the three bits below the leading one. */
-static unsigned bucket_of(uint32_t v)
+static void add_one(uint64_t *count)
 {
-	unsigned shift;
-
-	if(v < (1u << CN_BUCKET_BITS))
-		return v;
-	shift = 31 - __builtin_clz(v) - CN_BUCKET_BITS;
-	return ((shift + 1) << CN_BUCKET_BITS)
-		   + ((v >> shift) & ((1u << CN_BUCKET_BITS) - 1));
+	__atomic_fetch_add(count, 1, __ATOMIC_RELAXED);
 }
 
-/* The middle of a bucket. */
-static double bucket_value(unsigned bucket)
+void cn_stats_news(enum cn_reason reason)
 {
-	unsigned shift = bucket >> CN_BUCKET_BITS;
-	unsigned low = bucket & ((1u << CN_BUCKET_BITS) - 1);
+	counter_inc(counters[CN_COUNTER_events]);
+	add_one(&shared->news[reason]);
+}
 
-	if(shift == 0)
-		return low;
-	return ((double)((1u << CN_BUCKET_BITS) + low) + 0.5)
-		   * (double)(1u << (shift - 1));
+void cn_stats_stored(enum cn_stored what, enum cn_kind kind)
+{
+	static const enum cn_counter counts[] = {
+			[CN_STORED_NOW] = CN_COUNTER_deferred,
+			[CN_STORED_DELIVERED] = CN_COUNTER_delivered,
+			[CN_STORED_DEAD] = CN_COUNTER_dead};
+
+	counter_inc(counters[counts[what]]);
+	add_one(&shared->stored[what][kind]);
 }
 
 void cn_stats_latency(enum cn_latency latency, int64_t us)
 {
-	uint32_t v = us < 0 ? 0 : us > INT32_MAX ? INT32_MAX : (uint32_t)us;
-
-	atomic_inc(&shared->latencies[latency][bucket_of(v)]);
+	cn_histogram_add(&shared->latencies[latency], us);
 }
 
 double cn_stats_latency_ms(enum cn_latency latency, double percent)
 {
-	double total = 0, seen = 0;
-	unsigned i;
-
-	for(i = 0; i < CN_BUCKETS; i++)
-		total += (unsigned)atomic_get(&shared->latencies[latency][i]);
-	if(total == 0)
-		return 0;
-	for(i = 0; i < CN_BUCKETS; i++) {
-		seen += (unsigned)atomic_get(&shared->latencies[latency][i]);
-		if(seen > 0 && seen * 100 >= percent * total)
-			break;
-	}
-	return bucket_value(i < CN_BUCKETS ? i : CN_BUCKETS - 1) / 1000;
+	return cn_histogram_percentile_us(&shared->latencies[latency], percent)
+		   / 1000;
 }
 
 void cn_stats_attempt_begin(int endpoint)
@@ -199,6 +183,7 @@ void cn_stats_attempt_end(
 	atomic_set(&e->last_cause, cause);
 	atomic_set(&e->last_status, status);
 	atomic_set(&e->last_ms, us / 1000);
+	cn_histogram_add(&e->attempt, us);
 }
 
 int64_t cn_stats_answered_us(void)
@@ -226,6 +211,27 @@ unsigned long cn_stats_cause_count(enum cn_cause cause)
 	if(cause == CN_CAUSE_busy)
 		return cn_stats_counter(CN_COUNTER_busy);
 	return is_counted[cause] ? counter_get_val(causes[cause]) : 0;
+}
+
+unsigned long cn_stats_news_count(enum cn_reason reason)
+{
+	return __atomic_load_n(&shared->news[reason], __ATOMIC_RELAXED);
+}
+
+unsigned long cn_stats_stored_count(enum cn_stored what, enum cn_kind kind)
+{
+	return __atomic_load_n(&shared->stored[what][kind], __ATOMIC_RELAXED);
+}
+
+void cn_stats_read_latency(
+		enum cn_latency latency, struct cn_histogram_counts *counts)
+{
+	cn_histogram_read(&shared->latencies[latency], counts);
+}
+
+void cn_stats_read_endpoint(int endpoint, struct cn_histogram_counts *counts)
+{
+	cn_histogram_read(&shared->endpoints[endpoint].attempt, counts);
 }
 
 int cn_stats_gauge_value(enum cn_gauge gauge)

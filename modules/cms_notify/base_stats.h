@@ -8,6 +8,7 @@
 #ifndef CN_BASE_STATS_H
 #define CN_BASE_STATS_H
 
+#include "base_histogram.h"
 #include "base_policy.h"
 
 /* name, documentation. The causes have counters of their own besides these. */
@@ -29,6 +30,7 @@
 #define CN_GAUGES(X)                                     \
 	X(queued, "events waiting for a free connection")    \
 	X(in_flight, "POSTs under way")                      \
+	X(connections, "open connections to the CMS")        \
 	X(parked, "REGISTER requests waiting for a verdict") \
 	X(outbox, "events waiting in the outbox")
 
@@ -53,6 +55,7 @@ enum cn_latency
 	CN_LATENCY_QUEUE, /* parked until a POST began */
 	CN_LATENCY_HTTP,  /* POST until its answer */
 	CN_LATENCY_TOTAL, /* parked until the verdict */
+	CN_LATENCY_OUTBOX, /* created until the CMS has accepted it from the outbox */
 	CN_LATENCY_COUNT
 };
 
@@ -67,12 +70,25 @@ struct cn_endpoint_stats
 	unsigned last_ms; /* how long the last attempt took */
 };
 
+/* What becomes of an event in the outbox. */
+enum cn_stored
+{
+	CN_STORED_NOW,
+	CN_STORED_DELIVERED,
+	CN_STORED_DEAD,
+	CN_STORED_COUNT
+};
+
 /* Process: main, before any fork. */
 int cn_stats_init(int endpoints) CN_MUST;
 void cn_stats_destroy(void);
 
 /* Process: any. Nothing here blocks or fails. */
 void cn_stats_count(enum cn_counter counter);
+/* A registration that is news: events, by its reason. */
+void cn_stats_news(enum cn_reason reason);
+/* deferred, delivered or dead, by what the event says. */
+void cn_stats_stored(enum cn_stored what, enum cn_kind kind);
 void cn_stats_cause(enum cn_cause cause);
 void cn_stats_gauge(enum cn_gauge gauge, int by);
 void cn_stats_latency(enum cn_latency latency, int64_t us);
@@ -84,12 +100,18 @@ void cn_stats_attempt_end(
 /* When an endpoint last gave a usable answer; 0: never. */
 int64_t cn_stats_answered_us(void);
 
-/* Reading, for RPC. */
+/* Reading, for an operator. */
 const char *cn_stats_counter_name(enum cn_counter counter);
 const char *cn_stats_gauge_name(enum cn_gauge gauge);
 unsigned long cn_stats_counter(enum cn_counter counter);
 unsigned long cn_stats_cause_count(enum cn_cause cause);
 int cn_stats_gauge_value(enum cn_gauge gauge);
+unsigned long cn_stats_news_count(enum cn_reason reason);
+unsigned long cn_stats_stored_count(enum cn_stored what, enum cn_kind kind);
+void cn_stats_read_latency(
+		enum cn_latency latency, struct cn_histogram_counts *counts);
+/* Its attempts, whatever came of them. */
+void cn_stats_read_endpoint(int endpoint, struct cn_histogram_counts *counts);
 /* @param percent 0 to 100; @return milliseconds, within an eighth */
 double cn_stats_latency_ms(enum cn_latency latency, double percent);
 /* Another one has its place; nothing is under way to it. */

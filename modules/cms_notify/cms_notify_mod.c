@@ -34,6 +34,7 @@
 #include "outbox_proc.h"
 #include "reg_park.h"
 #include "reg_restart.h"
+#include "face_http.h"
 #include "face_pv.h"
 #include "face_rpc.h"
 #include "face_script.h"
@@ -94,6 +95,7 @@ static param_export_t params[] = {
 		{"auth_random_secret", PARAM_INT | PARAM_USE_FUNC,
 				(void *)cn_key_give_auth},
 		{"password_file", PARAM_STRING, &cn_conf.password_file},
+		{"metrics_listen", PARAM_STRING, &cn_conf.metrics_listen},
 		{"quoted", PARAM_INT | PARAM_USE_FUNC, (void *)cn_conf_refuse_number},
 		{"quoted", PARAM_STRING | PARAM_USE_FUNC, (void *)cn_conf_take_text},
 		{0, 0, 0}};
@@ -103,7 +105,9 @@ static int mod_init(void)
 	int capacity, procs;
 
 	if(cn_log_init() < 0 || cn_conf_check() < 0 || cn_key_init() < 0
-			|| cn_stop_watch_requests() < 0 || cn_body_init(cn_conf.body) < 0
+			|| cn_stop_watch_requests() < 0
+			|| cn_http_listen(cn_conf.metrics_listen) < 0
+			|| cn_body_init(cn_conf.body) < 0
 			|| cn_secret_init(cn_conf.password_file) < 0
 			|| cn_sqlite_init(cn_conf.sqlite_busy_timeout_ms) < 0)
 		return -1;

@@ -108,11 +108,11 @@ static enum cn_entry enter(struct cn_event *ev, struct cn_waiter *waiter)
 	entry = cn_index_enter(ev, waiter);
 	switch(entry) {
 		case CN_ENTERED:
-			cn_stats_count(CN_COUNTER_events);
+			cn_stats_news(ev->reason);
 			cn_order_go(job);
 			break;
 		case CN_WAITS:
-			cn_stats_count(CN_COUNTER_events);
+			cn_stats_news(ev->reason);
 			break;
 		case CN_JOINED:
 			cn_stats_count(CN_COUNTER_joined);

@@ -22,6 +22,7 @@
 #include "admit.h"
 #include "outbox.h"
 #include "outbox_resync.h"
+#include "face_metrics.h"
 #include "face_rpc.h"
 #include "base_stats.h"
 #include "base_utf8.h"
@@ -62,7 +63,8 @@ static void add_counters(rpc_t *rpc, void *reply)
 
 static void add_latencies(rpc_t *rpc, void *reply)
 {
-	static const char *const names[] = {"queue_ms", "http_ms", "total_ms"};
+	static const char *const names[] = {
+			"queue_ms", "http_ms", "total_ms", "outbox_ms"};
 	void *latency;
 	int i;
 
@@ -422,6 +424,23 @@ static void rpc_reload(rpc_t *rpc, void *ctx)
 		rpc->struct_add(reply, "d", "reloads", (int)cn_reload_number());
 }
 
+/* -------- metrics -------- */
+
+static const char *const metrics_doc[] = {
+		"All counters and histograms as text for Prometheus", NULL};
+
+static void rpc_metrics(rpc_t *rpc, void *ctx)
+{
+	str text;
+
+	if(cn_metrics_write(false, &text) < 0) {
+		rpc->fault(ctx, 500, "Out of memory");
+		return;
+	}
+	rpc->add(ctx, "s", text.s);
+	pkg_free(text.s);
+}
+
 rpc_export_t cn_rpc_commands[] = {
 		{"cms_notify.status", rpc_status, (const char **)status_doc, 0},
 		{"cms_notify.endpoints", rpc_endpoints, (const char **)endpoints_doc,
@@ -433,5 +452,6 @@ rpc_export_t cn_rpc_commands[] = {
 		{"cms_notify.pause", rpc_pause, (const char **)pause_doc, 0},
 		{"cms_notify.resume", rpc_resume, (const char **)resume_doc, 0},
 		{"cms_notify.resync", rpc_resync, (const char **)resync_doc, 0},
+		{"cms_notify.metrics", rpc_metrics, (const char **)metrics_doc, 0},
 		{"cms_notify.reload", rpc_reload, (const char **)reload_doc, 0},
 		{0, 0, 0, 0}};

@@ -10,6 +10,8 @@
 #include "../../core/mod_fix.h"
 #include "../../core/trim.h"
 
+#include "face_health.h"
+#include "face_http.h"
 #include "face_notify.h"
 #include "face_script.h"
 #include "outbox.h"
@@ -113,6 +115,11 @@ static int ki_alive(sip_msg_t *msg, str *table_name, str *aor)
 	return table && cn_alive_heard(msg, table, given(aor)) ? 1 : -1;
 }
 
+static int ki_metrics(sip_msg_t *msg)
+{
+	return cn_http_answer_init() == 0 && cn_http_answer(msg) ? 1 : -1;
+}
+
 /* -------- native -------- */
 
 /* A route: an index where the script names it, looked up for each request
@@ -187,6 +194,8 @@ static int fix_options(void **param)
 		pkg_free(goal);
 		return E_CFG;
 	}
+	if(goal->defers)
+		cn_health_set_deferring();
 	*param = goal;
 	return 0;
 }
@@ -294,6 +303,20 @@ static int w_alive1(struct sip_msg *msg, char *table, char *unused)
 	return w_alive2(msg, table, NULL);
 }
 
+static int fix_metrics(void **unused, int none)
+{
+	(void)unused;
+	(void)none;
+	return cn_http_answer_init() == 0 ? 0 : E_CFG;
+}
+
+static int w_metrics(struct sip_msg *msg, char *unused, char *none)
+{
+	(void)unused;
+	(void)none;
+	return cn_http_answer(msg) ? 1 : -1;
+}
+
 #define CN_IN_ANY (REQUEST_ROUTE | FAILURE_ROUTE)
 
 cmd_export_t cn_script_functions[] = {{"cms_notify", (cmd_function)w_notify2, 2,
@@ -310,6 +333,8 @@ cmd_export_t cn_script_functions[] = {{"cms_notify", (cmd_function)w_notify2, 2,
 				ANY_ROUTE},
 		{"cms_alive", (cmd_function)w_alive2, 2, fix_table_and_uri, 0,
 				ANY_ROUTE},
+		{"cms_metrics", (cmd_function)w_metrics, 0, fix_metrics, 0,
+				EVENT_ROUTE},
 		{0, 0, 0, 0, 0, 0}};
 
 /* clang-format off */
@@ -327,6 +352,11 @@ sr_kemi_t cn_script_kemi[] = {
 	{ str_init("cms_notify"), str_init("alive"),
 		SR_KEMIP_INT, ki_alive,
 		{ SR_KEMIP_STR, SR_KEMIP_STR, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("cms_notify"), str_init("metrics"),
+		SR_KEMIP_INT, ki_metrics,
+		{ SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE,
 			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
 	},
 	{ {0, 0}, {0, 0}, 0, NULL, { 0, 0, 0, 0, 0, 0 } }

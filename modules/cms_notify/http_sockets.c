@@ -17,6 +17,7 @@
 
 #include "../../core/dprint.h"
 
+#include "base_stats.h"
 #include "http_sockets.h"
 
 struct cn_socket
@@ -93,12 +94,14 @@ static int begin(
 
 int cn_sockets_opened(struct cn_sockets *sockets, int fd, const void *opener)
 {
+	cn_stats_gauge(CN_GAUGE_connections, 1);
 	return begin(sockets, fd, true, opener);
 }
 
 /* The kernel takes it out of the set by itself. */
 void cn_sockets_closed(struct cn_sockets *sockets, int fd)
 {
+	cn_stats_gauge(CN_GAUGE_connections, -1);
 	if(fd < sockets->size)
 		(void)!begin(sockets, fd, false, NULL);
 }

@@ -312,7 +312,7 @@ static void answer(struct entry *e, bool fine)
 			e->command->busy = e->command->done = fine;
 			if(fine) {
 				cn_batch_wait(e->row);
-				cn_stats_count(CN_COUNTER_deferred);
+				cn_stats_stored(CN_STORED_NOW, e->row->kind);
 			}
 			break;
 		default:

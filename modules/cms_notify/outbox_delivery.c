@@ -93,7 +93,7 @@ static void bury(struct cn_row *row, const char *why)
 {
 	LM_WARN("event %s of %s is a dead letter: %s\n", row->id, row->of->name,
 			why);
-	cn_stats_count(CN_COUNTER_dead);
+	cn_stats_stored(CN_STORED_DEAD, row->kind);
 	cn_row_set_state(row, CN_ROW_DEAD);
 	cn_batch_change(row);
 }
@@ -263,7 +263,9 @@ static int64_t end_row(struct cn_row *row, const struct cn_job *job)
 		return cn_now_us() + CN_AGAIN_US;
 	single = keep_pace(job);
 	if(outcome->verdict == CN_ACCEPTED) {
-		cn_stats_count(CN_COUNTER_delivered);
+		cn_stats_stored(CN_STORED_DELIVERED, row->kind);
+		cn_stats_latency(
+				CN_LATENCY_OUTBOX, cn_number_clock_us() - row->created_us);
 		row->of->failures = 0;
 		cn_batch_settle(row->of->name, row->of->hash, row->seq, row->contacts);
 		return 0;

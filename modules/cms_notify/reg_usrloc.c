@@ -13,6 +13,8 @@
 #include "../../core/globals.h"
 #include "../../core/sr_module.h"
 #include "../../core/tcp_conn.h"
+#include "../../core/counters.h"
+#include "../usrloc/udomain.h"
 #include "../usrloc/usrloc.h"
 
 #include "job_contacts.h"
@@ -368,4 +370,15 @@ struct cn_event *cn_usrloc_snapshot(unsigned hash, const char *ruid)
 		usrloc.unlock_udomain(tables[i], &record->aor);
 	}
 	return ev;
+}
+
+unsigned long cn_usrloc_contacts(void)
+{
+	struct udomain *list[CN_TABLES_MAX];
+	int n = cn_classify_tables(list, CN_TABLES_MAX), i;
+	unsigned long sum = 0;
+
+	for(i = 0; i < n; i++)
+		sum += get_stat_val(list[i]->contacts);
+	return sum;
 }

@@ -52,6 +52,10 @@ struct cn_event *cn_usrloc_snapshot(unsigned hash, const char *ruid);
  * the next call overwrites */
 str cn_usrloc_key(const char *aor);
 
+/* How many contacts usrloc counts in its tables: also those that have expired and are
+ * not purged yet. Process: any; looks at none of them. */
+unsigned long cn_usrloc_contacts(void);
+
 /* Has usrloc its bindings in memory, so that they can be looked at? */
 bool cn_usrloc_in_memory(void);
 

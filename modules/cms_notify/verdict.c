@@ -80,7 +80,7 @@ static void count(const struct cn_job *job)
 			cn_stats_count(CN_COUNTER_rejected);
 			break;
 		case CN_DEFERRED:
-			cn_stats_count(CN_COUNTER_deferred);
+			cn_stats_stored(CN_STORED_NOW, CN_KIND_REGISTER);
 			break;
 		case CN_UNAVAILABLE:
 			cn_stats_count(CN_COUNTER_unavailable);

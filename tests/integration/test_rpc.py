@@ -18,7 +18,7 @@ COUNTERS = ("events", "accepted", "rejected", "unavailable", "busy", "joined",
             "refreshes")
 CAUSES = ("timeout", "connect", "tls", "http", "too_big", "bad_answer",
           "shutdown", "memory", "bad_request")
-LATENCIES = ("queue_ms", "http_ms", "total_ms")
+LATENCIES = ("queue_ms", "http_ms", "total_ms", "outbox_ms")
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@
 
 #include "client.h"
 
+#include "base_stats.h"
+
 struct cn_conf cn_conf;
 
 struct cn_http *http;
@@ -18,6 +20,14 @@ struct server *server;
 struct result *result;
 int answers;
 char urls[2][128];
+
+int connections;
+
+void cn_stats_gauge(enum cn_gauge gauge, int by)
+{
+	check(gauge == CN_GAUGE_connections);
+	connections += by;
+}
 
 void on_done(void *user, const struct cn_http_result *r)
 {

@@ -34,6 +34,7 @@ extern struct cn_endpoints endpoints;
 extern struct cn_http *all_https[1024]; /* they live as long as the process */
 extern struct server *server;
 extern struct result *result; /* of the one request of most tests */
+extern int connections; /* as they are counted */
 extern int answers; /* that a request is about */
 extern char urls[2][128];
 

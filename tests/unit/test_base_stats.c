@@ -135,7 +135,8 @@ static void count_much(void *arg)
 	process_no = 1 + __atomic_fetch_add(&crowd->next, 1, __ATOMIC_SEQ_CST);
 	stub_meet(crowd->barrier);
 	for(i = 0; i < TIMES; i++) {
-		cn_stats_count(CN_COUNTER_events);
+		cn_stats_news(CN_REASON_NEW);
+		cn_stats_stored(CN_STORED_DEAD, CN_KIND_EXPIRE);
 		cn_stats_cause(CN_CAUSE_timeout);
 		cn_stats_gauge(CN_GAUGE_parked, i & 1 ? -1 : 2);
 		cn_stats_latency(CN_LATENCY_TOTAL, 5);
@@ -148,6 +149,7 @@ static void processes_lose_no_count(void **state)
 {
 	struct crowd *crowd = stub_shared(sizeof(*crowd));
 	struct cn_endpoint_stats stats;
+	struct cn_histogram_counts counts;
 	pid_t pids[PROCESSES];
 	int i;
 
@@ -164,14 +166,36 @@ static void processes_lose_no_count(void **state)
 	assert_int_equal(stats.attempts, PROCESSES * TIMES);
 	assert_int_equal(stats.failures, PROCESSES * TIMES);
 	assert_int_equal(stats.in_flight, 0);
+	assert_int_equal(cn_stats_news_count(CN_REASON_NEW), PROCESSES * TIMES);
+	assert_int_equal(cn_stats_stored_count(CN_STORED_DEAD, CN_KIND_EXPIRE),
+			PROCESSES * TIMES);
+	cn_stats_read_latency(CN_LATENCY_TOTAL, &counts);
+	assert_int_equal(counts.all, PROCESSES * TIMES);
+	assert_true(counts.sum_s == PROCESSES * TIMES * 5 / 1e6);
+}
+
+/* An operator sees the sum, Prometheus the parts. */
+static void what_has_a_kind_is_counted_by_it_and_in_the_sum(void **state)
+{
+	static const enum cn_counter counters[] = {
+			CN_COUNTER_deferred, CN_COUNTER_delivered, CN_COUNTER_dead};
+	int i, kind;
+
+	for(i = 0; i < CN_STORED_COUNT; i++) {
+		for(kind = CN_KIND_REGISTER; kind <= CN_KIND_SNAPSHOT; kind++) {
+			cn_stats_stored(i, kind);
+			assert_int_equal(cn_stats_stored_count(i, kind), 1);
+			assert_int_equal(cn_stats_counter(counters[i]), kind + 1);
+		}
+	}
+	for(i = CN_REASON_NEW; i <= CN_REASON_MOVED; i++) {
+		cn_stats_news(i);
+		assert_int_equal(cn_stats_news_count(i), 1);
+		assert_int_equal(cn_stats_counter(CN_COUNTER_events), i);
+	}
 }
 
 /* -------- latencies -------- */
-
-static double ms(double percent)
-{
-	return cn_stats_latency_ms(CN_LATENCY_HTTP, percent);
-}
 
 static void assert_within_an_eighth(double got_ms, int64_t wanted_us)
 {
@@ -179,83 +203,6 @@ static void assert_within_an_eighth(double got_ms, int64_t wanted_us)
 
 	if(fabs(got_ms - wanted) > wanted / 8 + 1e-9)
 		fail_msg("%f ms for %f ms", got_ms, wanted);
-}
-
-static void without_a_measurement_there_is_no_latency(void **state)
-{
-	static const double percents[] = {0, 50, 95, 99, 100};
-	size_t i;
-
-	for(i = 0; i < sizeof(percents) / sizeof(percents[0]); i++)
-		assert_true(ms(percents[i]) == 0);
-}
-
-/* The statistics start anew for it. */
-static void one_latency(int64_t us)
-{
-	cn_stats_destroy();
-	destroy_counters();
-	start(NULL);
-	cn_stats_latency(CN_LATENCY_HTTP, us);
-	assert_within_an_eighth(ms(0), us);
-	assert_within_an_eighth(ms(50), us);
-	assert_within_an_eighth(ms(100), us);
-}
-
-static void each_latency_is_known_within_an_eighth(void **state)
-{
-	uint64_t dice = 1;
-	int bit, i;
-
-	for(i = 0; i < 40; i++)
-		one_latency(i);
-	for(bit = 4; bit < 31; bit++) {
-		one_latency((1ll << bit) - 1);
-		one_latency(1ll << bit);
-		one_latency((1ll << bit) + 1);
-		one_latency((1ll << bit) + (stub_random(&dice) & ((1 << bit) - 1)));
-		one_latency((1ll << bit) + (1ll << (bit - 3)) - 1);
-		one_latency((1ll << bit) + (1ll << (bit - 3)));
-	}
-	one_latency(INT32_MAX);
-}
-
-static void what_is_out_of_range_counts_as_its_border(void **state)
-{
-	cn_stats_latency(CN_LATENCY_HTTP, -1);
-	cn_stats_latency(CN_LATENCY_HTTP, INT64_MIN);
-	assert_true(ms(100) == 0);
-	cn_stats_latency(CN_LATENCY_HTTP, INT64_MAX);
-	cn_stats_latency(CN_LATENCY_HTTP, (int64_t)INT32_MAX + 1);
-	cn_stats_latency(CN_LATENCY_HTTP, 1ll << 32);
-	assert_within_an_eighth(ms(100), INT32_MAX);
-	assert_true(ms(40) == 0);
-}
-
-static void percentiles_are_those_of_the_values(void **state)
-{
-	int i;
-
-	for(i = 1; i <= 1000; i++)
-		cn_stats_latency(CN_LATENCY_HTTP, i * 1000);
-	assert_within_an_eighth(ms(0), 1000);
-	assert_within_an_eighth(ms(50), 500000);
-	assert_within_an_eighth(ms(95), 950000);
-	assert_within_an_eighth(ms(99), 990000);
-	assert_within_an_eighth(ms(100), 1000000);
-}
-
-static void one_slow_answer_shows_where_it_should(void **state)
-{
-	int i;
-
-	for(i = 0; i < 99; i++)
-		cn_stats_latency(CN_LATENCY_HTTP, 1000);
-	cn_stats_latency(CN_LATENCY_HTTP, 4000000);
-	assert_within_an_eighth(ms(50), 1000);
-	assert_within_an_eighth(ms(99), 1000);
-	assert_within_an_eighth(ms(99.5), 4000000);
-	assert_within_an_eighth(ms(100), 4000000);
 }
 
 static void latencies_are_kept_apart(void **state)
@@ -332,11 +279,7 @@ int main(void)
 			TEST(an_answer_and_busy_are_no_causes_to_be_counted),
 			TEST(gauges_go_up_and_down),
 			TEST(processes_lose_no_count),
-			TEST(without_a_measurement_there_is_no_latency),
-			TEST(each_latency_is_known_within_an_eighth),
-			TEST(what_is_out_of_range_counts_as_its_border),
-			TEST(percentiles_are_those_of_the_values),
-			TEST(one_slow_answer_shows_where_it_should),
+			TEST(what_has_a_kind_is_counted_by_it_and_in_the_sum),
 			TEST(latencies_are_kept_apart),
 			TEST(an_endpoint_tells_what_it_has_been_through),
 			TEST(without_memory_it_does_not_start),

@@ -198,9 +198,17 @@ void cn_order_go(struct cn_job *job)
 	the.last_sent = job;
 }
 
+static int news[CN_REASON_MOVED + 1];
+
 void cn_stats_count(enum cn_counter counter)
 {
 	counters[counter]++;
+}
+
+void cn_stats_news(enum cn_reason reason)
+{
+	counters[CN_COUNTER_events]++;
+	news[reason]++;
 }
 
 void cn_stats_cause(enum cn_cause cause)
@@ -234,6 +242,7 @@ static int start(void **state)
 	memset(&the, 0, sizeof(the));
 	memset(counters, 0, sizeof(counters));
 	memset(gauges, 0, sizeof(gauges));
+	memset(news, 0, sizeof(news));
 	memset(causes, 0, sizeof(causes));
 	memset(&cn_conf, 0, sizeof(cn_conf));
 	memset(&stub_limits, 0, sizeof(stub_limits));

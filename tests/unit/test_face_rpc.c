@@ -6,9 +6,12 @@
 
 #include "fake_rpc.h"
 
+#include "../../core/mem/mem.h"
+
 #include "admit.h"
 #include "base_conf.h"
 #include "base_stats.h"
+#include "face_metrics.h"
 #include "face_rpc.h"
 #include "http_breaker.h"
 #include "http_endpoints.h"
@@ -160,6 +163,17 @@ int cn_stats_gauge_value(enum cn_gauge gauge)
 double cn_stats_latency_ms(enum cn_latency latency, double percent)
 {
 	return 1000 * (latency + 1) + percent;
+}
+
+int cn_metrics_write(bool open_metrics, str *text)
+{
+	assert_false(open_metrics);
+	text->s = pkg_malloc(5);
+	if(text->s == NULL)
+		return -1;
+	text->len = 4;
+	memcpy(text->s, "a\nb\n", 5);
+	return 0;
 }
 
 void cn_stats_endpoint(int endpoint, struct cn_endpoint_stats *stats)
@@ -591,6 +605,18 @@ static void what_cannot_be_told_again_is_a_fault(void **state)
 	assert_int_equal(the.resyncs, 1);
 }
 
+/* -------- metrics -------- */
+
+static void metrics_are_one_text(void **state)
+{
+	assert_int_equal(call("cms_notify.metrics", NULL), 0);
+	assert_answer("0", "a\nb\n");
+	assert_int_equal(stub_pkg_blocks(), 0);
+	stub_fail_at(1);
+	assert_int_equal(call("cms_notify.metrics", NULL), 500);
+	stub_fail_at(0);
+}
+
 /* -------- files -------- */
 
 static void files_are_read_again(void **state)
@@ -628,6 +654,7 @@ int main(void)
 			TEST(all_or_one_is_told_again),
 			TEST(one_that_runs_is_shown_and_goes_on),
 			TEST(what_cannot_be_told_again_is_a_fault),
+			TEST(metrics_are_one_text),
 			TEST(files_are_read_again),
 			TEST(what_is_wrong_with_a_file_is_the_fault),
 	};

@@ -11,6 +11,8 @@
 #include "stubs.h"
 
 #include "face_notify.h"
+#include "face_health.h"
+#include "face_http.h"
 #include "face_script.h"
 #include "outbox.h"
 #include "reg_alive.h"
@@ -30,6 +32,8 @@ static struct
 	struct cn_goal goal;
 	char aor[64]; /* "-": none */
 } got;
+
+static bool without_xhttp, answers_http, deferring;
 
 struct udomain *cn_classify_table(const char *name)
 {
@@ -81,6 +85,21 @@ bool cn_notify_is_new(
 	got.asked++;
 	keep(table, aor);
 	return is_new;
+}
+
+int cn_http_answer_init(void)
+{
+	return without_xhttp ? -1 : 0;
+}
+
+void cn_health_set_deferring(void)
+{
+	deferring = true;
+}
+
+bool cn_http_answer(struct sip_msg *msg)
+{
+	return answers_http;
 }
 
 bool cn_alive_heard(struct sip_msg *msg, struct udomain *table, const str *aor)
@@ -260,7 +279,7 @@ static void deferring_needs_an_outbox(void **state)
 {
 	struct line line;
 
-	has_outbox = false;
+	has_outbox = deferring = false;
 	assert_int_equal(
 			WRITE(&line, "cms_notify", "location", "CMS_VERDICT", "defer"),
 			E_CFG);
@@ -268,6 +287,10 @@ static void deferring_needs_an_outbox(void **state)
 	pkg_free(line.params[1]);
 	RUN("cms_notify", "location", "CMS_VERDICT", "");
 	assert_int_equal(got.notified, 1);
+	assert_false(deferring);
+	has_outbox = true;
+	RUN("cms_notify", "location", "CMS_VERDICT", "defer");
+	assert_true(deferring);
 }
 
 static void what_does_not_exist_is_refused_at_the_start(void **state)
@@ -472,6 +495,26 @@ static void what_kemi_gets_wrong_is_refused_at_once(void **state)
 	assert_int_equal(got.notified + got.asked, 0);
 }
 
+static void metrics_are_answered_or_not(void **state)
+{
+	const cmd_export_t *c = command("cms_metrics", 0);
+	int (*native)(struct sip_msg *, char *, char *) = (void *)c->function;
+	int (*same)(struct sip_msg *) = kemi("metrics");
+
+	assert_int_equal(c->flags, EVENT_ROUTE);
+	without_xhttp = false;
+	answers_http = true;
+	assert_int_equal(c->fixup(NULL, 0), 0);
+	assert_int_equal(native(&msg, NULL, NULL), 1);
+	assert_int_equal(same(&msg), 1);
+	answers_http = false;
+	assert_int_equal(native(&msg, NULL, NULL), -1);
+	assert_int_equal(same(&msg), -1);
+	answers_http = without_xhttp = true;
+	assert_int_equal(c->fixup(NULL, 0), E_CFG);
+	assert_int_equal(same(&msg), -1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, end)
 
 int main(void)
@@ -489,6 +532,7 @@ int main(void)
 			TEST(alive_is_for_any_message),
 			TEST(each_may_be_called_where_it_makes_sense),
 			TEST(kemi_gives_the_same),
+			TEST(metrics_are_answered_or_not),
 			TEST(without_an_engine_the_callback_is_a_route),
 			TEST(what_kemi_gets_wrong_is_refused_at_once),
 	};

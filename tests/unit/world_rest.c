@@ -85,6 +85,10 @@ void cn_stats_count(enum cn_counter counter)
 {
 }
 
+void cn_stats_stored(enum cn_stored what, enum cn_kind kind)
+{
+}
+
 void cn_stats_cause(enum cn_cause cause)
 {
 }
