@@ -24,7 +24,7 @@ const char *cn_header_ours(const char *name, size_t len)
 	static const char *const ours[] = {"Content-Type", "Content-Length",
 			"Idempotency-Key", "Host", "Transfer-Encoding", "User-Agent",
 			"Connection", "webhook-id", "webhook-timestamp",
-			"webhook-signature"};
+			"webhook-signature", "traceparent"};
 	size_t i;
 
 	for(i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {

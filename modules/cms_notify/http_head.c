@@ -12,6 +12,9 @@
 #include "http_head.h"
 
 #define CN_KEY "Idempotency-Key: \""
+#define CN_TRACE "traceparent: 00-"
+#define CN_TRACE_ID_LEN 32
+#define CN_SPAN_LEN 16
 #define CN_WEBHOOK_ID "webhook-id: "
 #define CN_WEBHOOK_TIME "webhook-timestamp: "
 #define CN_WEBHOOK_SIGNATURE "webhook-signature: "
@@ -19,8 +22,9 @@
 void cn_head_init(struct cn_http_head *head, struct cn_signer *signer,
 		struct curl_slist *common)
 {
-	char *const texts[] = {head->key, head->id, head->time, head->signature};
-	int last = signer ? 3 : 0, i;
+	char *const texts[] = {
+			head->key, head->trace, head->id, head->time, head->signature};
+	int last = signer ? 4 : 1, i;
 
 	memset(head, 0, sizeof(*head));
 	head->signer = signer;
@@ -34,6 +38,26 @@ void cn_head_init(struct cn_http_head *head, struct cn_signer *signer,
 	memcpy(head->signature, CN_WEBHOOK_SIGNATURE, sizeof(CN_WEBHOOK_SIGNATURE));
 }
 
+/* The trace is the event, or the first one of a batch; the span is this request,
+ * and is never 0. */
+static void set_trace(struct cn_http_head *head, const str *id)
+{
+	static uint64_t requests;
+	char *p = head->trace;
+	uint64_t parts[] = {++requests, (uint64_t)cn_now_us()};
+	uint64_t span = cn_digest(CN_DIGEST_BASE, id->s, id->len);
+
+	if(id->len < CN_TRACE_ID_LEN)
+		return;
+	span = cn_digest(span, parts, sizeof(parts));
+	p = stpcpy(p, CN_TRACE);
+	memcpy(p, id->s, CN_TRACE_ID_LEN);
+	p += CN_TRACE_ID_LEN;
+	*p++ = '-';
+	p = cn_put_hex(p, span | 1, CN_SPAN_LEN);
+	memcpy(p, "-01", sizeof("-01"));
+}
+
 /* For each request: to print them takes ten times as long. */
 void cn_head_set_id(struct cn_http_head *head, const str *id)
 {
@@ -45,6 +69,7 @@ void cn_head_set_id(struct cn_http_head *head, const str *id)
 	memcpy(key + len, "\"", sizeof("\""));
 	memcpy(webhook_id, id->s, len);
 	webhook_id[len] = '\0';
+	set_trace(head, id);
 }
 
 int cn_head_sign(struct cn_http_head *head, const str *body)

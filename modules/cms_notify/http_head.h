@@ -3,7 +3,8 @@
  */
 
 /* The headers that each request has of its own, in front of what all have in
- * common: Idempotency-Key, and what Standard Webhooks wants. Process: HTTP. */
+ * common: Idempotency-Key, traceparent (W3C Trace Context), and what Standard
+ * Webhooks wants. Process: HTTP. */
 
 #ifndef CN_HTTP_HEAD_H
 #define CN_HTTP_HEAD_H
@@ -17,8 +18,9 @@
 struct cn_http_head
 {
 	struct cn_signer *signer;  /* NULL: it is not signed */
-	struct curl_slist list[4]; /* the first one is what libcurl gets */
+	struct curl_slist list[5]; /* the first one is what libcurl gets */
 	char key[CN_HEAD_ID_MAX + 24];
+	char trace[72];
 	char id[CN_HEAD_ID_MAX + 16];
 	char time[48];
 	char signature[CN_SIGN_SIZE + 24];

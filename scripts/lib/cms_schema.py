@@ -37,7 +37,7 @@ def strict_json(data):
 
 
 def _relations(headers, value):
-    """What a schema cannot say: the key is of these events, and no two events
+    """What a schema cannot say: key and trace are of these events, and no two events
     are of one AOR."""
     events = value if isinstance(value, list) else [value]
     if not events or not all(isinstance(e, dict) and "id" in e
@@ -51,6 +51,9 @@ def _relations(headers, value):
         key = key[:len(right)]
     if key != right:
         found.append("header Idempotency-Key: not of the body's id")
+    trace = headers.get("traceparent")
+    if trace and trace[0].split("-")[1:2] != [str(events[0]["id"])]:
+        found.append("header traceparent: not of the first event's id")
     aors = [e.get("aor") for e in events]
     if len(set(map(str, aors))) < len(aors):
         found.append("body: two events of one aor")

@@ -176,7 +176,7 @@ def test_a_header_with_a_line_break(header):
 
 @pytest.mark.parametrize("name", [
     "Content-Type", "content-length", "Idempotency-Key", "Host",
-    "Transfer-Encoding", "User-Agent"])
+    "Transfer-Encoding", "User-Agent", "traceparent"])
 def test_a_header_that_is_the_modules_own(name):
     said = parameters(("http_header", f"{name}: value"))
     assert "http_header" in said and name.lower() in said.lower()

@@ -252,6 +252,7 @@ static void headers_of_the_module_itself(void **state)
 	check_header("content-type: text/plain", "Content-Type");
 	check_header("Content-Length: 0", "Content-Length");
 	check_header("Idempotency-Key: 1", "Idempotency-Key");
+	check_header("Traceparent: 1", "traceparent");
 	check_header("HOST: other", "Host");
 	check_header("Transfer-Encoding: chunked", "Transfer-Encoding");
 	check_header("User-Agent: me", "User-Agent");
