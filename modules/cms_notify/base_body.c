@@ -26,7 +26,7 @@ static const char default_template[] =
 		" \"aor\": \"$cms(aor)\", \"username\": \"$cms(username)\","
 		" \"domain\": \"$cms(domain)\", \"auth_user\": \"$cms(auth_user)\","
 		" \"realm\": \"$cms(realm)\", \"contacts\": \"$cms(contacts)\","
-		" \"live\": \"$cms(live)\","
+		" \"live\": \"$cms(live)\", \"flaps\": \"$cms(flaps)\","
 		" \"source\": {\"ip\": \"$cms(source_ip)\","
 		" \"port\": \"$cms(source_port)\","
 		" \"transport\": \"$cms(transport)\"},"

@@ -42,6 +42,8 @@ struct cn_conf cn_conf = {
 		.outbox_table = "cms_outbox",
 		.outbox_max = 100000,
 		.events_list = "register",
+		.history = 32768,
+		.flap_limit = 10,
 };
 
 static char host_name[HOST_NAME_MAX + 1];
@@ -129,6 +131,8 @@ static int check_ranges(void)
 			{"alive_timeout", &cn_conf.alive_timeout_s, 0, 2592000},
 			{"sqlite_busy_timeout", &cn_conf.sqlite_busy_timeout_ms, 0,
 					CN_TIMEOUT_MAX_MS},
+			{"history", &cn_conf.history, 0, 10000000},
+			{"flap_limit", &cn_conf.flap_limit, 0, 60000},
 	};
 	const struct cn_limit *limit;
 	int i, err = 0;

@@ -71,6 +71,8 @@ struct cn_conf
 	int sqlite_busy_timeout_ms; /* 0: as it is */
 	char *password_file;		/* NULL: none */
 	char *metrics_listen;		/* "address:port"; NULL: none */
+	int history;				/* steps of devices that are kept */
+	int flap_limit; /* new registrations of a device in an hour; 0: no limit */
 };
 
 extern struct cn_conf cn_conf;

@@ -12,20 +12,21 @@
 #include "base_policy.h"
 
 /* name, documentation. The causes have counters of their own besides these. */
-#define CN_COUNTERS(X)                                            \
-	X(events, "new registrations that the CMS was to be told of") \
-	X(accepted, "events that the CMS accepted")                   \
-	X(rejected, "events that the CMS refused")                    \
-	X(unavailable, "events that got no usable answer")            \
-	X(busy, "new registrations turned away at once")              \
-	X(joined, "requests that waited for another one's verdict")   \
-	X(refreshes, "requests that were no new registration")        \
-	X(unasked, "answers of the CMS that nobody asked for")        \
-	X(deferred, "events stored in the outbox")                    \
-	X(not_deferred, "events that the outbox could not take")      \
-	X(delivered, "events delivered from the outbox")              \
-	X(dead, "events that became dead letters")                    \
-	X(offline, "contacts that fell silent, or lost their connection")
+#define CN_COUNTERS(X)                                                \
+	X(events, "new registrations that the CMS was to be told of")     \
+	X(accepted, "events that the CMS accepted")                       \
+	X(rejected, "events that the CMS refused")                        \
+	X(unavailable, "events that got no usable answer")                \
+	X(busy, "new registrations turned away at once")                  \
+	X(joined, "requests that waited for another one's verdict")       \
+	X(refreshes, "requests that were no new registration")            \
+	X(unasked, "answers of the CMS that nobody asked for")            \
+	X(deferred, "events stored in the outbox")                        \
+	X(not_deferred, "events that the outbox could not take")          \
+	X(delivered, "events delivered from the outbox")                  \
+	X(dead, "events that became dead letters")                        \
+	X(offline, "contacts that fell silent, or lost their connection") \
+	X(flapping, "new registrations beyond flap_limit")
 
 #define CN_GAUGES(X)                                     \
 	X(queued, "events waiting for a free connection")    \

@@ -38,6 +38,7 @@
 #include "face_pv.h"
 #include "face_rpc.h"
 #include "face_script.h"
+#include "base_history.h"
 #include "base_key.h"
 #include "base_log.h"
 #include "base_secret.h"
@@ -92,6 +93,8 @@ static param_export_t params[] = {
 		{"outbox_max", PARAM_INT, &cn_conf.outbox_max},
 		{"outbox_max_age", PARAM_INT, &cn_conf.limits.outbox_max_age_s},
 		{"sqlite_busy_timeout", PARAM_INT, &cn_conf.sqlite_busy_timeout_ms},
+		{"history", PARAM_INT, &cn_conf.history},
+		{"flap_limit", PARAM_INT, &cn_conf.flap_limit},
 		{"auth_random_secret", PARAM_INT | PARAM_USE_FUNC,
 				(void *)cn_key_give_auth},
 		{"password_file", PARAM_STRING, &cn_conf.password_file},
@@ -122,12 +125,14 @@ static int mod_init(void)
 					   cn_conf.http_processes * cn_conf_posts_per_process(),
 					   cn_conf.batch_max, capacity, cn_timeout_us())
 					   < 0
-			|| cn_share_init(capacity, cn_key()) < 0 || cn_number_init() < 0
-			|| cn_job_init(capacity) < 0 || cn_index_init(capacity) < 0
-			|| cn_outbox_init() < 0 || cn_http_proc_init() < 0
-			|| cn_leaving_init(cn_pv_set_event) < 0 || cn_outbox_proc_init() < 0
-			|| cn_usrloc_init() < 0 || cn_alive_init() < 0
-			|| cn_verdict_init(cn_pv_set_verdict) < 0 || cn_watch_init() < 0)
+			|| cn_share_init(capacity, cn_key()) < 0
+			|| cn_history_init(cn_conf.history, cn_key()) < 0
+			|| cn_number_init() < 0 || cn_job_init(capacity) < 0
+			|| cn_index_init(capacity) < 0 || cn_outbox_init() < 0
+			|| cn_http_proc_init() < 0 || cn_leaving_init(cn_pv_set_event) < 0
+			|| cn_outbox_proc_init() < 0 || cn_usrloc_init() < 0
+			|| cn_alive_init() < 0 || cn_verdict_init(cn_pv_set_verdict) < 0
+			|| cn_watch_init() < 0)
 		return -1;
 	cn_order_init(cn_http_jobs_give, cn_http_jobs_give_back);
 	if(rpc_register_array(cn_rpc_commands) != 0) {
@@ -177,6 +182,7 @@ static void destroy(void)
 	cn_expired_destroy();
 	cn_alive_destroy();
 	cn_job_destroy();
+	cn_history_destroy();
 	cn_share_destroy();
 	cn_admission_destroy();
 	cn_endpoints_destroy();

@@ -5,6 +5,7 @@
 /* Classifies a REGISTER, parks it, gives it a job or lets it join one. In the
  * SIP workers. */
 
+#include <stdio.h>
 #include <string.h>
 
 #include "../../core/dprint.h"
@@ -14,10 +15,13 @@
 #include "admit_reservation.h"
 #include "admit_share.h"
 #include "base_body.h"
+#include "base_history.h"
 #include "base_stats.h"
 #include "face_notify.h"
 #include "face_pv.h"
+#include "face_step.h"
 #include "job_index.h"
+#include "job_line.h"
 #include "job_number.h"
 #include "job_order.h"
 #include "reg_answer.h"
@@ -29,6 +33,26 @@
 /* Times that a request is classified again because an event of its slot ended
  * meanwhile; in practice once is rare. */
 #define CN_TRIES 8
+/* The key of an AOR has at most 129 bytes: see cn_request_key(). */
+#define CN_AOR_MAX 160
+
+static void write_line(const struct cn_event *ev, enum cn_cause cause)
+{
+	char aor[CN_AOR_MAX];
+	struct cn_line line = {.verdict = CN_UNAVAILABLE,
+			.cause = cause,
+			.reason = ev->reason,
+			.id = {(char *)ev->id, strlen(ev->id)},
+			.aor = {aor, 0}};
+
+	line.aor.len =
+			snprintf(aor, sizeof(aor), "sip:%.*s", ev->key.len, ev->key.s);
+	if(line.aor.len >= (int)sizeof(aor))
+		line.aor.len = sizeof(aor) - 1;
+	if(ev->contact_count > 0)
+		line.contact = ev->contacts[0].uri;
+	cn_line_write(&line);
+}
 
 static int fail(
 		struct sip_msg *msg, const struct cn_event *ev, enum cn_cause cause)
@@ -37,6 +61,12 @@ static int fail(
 		cn_stats_count(CN_COUNTER_busy);
 	else
 		cn_stats_cause(cause);
+	if(cause == CN_CAUSE_bad_request)
+		cn_face_step_refuse(msg, ev, cn_cause_text(cause));
+	else if(cause != CN_CAUSE_none)
+		cn_face_step_fail(msg, ev, cause);
+	if(cause != CN_CAUSE_none)
+		write_line(ev, cause);
 	cn_pv_set_failure(msg, cause, ev);
 	return CN_FAILED;
 }
@@ -55,6 +85,7 @@ static enum cn_cause new_job(struct sip_msg *msg, struct cn_event *ev,
 		return CN_CAUSE_busy;
 	cn_request_describe(msg, ev);
 	cn_event_stamp(ev);
+	ev->flaps = cn_history_flaps(cn_history_device(&ev->key));
 	cn_pv_set_event(ev);
 	err = cn_body_render(msg, ev, &body);
 	cn_pv_set_event(NULL);
@@ -99,11 +130,14 @@ static enum cn_cause new_waiter(struct sip_msg *msg, struct cn_event *ev,
 
 /* Give the parked request to the others. Once that is done it may be answered and
  * gone at any moment: nothing of it is touched any more. */
-static enum cn_entry enter(struct cn_event *ev, struct cn_waiter *waiter)
+static enum cn_entry enter(
+		struct sip_msg *msg, struct cn_event *ev, struct cn_waiter *waiter)
 {
 	struct cn_job *job = waiter->block;
 	enum cn_entry entry;
 
+	cn_face_step_wait(msg, ev, job == NULL);
+	waiter->step = ev->step;
 	cn_stats_gauge(CN_GAUGE_parked, 1);
 	entry = cn_index_enter(ev, waiter);
 	switch(entry) {
@@ -138,7 +172,7 @@ static enum cn_entry park_and_enter(struct sip_msg *msg, struct cn_event *ev,
 	else
 		*parked = cn_park(msg, waiter);
 	if(*parked == CN_PARKED)
-		entry = enter(ev, waiter);
+		entry = enter(msg, ev, waiter);
 	switch(entry) {
 		case CN_ENTERED:
 		case CN_WAITS:
@@ -172,6 +206,7 @@ static int not_new(struct sip_msg *msg, const struct cn_event *ev)
 		return fail(msg, ev, CN_CAUSE_bad_request);
 	if(ev->gives_way)
 		cn_restart_begin(&ev->key, cn_waiter_dialog(&ev->call_id), ev->cseq);
+	cn_face_step_not_new(msg, ev);
 	cn_stats_count(CN_COUNTER_refreshes);
 	return CN_NOT_NEW;
 }
@@ -187,6 +222,7 @@ static int try_notify(struct sip_msg *msg, struct udomain *table,
 	if(!is_news(table, ev))
 		return not_new(msg, ev);
 	if(msg->len > CN_REQUEST_MAX) {
+		cn_face_step_refuse(msg, ev, "too large");
 		cn_answer_too_large(msg);
 		return CN_ENDS_SCRIPT;
 	}
@@ -201,6 +237,7 @@ static int try_notify(struct sip_msg *msg, struct udomain *table,
 		case CN_CROWDED:
 			return fail(msg, ev, CN_CAUSE_busy);
 		case CN_SURPLUS:
+			cn_face_step_refuse(msg, ev, "too many contacts");
 			cn_answer_too_many(msg);
 			return CN_ENDS_SCRIPT;
 		case CN_STALE:

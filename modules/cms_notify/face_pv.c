@@ -253,6 +253,8 @@ GET_EVENT(call_id, get_str_or_null(msg, param, res, &ev->call_id))
 GET_EVENT(cseq_number, pv_get_uintval(msg, param, res, ev->cseq))
 GET_EVENT(live, ev->live < 0 ? pv_get_null(msg, param, res)
 							 : pv_get_sintval(msg, param, res, ev->live))
+GET_EVENT(flaps, ev->flaps < 0 ? pv_get_null(msg, param, res)
+							   : pv_get_sintval(msg, param, res, ev->flaps))
 GET_EVENT(user_agent, get_str_or_null(msg, param, res, &ev->user_agent))
 
 static int show_contacts(
@@ -308,6 +310,7 @@ static const struct
 		{"realm", show_realm},
 		{"contacts", show_contacts},
 		{"live", show_live},
+		{"flaps", show_flaps},
 		{"source_ip", show_source_ip},
 		{"source_port", show_source_port},
 		{"transport", show_transport},

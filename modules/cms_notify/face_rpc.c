@@ -23,25 +23,13 @@
 #include "outbox.h"
 #include "outbox_resync.h"
 #include "face_metrics.h"
+#include "face_device.h"
 #include "face_rpc.h"
 #include "base_stats.h"
-#include "base_utf8.h"
 
-#define CN_DEVICE_MAX 32 /* contacts that are shown */
-#define CN_SHOWN_MAX 255 /* bytes that a device has chosen */
 #define CN_PARKED_DEFAULT 100
 /* more does not fit into what kamcmd and the datagram sockets take */
 #define CN_PARKED_MAX 1000
-
-/* As the log shows it: no device moves the cursor of who asks. Until the next call. */
-static char *shown(const char *what)
-{
-	static char line[CN_UTF8_SHOWN * CN_SHOWN_MAX + 1];
-	str text = {(char *)what, (int)strnlen(what, CN_SHOWN_MAX)};
-
-	line[cn_utf8_show(&text, line)] = '\0';
-	return line;
-}
 
 static void add_counters(rpc_t *rpc, void *reply)
 {
@@ -85,7 +73,7 @@ static void add_progress(rpc_t *rpc, void *reply, const char *state)
 	cn_resync_progress(&p);
 	if(state == NULL)
 		state = p.running ? "running" : "idle";
-	rpc->struct_add(reply, "ssddddd", "state", state, "aor", shown(p.aor),
+	rpc->struct_add(reply, "ssddddd", "state", state, "aor", cn_shown(p.aor),
 			"percent", p.percent, "waiting", p.waiting, "sent", p.sent,
 			"refused", p.refused, "failed", p.failed);
 }
@@ -173,13 +161,6 @@ static void rpc_endpoints(rpc_t *rpc, void *ctx)
 	cn_endpoints_give_back(&list);
 }
 
-static const char *state_name(const struct cn_index_row *row)
-{
-	if(row->decided)
-		return "decided";
-	return row->sent ? "in_flight" : "queued";
-}
-
 static const char *const parked_doc[] = {
 		"Who is waiting for the CMS, since when. Optional: how many rows at "
 		"the most (100)",
@@ -204,44 +185,18 @@ static void rpc_parked(rpc_t *rpc, void *ctx)
 	n = cn_index_list(rows, max);
 	now = cn_now_us();
 	for(i = 0; i < n && rpc->add(ctx, "{", &row) >= 0; i++)
-		rpc->struct_add(row, "ssssdd", "aor", shown(rows[i].aor), "id",
+		rpc->struct_add(row, "ssssdd", "aor", cn_shown(rows[i].aor), "id",
 				rows[i].id, "reason", cn_reason_name(rows[i].reason), "state",
-				state_name(&rows[i]), "waiting_ms",
+				cn_parked_state(&rows[i]), "waiting_ms",
 				(int)((now - rows[i].parked_us) / 1000), "requests",
 				rows[i].waiters);
 	pkg_free(rows);
 }
 
 static const char *const device_doc[] = {
-		"The contacts of a device, and when each was heard last. Needed: the "
-		"AOR",
+		"All that is known of a device: contacts, what waits, its last steps. "
+		"Needed: the AOR",
 		NULL};
-
-static void rpc_device(rpc_t *rpc, void *ctx)
-{
-	struct cn_alive_contact contacts[CN_DEVICE_MAX];
-	void *reply, *list, *one;
-	str aor;
-	int n, i;
-
-	if(rpc->scan(ctx, "*.S", &aor) < 1 || aor.len == 0) {
-		rpc->fault(ctx, 400, "Which AOR?");
-		return;
-	}
-	n = cn_alive_contacts(aor.s, contacts, CN_DEVICE_MAX);
-	if(rpc->add(ctx, "{", &reply) < 0
-			|| rpc->struct_add(reply, "s[", "aor", aor.s, "contacts", &list)
-					   < 0) {
-		rpc->fault(ctx, 500, "Internal error");
-		return;
-	}
-	for(i = 0; i < n && rpc->array_add(list, "{", &one) >= 0; i++) {
-		rpc->struct_add(one, "s", "contact", shown(contacts[i].uri));
-		rpc->struct_add(one, "ssdd", "received", shown(contacts[i].received),
-				"state", contacts[i].gone ? "off line" : "alive", "expires_s",
-				contacts[i].expires_s, "heard_s", contacts[i].heard_s);
-	}
-}
 
 /* -------- the outbox -------- */
 
@@ -277,8 +232,8 @@ static void add_dead(
 	if(rpc->array_add(list, "{", &one) < 0)
 		return;
 	rpc->struct_add(one, "ssssddsds", "id", letter->id, "aor",
-			shown(letter->aor), "event", cn_kind_name(letter->kind), "reason",
-			cn_reason_name(letter->reason), "age_s",
+			cn_shown(letter->aor), "event", cn_kind_name(letter->kind),
+			"reason", cn_reason_name(letter->reason), "age_s",
 			seconds_since(letter->created_us), "attempts", letter->attempts,
 			"cause", cn_cause_name(letter->cause), "status", letter->status,
 			"why", letter->too_old ? "too old" : "refused");
@@ -446,7 +401,7 @@ rpc_export_t cn_rpc_commands[] = {
 		{"cms_notify.endpoints", rpc_endpoints, (const char **)endpoints_doc,
 				RET_ARRAY},
 		{"cms_notify.parked", rpc_parked, (const char **)parked_doc, RET_ARRAY},
-		{"cms_notify.device", rpc_device, (const char **)device_doc, 0},
+		{"cms_notify.device", cn_device_show, (const char **)device_doc, 0},
 		{"cms_notify.outbox", rpc_outbox, (const char **)outbox_doc, 0},
 		{"cms_notify.replay", rpc_replay, (const char **)replay_doc, 0},
 		{"cms_notify.pause", rpc_pause, (const char **)pause_doc, 0},

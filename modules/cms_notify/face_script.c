@@ -14,6 +14,7 @@
 #include "face_http.h"
 #include "face_notify.h"
 #include "face_script.h"
+#include "face_step.h"
 #include "outbox.h"
 #include "reg_alive.h"
 #include "reg_classify.h"
@@ -64,6 +65,15 @@ static int read_options(const str *text, struct cn_goal *goal)
 static const str *given(const str *s)
 {
 	return s && s->len > 0 ? s : NULL;
+}
+
+/* What is no REGISTER is no step. */
+static int note_step(struct sip_msg *msg, const str *why, const str *aor)
+{
+	bool is_step = msg->first_line.type == SIP_REQUEST
+				   && msg->REQ_METHOD == METHOD_REGISTER;
+
+	return is_step && cn_face_step_script(msg, aor, why) ? 1 : -1;
 }
 
 /* -------- KEMI -------- */
@@ -118,6 +128,11 @@ static int ki_alive(sip_msg_t *msg, str *table_name, str *aor)
 static int ki_metrics(sip_msg_t *msg)
 {
 	return cn_http_answer_init() == 0 && cn_http_answer(msg) ? 1 : -1;
+}
+
+static int ki_step(sip_msg_t *msg, str *why, str *aor)
+{
+	return note_step(msg, why, given(aor));
 }
 
 /* -------- native -------- */
@@ -317,6 +332,22 @@ static int w_metrics(struct sip_msg *msg, char *unused, char *none)
 	return cn_http_answer(msg) ? 1 : -1;
 }
 
+static int w_step2(struct sip_msg *msg, char *text, char *uri)
+{
+	str why, aor;
+
+	if(get_str_fparam(&why, msg, (fparam_t *)text) < 0
+			|| !read_aor(msg, uri, &aor))
+		return -1;
+	return note_step(msg, &why, given(&aor));
+}
+
+static int w_step1(struct sip_msg *msg, char *text, char *unused)
+{
+	(void)unused;
+	return w_step2(msg, text, NULL);
+}
+
 #define CN_IN_ANY (REQUEST_ROUTE | FAILURE_ROUTE)
 
 cmd_export_t cn_script_functions[] = {{"cms_notify", (cmd_function)w_notify2, 2,
@@ -335,6 +366,8 @@ cmd_export_t cn_script_functions[] = {{"cms_notify", (cmd_function)w_notify2, 2,
 				ANY_ROUTE},
 		{"cms_metrics", (cmd_function)w_metrics, 0, fix_metrics, 0,
 				EVENT_ROUTE},
+		{"cms_step", (cmd_function)w_step1, 1, fixup_spve_null, 0, CN_IN_ANY},
+		{"cms_step", (cmd_function)w_step2, 2, fixup_spve_all, 0, CN_IN_ANY},
 		{0, 0, 0, 0, 0, 0}};
 
 /* clang-format off */
@@ -357,6 +390,11 @@ sr_kemi_t cn_script_kemi[] = {
 	{ str_init("cms_notify"), str_init("metrics"),
 		SR_KEMIP_INT, ki_metrics,
 		{ SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE,
+			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
+	},
+	{ str_init("cms_notify"), str_init("step"),
+		SR_KEMIP_INT, ki_step,
+		{ SR_KEMIP_STR, SR_KEMIP_STR, SR_KEMIP_NONE,
 			SR_KEMIP_NONE, SR_KEMIP_NONE, SR_KEMIP_NONE }
 	},
 	{ {0, 0}, {0, 0}, 0, NULL, { 0, 0, 0, 0, 0, 0 } }

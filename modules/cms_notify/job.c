@@ -183,13 +183,12 @@ struct cn_job *cn_job_new_delivery(const struct cn_delivery_facts *facts)
 	str id = {(char *)facts->id, strlen(facts->id)};
 	str key = {(char *)facts->aor, strlen(facts->aor)}, text;
 	str contacts = {(char *)facts->contacts, strlen(facts->contacts)};
-	struct cn_job *job = shm_malloc(sizeof(*job) + id.len + key.len
-									+ contacts.len + 2 + facts->body->len);
+	struct cn_job *job = shm_mallocxz(sizeof(*job) + id.len + key.len
+									  + contacts.len + 2 + facts->body->len);
 	char *p;
 
 	if(job == NULL)
 		return NULL;
-	memset(job, 0, sizeof(*job));
 	p = put(&job->id, &id, (char *)(job + 1));
 	p = cn_put_name(&job->key, &key, p);
 	job->aor = job->key;
@@ -276,6 +275,11 @@ unsigned cn_job_hash(const struct cn_job *job)
 const char *cn_job_contacts(const struct cn_job *job)
 {
 	return job->contacts;
+}
+
+str cn_job_contact(const struct cn_job *job)
+{
+	return job->keys[0].uri;
 }
 
 const str *cn_job_body(const struct cn_job *job)

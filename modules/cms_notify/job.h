@@ -109,6 +109,7 @@ const str *cn_job_key(
 		const struct cn_job *job); /* as usrloc knows it; NUL-terminated */
 unsigned cn_job_hash(const struct cn_job *job);		   /* of the key */
 const char *cn_job_contacts(const struct cn_job *job); /* see job_contacts.h */
+str cn_job_contact(const struct cn_job *job); /* the first; of no delivery */
 const str *cn_job_body(
 		const struct cn_job *job); /* gone once the CMS decided */
 enum cn_reason cn_job_reason(const struct cn_job *job);

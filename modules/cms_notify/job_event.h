@@ -42,9 +42,12 @@ struct cn_event
 	unsigned source_port;
 	const char *transport; /* udp, tcp, tls, ...; NULL: not known */
 	unsigned share;		   /* of the source address, see admit_share.h */
-	int live; /* contacts of the AOR once it has happened, -1: not known */
-	int room; /* contacts more that registrar's max_contacts allows */
-	str user_agent; /* empty: none */
+	int live;	   /* contacts of the AOR once it has happened, -1: not known */
+	int room;	   /* contacts more that registrar's max_contacts allows */
+	int flaps;	   /* see base_history.h; -1: not known */
+	uint64_t step; /* of this request, see base_history.h; 0: none yet */
+	const char *refused; /* why save() is going to refuse it; NULL: is not */
+	str user_agent;		 /* empty: none */
 	str call_id;
 	unsigned cseq;
 	bool star;		/* Contact: * */

@@ -490,23 +490,36 @@ static void fill_row(struct cn_index_row *row, struct cn_job *job)
 	row->decided = cn_job_decided(job);
 }
 
-int cn_index_list(struct cn_index_row *rows, int max)
+/* @param key of the AOR; NULL: all. @return n and how many were added */
+static int list_slot(struct slot *slot, const str *key,
+		struct cn_index_row *rows, int n, int max)
 {
 	struct cn_job *job;
+
+	lock_get(&slot->lock);
+	for(job = slot->first; job && n < max; job = next_of(job)) {
+		if(!cn_job_is_delivery(job)
+				&& (key == NULL || cn_job_same_aor(job, key)))
+			fill_row(&rows[n++], job);
+	}
+	lock_release(&slot->lock);
+	return n;
+}
+
+int cn_index_list(struct cn_index_row *rows, int max)
+{
 	unsigned i;
 	int n = 0;
 
 	for(i = 0; i <= index_.mask && n < max; i++) {
-		struct slot *slot = &index_.slots[i];
-
-		if(is_empty(slot))
-			continue;
-		lock_get(&slot->lock);
-		for(job = slot->first; job && n < max; job = next_of(job)) {
-			if(!cn_job_is_delivery(job))
-				fill_row(&rows[n++], job);
-		}
-		lock_release(&slot->lock);
+		if(!is_empty(&index_.slots[i]))
+			n = list_slot(&index_.slots[i], NULL, rows, n, max);
 	}
 	return n;
+}
+
+int cn_index_list_of(
+		const str *key, unsigned hash, struct cn_index_row *rows, int max)
+{
+	return list_slot(slot_of(hash), key, rows, 0, max);
 }

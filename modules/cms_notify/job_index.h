@@ -128,5 +128,7 @@ struct cn_index_row
 
 /* @return how many rows were filled, at most max */
 int cn_index_list(struct cn_index_row *rows, int max);
+int cn_index_list_of(
+		const str *key, unsigned hash, struct cn_index_row *rows, int max);
 
 #endif

@@ -26,6 +26,7 @@ struct cn_waiter
 	int route;		/* index of the verdict route, -1: see callback */
 	str callback;	/* name of the KEMI function, NUL-terminated */
 	int64_t parked_us;
+	uint64_t step; /* see base_history.h */
 };
 
 /* A waiter without a job, to join somebody else's. NULL: no memory. */

@@ -162,6 +162,11 @@ void cn_outbox_count_row(unsigned hash, const char *contacts, int by)
 		__atomic_add_fetch(&slot->wide, by, __ATOMIC_SEQ_CST);
 }
 
+int cn_outbox_rows_of(unsigned hash)
+{
+	return value(&slot_of(hash)->rows);
+}
+
 void cn_outbox_set_known(void)
 {
 	shared->known = true;

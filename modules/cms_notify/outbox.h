@@ -88,6 +88,9 @@ struct cn_outbox_state
 
 void cn_outbox_state(struct cn_outbox_state *state);
 
+/* Rows of an AOR, dead letters among them; now and then of another one, too. */
+int cn_outbox_rows_of(unsigned hash);
+
 /* @return how many, the oldest first, at most max */
 int cn_outbox_dead_letters(struct cn_dead_letter *letters, int max);
 

@@ -11,6 +11,7 @@
 #include "../../core/dprint.h"
 #include "../../core/rand/kam_rand.h"
 
+#include "base_history.h"
 #include "base_limits.h"
 #include "base_stats.h"
 #include "http_jobs.h"
@@ -89,11 +90,28 @@ static bool is_needless(const struct cn_row *row)
 				   row->of->name, row->contacts, row->created_us / 1000000);
 }
 
+/* Of what the CMS has answered last. */
+static void note_step(const struct cn_row *row, enum cn_step_kind kind)
+{
+	struct cn_step step = {.kind = kind, .cause = row->cause};
+	str key = {row->of->name, strlen(row->of->name)};
+	str id = {(char *)row->id, strlen(row->id)};
+
+	step.device = cn_history_device(&key);
+	step.status = row->status;
+	step.reason = row->reason;
+	cn_step_set_id(&step, &id);
+	cn_step_set_text(
+			&step, cn_kind_name(row->kind), strlen(cn_kind_name(row->kind)));
+	cn_history_put(0, &step);
+}
+
 static void bury(struct cn_row *row, const char *why)
 {
 	LM_WARN("event %s of %s is a dead letter: %s\n", row->id, row->of->name,
 			why);
 	cn_stats_stored(CN_STORED_DEAD, row->kind);
+	note_step(row, CN_STEP_DEAD);
 	cn_row_set_state(row, CN_ROW_DEAD);
 	cn_batch_change(row);
 }
@@ -262,17 +280,18 @@ static int64_t end_row(struct cn_row *row, const struct cn_job *job)
 	if(cn_job_cancelled(job))
 		return cn_now_us() + CN_AGAIN_US;
 	single = keep_pace(job);
+	row->cause = outcome->cause;
+	row->status = (int)outcome->status;
 	if(outcome->verdict == CN_ACCEPTED) {
 		cn_stats_stored(CN_STORED_DELIVERED, row->kind);
 		cn_stats_latency(
 				CN_LATENCY_OUTBOX, cn_number_clock_us() - row->created_us);
+		note_step(row, CN_STEP_DELIVERED);
 		row->of->failures = 0;
 		cn_batch_settle(row->of->name, row->of->hash, row->seq, row->contacts);
 		return 0;
 	}
 	row->attempts++;
-	row->cause = outcome->cause;
-	row->status = (int)outcome->status;
 	if(outcome->verdict == CN_REJECTED) {
 		row->of->failures = 0;
 		if(!row->doomed)

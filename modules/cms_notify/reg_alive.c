@@ -19,6 +19,7 @@
 #include "../usrloc/udomain.h"
 
 #include "base_conf.h"
+#include "base_history.h"
 #include "base_stats.h"
 #include "job_contacts.h"
 #include "outbox.h"
@@ -369,6 +370,7 @@ static bool tell(ucontact_t *b)
 		return false;
 	b->last_keepalive = CN_BINDING_GONE;
 	cn_stats_count(CN_COUNTER_offline);
+	cn_history_note(b->aor, CN_STEP_OFFLINE);
 	return true;
 }
 

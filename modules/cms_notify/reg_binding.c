@@ -86,6 +86,7 @@ void cn_binding_read(const usrloc_api_t *usrloc, struct cn_binding_view *v,
 	ev->contacts = c;
 	ev->contact_count = 1;
 	ev->live = count_live(usrloc, b, kind);
+	ev->flaps = -1;
 	read_aor(usrloc, v, b);
 	read_source(v, b);
 	ev->call_id = b->callid;

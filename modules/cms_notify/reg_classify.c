@@ -9,11 +9,13 @@
 #include <string.h>
 
 #include "../../core/dprint.h"
+#include "../../core/parser/parse_to.h"
 #include "../../core/sr_module.h"
 #include "../usrloc/ucontact.h"
 #include "../usrloc/usrloc.h"
 
 #include "base_conf.h"
+#include "base_history.h"
 #include "job_index.h"
 #include "reg_binding.h"
 #include "reg_classify.h"
@@ -39,8 +41,10 @@ static void on_binding(ucontact_t *binding, int type, void *unused)
 	if(type & UL_CONTACT_INSERT) {
 		cn_index_saved(binding->aor);
 		cn_expired_forget(binding->aor, &binding->c);
-	} else if(binding->expires != UL_EXPIRED_TIME)
+	} else if(binding->expires != UL_EXPIRED_TIME) {
 		cn_expired_note(binding->aor, &binding->c);
+		cn_history_note(binding->aor, CN_STEP_EXPIRED);
+	}
 }
 
 int cn_classify_init(void)
@@ -98,6 +102,26 @@ int cn_classify_tables(struct udomain **tables, int max)
 int cn_classify_read(struct sip_msg *msg, const str *aor, struct cn_event *ev)
 {
 	return cn_request_read(msg, aor, usrloc.use_domain, ev);
+}
+
+bool cn_classify_key(struct sip_msg *msg, const str *aor, str *key)
+{
+	str to;
+
+	if(aor == NULL) {
+		if(parse_to_header(msg) < 0)
+			return false;
+		to = get_to(msg)->uri;
+		aor = &to;
+	}
+	return cn_request_key(aor, usrloc.use_domain, key);
+}
+
+unsigned cn_classify_hash(const str *key)
+{
+	str aor = *key;
+
+	return usrloc.get_aorhash(&aor);
 }
 
 static bool same_str(const str *a, const str *b)
@@ -274,6 +298,8 @@ static bool classify(urecord_t *record, struct cn_event *ev)
 
 		c->reason = CN_REASON_NONE;
 		ev->improper |= found == FOUND_IGNORED || !is_proper(c, binding);
+		if(found == FOUND_REFUSED)
+			ev->refused = "its CSeq is not higher";
 		if(found == FOUND_REFUSED || ev->improper)
 			return false;
 		ev->gives_way |= found == FOUND_STALE;
@@ -291,6 +317,8 @@ static bool classify(urecord_t *record, struct cn_event *ev)
 			ev->reason = c->reason;
 	}
 	ev->room = max > 0 ? max - count : INT_MAX;
+	if(ev->room < 0)
+		ev->refused = "too many contacts";
 	return ev->room >= 0;
 }
 
@@ -300,6 +328,7 @@ void cn_classify(struct udomain *table, struct cn_event *ev)
 	int err;
 
 	ev->reason = CN_REASON_NONE;
+	ev->refused = NULL;
 	ev->gives_way = false;
 	if(ev->contact_count == 0) {
 		if(ev->star)
@@ -311,6 +340,8 @@ void cn_classify(struct udomain *table, struct cn_event *ev)
 	if(err != 0)
 		record = NULL;
 	ev->hash = record ? record->aorhash : usrloc.get_aorhash(&ev->key);
+	if(err < 0)
+		ev->refused = "usrloc failed";
 	if(err < 0 || !classify(record, ev)) {
 		ev->contact_count = 0;
 		ev->reason = CN_REASON_NONE;

@@ -32,6 +32,13 @@ int cn_classify_tables(struct udomain **tables, int max);
 int cn_classify_read(
 		struct sip_msg *msg, const str *aor, struct cn_event *ev) CN_MUST;
 
+/* What usrloc knows an AOR by; with aor NULL that of the To header. In scratch
+ * memory. @return false: it is none */
+bool cn_classify_key(struct sip_msg *msg, const str *aor, str *key) CN_MUST;
+
+/* By what usrloc knows it, and jobs and rows. */
+unsigned cn_classify_hash(const str *key);
+
 /**
  * Decide for each contact whether the CMS must know. Looks at the bindings
  * under usrloc's lock, changes nothing (with usrloc's db_mode 3 it queries the

@@ -19,6 +19,7 @@
 #include "reg_park.h"
 #include "reg_restart.h"
 #include "verdict.h"
+#include "verdict_step.h"
 
 /* How long the last verdicts may take after the POSTs have ended, and how often a
  * process looks whether another one has answered the last. */
@@ -86,10 +87,6 @@ static void count(const struct cn_job *job)
 			cn_stats_count(CN_COUNTER_unavailable);
 			break;
 	}
-	LM_INFO("event %.*s of %.*s: %s, %s, HTTP status %u\n", cn_job_id(job)->len,
-			cn_job_id(job)->s, cn_job_aor(job)->len, cn_job_aor(job)->s,
-			cn_verdict_name(outcome->verdict), cn_cause_name(outcome->cause),
-			outcome->status);
 	if(outcome->cause == CN_CAUSE_outbox)
 		cn_stats_count(CN_COUNTER_not_deferred);
 	cn_stats_cause(outcome->cause);
@@ -104,6 +101,7 @@ static void resume(struct cn_job *job)
 	cn_outbox_settle(job);
 	while((waiter = cn_index_next_waiter(job)) != NULL) {
 		show_verdict(job, waiter);
+		cn_verdict_note(job, waiter);
 		if(waiter->gives_way)
 			cn_restart_begin(
 					cn_job_key(job), waiter->call_id_hash, waiter->cseq);

@@ -150,8 +150,8 @@ def test_contacts_become_the_array(post):
 
 def test_the_names_of_the_event_give_the_published_values(kamailio):
     names = ("event", "id", "seq", "time", "reason", "aor", "username", "domain",
-             "auth_user", "realm", "contacts", "live", "source_ip", "source_port",
-             "transport", "call_id", "cseq", "user_agent", "node")
+             "auth_user", "realm", "contacts", "live", "flaps", "source_ip",
+             "source_port", "transport", "call_id", "cseq", "user_agent", "node")
     own = json.dumps({name: f"$cms({name})" for name in names})
     with ReferenceCms() as standard, ReferenceCms(validate=False) as other:
         bodies = []

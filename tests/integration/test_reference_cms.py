@@ -34,7 +34,7 @@ def event(**fields):
             "uri": "sip:gzj@172.16.163.3:7000", "expires": 3600,
             "received": "sip:172.16.163.3:7000", "instance": None,
             "reg_id": None, "path": None, "reason": "new"}],
-        "live": 1,
+        "live": 1, "flaps": 0,
         "source": {"ip": "172.16.163.3", "port": 7000, "transport": "udp"},
         "call_id": "5705@172.16.163.3", "cseq": 2,
         "user_agent": "TELECOM ncsip/1.0", "node": "sip1", **fields}

@@ -361,7 +361,7 @@ def test_kamctl_ul_show(server, kamctl):
 
 
 def test_kamctl_rpc(kamailio, cms):
-    """kamctl rpc cms_notify.status, endpoints and parked."""
+    """kamctl rpc cms_notify.status, endpoints, parked and device."""
     server = kamailio(cms, settings={"CMS_TIMEOUT": 29000})
     kamctl = Kamctl(server)
     cms.rule(hold=True)
@@ -376,6 +376,8 @@ def test_kamctl_rpc(kamailio, cms):
     row, = json.loads(kamctl("rpc", "cms_notify.parked"))["result"]
     assert row["aor"] == ua.aor
     row, = json.loads(kamctl("rpc", "cms_notify.parked", 5))["result"]
+    known = json.loads(kamctl("rpc", "cms_notify.device", ua.aor))["result"]
+    assert known["steps"][0]["verdict"] == "waiting"
     cms.release()
     assert waiting.wait().status == 200
 

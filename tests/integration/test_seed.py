@@ -143,7 +143,7 @@ def test_report(server, device, cms):
             "uri": "sip:gzj@172.16.163.3:7000", "expires": 3600,
             "received": f"sip:{device.host_port}", "instance": None,
             "reg_id": None, "path": None, "reason": "new"}],
-        "live": 1,
+        "live": 1, "flaps": 0,
         "source": {"ip": "127.0.0.1", "port": device.local[1],
                    "transport": "udp"},
         "call_id": "5705@172.16.163.3", "cseq": 2,

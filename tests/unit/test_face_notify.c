@@ -16,10 +16,13 @@
 #include "admit_share.h"
 #include "base_body.h"
 #include "base_conf.h"
+#include "base_history.h"
 #include "base_stats.h"
 #include "face_notify.h"
 #include "face_pv.h"
+#include "face_step.h"
 #include "job_index.h"
+#include "job_line.h"
 #include "job_number.h"
 #include "job_order.h"
 #include "reg_answer.h"
@@ -55,6 +58,8 @@ static struct
 	struct cn_waiter *waiters[PARKED_MAX];
 	str shown_user; /* $cms(...) while the body is made */
 	char failed_user[32];
+	char step[64];
+	int lines; /* of the log */
 } the;
 
 static int counters[CN_COUNTER_COUNT], gauges[CN_GAUGE_COUNT],
@@ -80,6 +85,54 @@ int cn_classify_read(struct sip_msg *msg, const str *aor, struct cn_event *ev)
 		return the.second_read_result;
 	}
 	return 0;
+}
+
+/* -------- what is kept and said of it -------- */
+
+static void note(const char *step, const char *why)
+{
+	snprintf(the.step, sizeof(the.step), "%s %s", step, why);
+}
+
+void cn_face_step_wait(struct sip_msg *msg, struct cn_event *ev, bool joins)
+{
+	note("wait", joins ? "joins" : "");
+	ev->step = 7;
+}
+
+void cn_face_step_not_new(struct sip_msg *msg, const struct cn_event *ev)
+{
+	note("not new", "");
+}
+
+void cn_face_step_refuse(
+		struct sip_msg *msg, const struct cn_event *ev, const char *why)
+{
+	note("refuse", why);
+}
+
+void cn_face_step_fail(
+		struct sip_msg *msg, const struct cn_event *ev, enum cn_cause cause)
+{
+	note("fail", cn_cause_name(cause));
+}
+
+void cn_line_write(const struct cn_line *line)
+{
+	assert_int_equal(line->verdict, CN_UNAVAILABLE);
+	assert_int_not_equal(line->cause, CN_CAUSE_none);
+	the.lines++;
+}
+
+uint64_t cn_history_device(const str *key)
+{
+	return 12;
+}
+
+int cn_history_flaps(uint64_t device)
+{
+	assert_int_equal(device, 12);
+	return 3;
 }
 
 void cn_request_describe(struct sip_msg *msg, struct cn_event *ev)
@@ -168,6 +221,7 @@ uint64_t cn_reservation_device(const str *key)
 int cn_body_render(struct sip_msg *msg, const struct cn_event *ev, str *body)
 {
 	assert_true(ev->id[0] && ev->time[0]); /* it has them by now */
+	assert_int_equal(ev->flaps, 3);
 	the.renders++;
 	*body = STR("{}");
 	return the.render_result;
@@ -315,6 +369,8 @@ static void a_new_registration_is_parked_and_sent(void **state)
 	assert_int_equal(gauges[CN_GAUGE_parked], 1);
 	assert_str(the.shown_user, "gzj");
 	assert_int_equal(the.failures, 0);
+	assert_string_equal(the.step, "wait ");
+	assert_int_equal(the.waiters[0]->step, 7);
 	assert_int_equal(answer(the.last_sent), 1);
 }
 
@@ -339,6 +395,8 @@ static void a_refresh_goes_on_and_costs_nothing(void **state)
 	assert_int_equal(notify(), CN_NOT_NEW);
 	assert_int_equal(the.parks + the.sent + the.renders + the.failures, 0);
 	assert_int_equal(counters[CN_COUNTER_refreshes], 1);
+	assert_string_equal(the.step, "not new ");
+	assert_int_equal(the.lines, 0);
 	assert_int_equal(the.classified, 1);
 	assert_int_equal(the.described, 0);
 }
@@ -365,6 +423,8 @@ static void what_save_would_only_pretend_to_do_is_refused(void **state)
 	assert_int_equal(notify(), CN_FAILED);
 	assert_int_equal(the.failure, CN_CAUSE_bad_request);
 	assert_int_equal(causes[CN_CAUSE_bad_request], 1);
+	assert_memory_equal(the.step, "refuse nobody", 13);
+	assert_int_equal(the.lines, 1);
 	assert_int_equal(the.restarts + the.parks + the.sent, 0);
 	assert_int_equal(counters[CN_COUNTER_refreshes], 0);
 }
@@ -395,6 +455,8 @@ static void another_request_of_the_device_waits_for_the_same_verdict(
 	the.event.ev.cseq++;
 	assert_int_equal(notify(), CN_ENDS_SCRIPT);
 	assert_int_equal(the.sent, 1); /* no second POST */
+	assert_string_equal(the.step, "wait joins");
+	assert_int_equal(the.waiters[1]->step, 7);
 	assert_int_equal(the.renders, 1);
 	assert_int_equal(counters[CN_COUNTER_joined], 1);
 	assert_int_equal(counters[CN_COUNTER_events], 1);
@@ -442,6 +504,8 @@ static void too_many_of_one_device_are_turned_away(void **state)
 	assert_int_equal(the.failure, CN_CAUSE_busy);
 	assert_int_equal(the.unparks, 1);
 	assert_int_equal(counters[CN_COUNTER_busy], 1);
+	assert_string_equal(the.step, "fail busy");
+	assert_int_equal(the.lines, 1);
 	assert_int_equal(gauges[CN_GAUGE_parked], 64);
 	assert_int_equal(answer(job), 64);
 }

@@ -121,7 +121,7 @@ static long number(const char *name)
 static const char *const verdict_names[] = {"verdict", "status", "cause",
 		"text", "body", "answer.text", "retry_after", "elapsed_ms"};
 static const char *const event_names[] = {"event", "seq", "time", "aor",
-		"username", "domain", "auth_user", "realm", "contacts", "live", "source_ip", "source_port",
+		"username", "domain", "auth_user", "realm", "contacts", "live", "flaps", "source_ip", "source_port",
 		"transport", "call_id", "cseq", "user_agent"};
 #define COUNT(list) (int)(sizeof(list) / sizeof(list[0]))
 
@@ -357,7 +357,7 @@ static const char *const example =
 		" {\"uri\": \"sip:gzj@172.16.163.3:7000\", \"expires\": 3600,"
 		" \"received\": \"sip:172.16.163.3:7000\", \"instance\": null,"
 		" \"reg_id\": null, \"path\": null, \"reason\": \"new\"}],"
-		" \"live\": 1,"
+		" \"live\": 1, \"flaps\": 0,"
 		" \"source\": {\"ip\": \"172.16.163.3\", \"port\": 7000,"
 		" \"transport\": \"udp\"}, \"call_id\": \"5705@172.16.163.3\","
 		" \"cseq\": 2, \"user_agent\": \"TELECOM ncsip/1.0\","
@@ -452,13 +452,14 @@ static void what_is_not_there_is_null(void **state)
 	json_t *json;
 
 	ev->auth_user = ev->realm = ev->user_agent = (str){NULL, 0};
-	ev->live = -1;
+	ev->live = ev->flaps = -1;
 	json = render(NULL);
 	assert_true(json_is_null(json_object_get(json, "live")));
+	assert_true(json_is_null(json_object_get(json, "flaps")));
 	assert_true(json_is_null(json_object_get(json, "auth_user")));
 	assert_true(json_is_null(json_object_get(json, "realm")));
 	assert_true(json_is_null(json_object_get(json, "user_agent")));
-	assert_int_equal(json_object_size(json), 18);
+	assert_int_equal(json_object_size(json), 19);
 	json_decref(json);
 }
 

@@ -9,7 +9,9 @@
 #include "../../core/mem/mem.h"
 
 #include "admit.h"
+#include "admit_reservation.h"
 #include "base_conf.h"
+#include "base_history.h"
 #include "base_stats.h"
 #include "face_metrics.h"
 #include "face_rpc.h"
@@ -21,6 +23,7 @@
 #include "outbox.h"
 #include "outbox_resync.h"
 #include "reg_alive.h"
+#include "reg_classify.h"
 #include "reg_usrloc.h"
 
 struct cn_conf cn_conf;
@@ -40,6 +43,7 @@ static struct
 	struct cn_index_row parked[1000];
 	int parked_count;
 	int64_t clock_us;
+	int64_t reservation_us;
 	struct cn_outbox_state state;
 	struct cn_dead_letter letters[CN_OUTBOX_DEAD_MAX];
 	int letter_count;
@@ -200,6 +204,47 @@ int cn_index_list(struct cn_index_row *rows, int max)
 	return n;
 }
 
+int cn_index_list_of(
+		const str *key, unsigned hash, struct cn_index_row *rows, int max)
+{
+	assert_int_equal(hash, 4711);
+	return cn_index_list(rows, max);
+}
+
+unsigned cn_classify_hash(const str *key)
+{
+	return 4711;
+}
+
+str cn_usrloc_key(const char *aor)
+{
+	return stub_str(strncmp(aor, "sip:", 4) == 0 ? aor + 4 : aor);
+}
+
+int cn_outbox_rows_of(unsigned hash)
+{
+	assert_int_equal(hash, 4711);
+	return 5;
+}
+
+uint64_t cn_reservation_device(const str *key)
+{
+	return 12;
+}
+
+struct cn_reservation cn_reservation_of(uint64_t device)
+{
+	struct cn_reservation r = {.due_us = the.reservation_us};
+
+	assert_int_equal(device, 12);
+	return r;
+}
+
+char *get_valid_proto_name(unsigned short proto)
+{
+	return proto == 1 ? "udp" : "tcp";
+}
+
 int64_t cn_number_clock_us(void)
 {
 	return the.clock_us;
@@ -349,10 +394,121 @@ static void a_device_is_shown_with_its_contacts(void **state)
 	assert_int_equal(call("cms_notify.device", "nobody@telecom.com"), 0);
 	assert_answer("0.aor", "nobody@telecom.com");
 	assert_null(fake_rpc_value("0.contacts.0.contact"));
+	assert_null(fake_rpc_value("0.steps.0.step"));
+	assert_null(fake_rpc_value("0.flaps"));
+	assert_null(fake_rpc_value("0.reservation_s"));
 	assert_int_equal(call("cms_notify.device", NULL), 400);
-	fake_rpc_fail_at(2);
+	fake_rpc_fail_at(1);
 	assert_int_equal(call("cms_notify.device", "gzj@telecom.com"), 500);
 	fake_rpc_fail_at(0);
+}
+
+static struct cn_step a_step(const char *key, enum cn_step_kind kind)
+{
+	struct cn_step step = {.kind = kind, .ip_len = 4, .port = 7000};
+	str id = STR("5ed75fcb847f88d2ee1aa6c300000386"), s = stub_str(key);
+
+	step.device = cn_history_device(&s);
+	step.transport = 1;
+	memcpy(step.ip, (unsigned char[]){192, 0, 2, 1}, 4);
+	cn_step_set_id(&step, &id);
+	return step;
+}
+
+/* What waits, and what it did. */
+static void a_device_is_shown_with_its_steps(void **state)
+{
+	struct cn_step step, end;
+	uint64_t number;
+	int i;
+
+	assert_int_equal(cn_history_init(100, "secret"), 0);
+	the.parked_count = 1;
+	the.parked[0] = (struct cn_index_row){
+			.id = "4f0c", .waiters = 2, .reason = CN_REASON_MOVED};
+	the.reservation_us = cn_now_us() + 7900000;
+	step = a_step("gzj@telecom.com", CN_STEP_REGISTER);
+	step.cseq = 3;
+	step.expires = 60;
+	step.contacts = 1;
+	number = cn_history_put(0, &step);
+	assert_int_equal(call("cms_notify.device", "sip:gzj@telecom.com"), 0);
+	assert_answer("0.parked.0.id", "4f0c");
+	assert_answer("0.parked.0.reason", "moved");
+	assert_answer("0.parked.0.state", "queued");
+	assert_answer("0.parked.0.requests", "2");
+	assert_answer("0.outbox", "5");
+	assert_answer("0.reservation_s", "7");
+	assert_answer("0.flaps", "0");
+	assert_answer("0.flapping", "no");
+	assert_answer("0.steps.0.step", "register");
+	assert_answer("0.steps.0.times", "1");
+	assert_answer("0.steps.0.verdict", "waiting");
+	assert_answer("0.steps.0.source", "192.0.2.1");
+	assert_answer("0.steps.0.port", "7000");
+	assert_answer("0.steps.0.transport", "udp");
+	assert_answer("0.steps.0.cseq", "3");
+	assert_answer("0.steps.0.expires", "60");
+	assert_answer("0.steps.0.contacts", "1");
+	assert_null(fake_rpc_value("0.steps.0.reason"));
+
+	end = step;
+	end.reason = CN_REASON_MOVED;
+	end.verdict = CN_STEP_VERDICT(CN_REJECTED);
+	end.status = 403;
+	end.elapsed_ms = 14;
+	cn_step_set_text(&end, "no\x1b[2J", 6);
+	cn_conf.flap_limit = 1;
+	for(i = 0; i < 2; i++)
+		cn_history_end(number, &end, true);
+	the.reservation_us = cn_now_us() - 301000000;
+	assert_int_equal(call("cms_notify.device", "gzj@telecom.com"), 0);
+	assert_answer("0.steps.0.verdict", "rejected");
+	assert_answer("0.steps.0.cause", "none");
+	assert_answer("0.steps.0.status", "403");
+	assert_answer("0.steps.0.ms", "14");
+	assert_answer("0.steps.0.reason", "moved");
+	assert_answer("0.steps.0.id", "5ed75fcb847f88d2ee1aa6c300000386");
+	assert_answer("0.steps.0.text", "no\\x1b[2J");
+	assert_answer("0.flaps", "2");
+	assert_answer("0.flapping", "yes");
+	assert_null(fake_rpc_value("0.reservation_s"));
+
+	step = (struct cn_step){.device = step.device, .kind = CN_STEP_EXPIRED};
+	cn_history_put(0, &step);
+	step = a_step("gzj@telecom.com", CN_STEP_DELIVERED);
+	step.ip_len = 0;
+	step.status = 200;
+	cn_history_put(0, &step);
+	assert_int_equal(call("cms_notify.device", "gzj@telecom.com"), 0);
+	assert_answer("0.steps.0.step", "delivered");
+	assert_answer("0.steps.0.status", "200");
+	assert_null(fake_rpc_value("0.steps.0.source"));
+	assert_answer("0.steps.1.step", "expired");
+	assert_null(fake_rpc_value("0.steps.1.id"));
+	assert_null(fake_rpc_value("0.steps.1.cseq"));
+	assert_answer("0.steps.2.step", "register");
+
+	for(i = 1;; i++) { /* without room for it */
+		fake_rpc_fail_at(i);
+		(void)call("cms_notify.device", "gzj@telecom.com");
+		if(!fake_rpc_has_failed())
+			break;
+	}
+	fake_rpc_fail_at(0);
+	assert_true(i > 10);
+	cn_history_destroy();
+}
+
+static void no_name_is_too_long(void **state)
+{
+	char name[400];
+
+	memset(name, 'x', sizeof(name));
+	name[sizeof(name) - 1] = '\0';
+	assert_int_equal(call("cms_notify.device", name), 400);
+	name[255] = '\0';
+	assert_int_equal(call("cms_notify.device", name), 0);
 }
 
 static void a_rate_without_end_is_shown_as_a_large_one(void **state)
@@ -641,6 +797,8 @@ int main(void)
 			TEST(status_shows_everything_at_a_glance),
 			TEST(how_many_are_alive_is_shown_where_it_is_known),
 			TEST(a_device_is_shown_with_its_contacts),
+			TEST(a_device_is_shown_with_its_steps),
+			TEST(no_name_is_too_long),
 			TEST(a_rate_without_end_is_shown_as_a_large_one),
 			TEST(without_room_for_the_answer_nothing_breaks),
 			TEST(endpoints_are_shown_without_what_may_be_secret),

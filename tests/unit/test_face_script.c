@@ -14,6 +14,7 @@
 #include "face_health.h"
 #include "face_http.h"
 #include "face_script.h"
+#include "face_step.h"
 #include "outbox.h"
 #include "reg_alive.h"
 #include "reg_classify.h"
@@ -31,6 +32,7 @@ static struct
 	struct udomain *table;
 	struct cn_goal goal;
 	char aor[64]; /* "-": none */
+	char why[64];
 } got;
 
 static bool without_xhttp, answers_http, deferring;
@@ -109,6 +111,13 @@ bool cn_alive_heard(struct sip_msg *msg, struct udomain *table, const str *aor)
 	return is_new;
 }
 
+bool cn_face_step_script(struct sip_msg *m, const str *aor, const str *why)
+{
+	keep(NULL, aor);
+	snprintf(got.why, sizeof(got.why), "%.*s", why->len, why->s);
+	return is_new;
+}
+
 /* -------- the core -------- */
 
 static sr_kemi_eng_t engine;
@@ -124,6 +133,11 @@ int fixup_spve_null(void **param, int number)
 {
 	assert_int_equal(number, 1);
 	return strcmp(*param, "$(broken") == 0 ? E_CFG : 0;
+}
+
+int fixup_spve_all(void **param, int number)
+{
+	return 0;
 }
 
 int get_str_fparam(str *to, struct sip_msg *msg, fparam_t *param)
@@ -393,6 +407,27 @@ static void alive_is_for_any_message(void **state)
 	assert_int_equal(RUN("cms_alive", "location"), 1);
 }
 
+static void a_step_is_of_a_register(void **state)
+{
+	assert_int_equal(RUN("cms_step", "wrong password"), -1);
+	is_new = true; /* it is an address */
+	assert_int_equal(RUN("cms_step", "wrong password"), 1);
+	assert_string_equal(got.why, "wrong password");
+	assert_string_equal(got.aor, "-");
+	assert_int_equal(RUN("cms_step", "flood", "sip:a@b"), 1);
+	assert_string_equal(got.why, "flood");
+	assert_string_equal(got.aor, "sip:a@b");
+	assert_int_equal(RUN("cms_step", "$null", "sip:a@b"), -1);
+	assert_int_equal(RUN("cms_step", "x", "$null"), -1);
+	assert_string_equal(got.why, "flood");
+	msg.REQ_METHOD = METHOD_MESSAGE;
+	assert_int_equal(RUN("cms_step", "x"), -1);
+	msg.REQ_METHOD = METHOD_REGISTER;
+	msg.first_line.type = SIP_REPLY;
+	assert_int_equal(RUN("cms_step", "x"), -1);
+	assert_string_equal(got.why, "flood");
+}
+
 static void each_may_be_called_where_it_makes_sense(void **state)
 {
 	int i;
@@ -462,6 +497,12 @@ static void kemi_gives_the_same(void **state)
 	assert_int_equal(ki_ask("is_new", "location", ""), -1);
 	assert_int_equal(ki_ask("alive", "location", ""), -1);
 	assert_int_equal(ki_ask("alive", "nowhere", ""), -1);
+	is_new = true;
+	assert_int_equal(ki_ask("step", "flood", "sip:a@b"), 1);
+	assert_string_equal(got.why, "flood");
+	assert_string_equal(got.aor, "sip:a@b");
+	assert_int_equal(ki_ask("step", "flood", ""), 1);
+	assert_string_equal(got.aor, "-");
 }
 
 /* As in a native script that calls KEMI functions. */
@@ -530,6 +571,7 @@ int main(void)
 			TEST(it_is_for_registers_alone),
 			TEST(is_new_is_true_or_false_for_the_script),
 			TEST(alive_is_for_any_message),
+			TEST(a_step_is_of_a_register),
 			TEST(each_may_be_called_where_it_makes_sense),
 			TEST(kemi_gives_the_same),
 			TEST(metrics_are_answered_or_not),

@@ -14,6 +14,7 @@
 #include "sip.h"
 
 #include "base_conf.h"
+#include "base_history.h"
 #include "job_index.h"
 #include "reg_binding.h"
 #include "reg_classify.h"
@@ -28,6 +29,15 @@ struct cn_conf cn_conf;
 #define CONTACT "sip:gzj@172.16.163.3:7000"
 #define CONTACT_2 "sip:gzj@172.16.163.4:7000"
 #define CONTACT_3 "sip:gzj@172.16.163.5:7000"
+
+static int expired; /* noted as a step */
+
+void cn_history_note(const str *key, enum cn_step_kind kind)
+{
+	assert_str(*key, AOR);
+	assert_int_equal(kind, CN_STEP_EXPIRED);
+	expired++;
+}
 
 /* -------- registrar -------- */
 
@@ -177,17 +187,21 @@ static void one_that_is_off_line_has_returned(void **state)
 	b->last_keepalive = CN_BINDING_GONE;
 	assert_int_equal(again("call-1", 11), CN_REASON_RETURNED);
 	assert_int_equal(classify(REGISTER(CONTACT_2), "call-2", 1), CN_REASON_NEW);
+	assert_null(ev.refused);
 	/* save() counts it */
 	settings.max_contacts = 1;
 	assert_int_equal(
 			classify(REGISTER(CONTACT_2), "call-2", 1), CN_REASON_NONE);
+	assert_string_equal(ev.refused, "too many contacts");
 }
 
 static void one_that_has_been_purged_has_returned(void **state)
 {
 	ucontact_t *b = fake_binding(AOR, CONTACT, -1);
 
+	expired = 0;
 	fake_usrloc_tell(b, UL_CONTACT_EXPIRE);
+	assert_int_equal(expired, 1);
 	fake_binding_remove(b);
 	assert_int_equal(again("call-2", 1), CN_REASON_RETURNED);
 	/* it is not the AOR that returns, but the contact */
@@ -206,7 +220,9 @@ static void one_that_was_deleted_has_gone_and_does_not_return(void **state)
 	ucontact_t *b = fake_binding(AOR, CONTACT, FAKE_DELETED);
 
 	assert_int_equal(again("call-2", 1), CN_REASON_NEW);
+	expired = 0;
 	fake_usrloc_tell(b, UL_CONTACT_EXPIRE);
+	assert_int_equal(expired, 0);
 	fake_binding_remove(b);
 	assert_int_equal(again("call-2", 1), CN_REASON_NEW);
 }
@@ -451,6 +467,7 @@ static void a_cseq_that_is_too_low_is_left_to_save(void **state)
 
 	assert_int_equal(again("call-1", 9), CN_REASON_NONE);
 	assert_int_equal(ev.contact_count, 0);
+	assert_string_equal(ev.refused, "its CSeq is not higher");
 	b->last_modified = time(NULL) - 100;
 	assert_int_equal(again("call-1", 10), CN_REASON_NONE);
 	assert_int_equal(ev.contact_count, 0);

@@ -15,6 +15,7 @@
 #include "base_stats.h"
 #include "base_stop.h"
 #include "http_breaker.h"
+#include "job_line.h"
 #include "outbox_leaving.h"
 #include "outbox_resync.h"
 #include "reg_settings.h"
@@ -80,6 +81,10 @@ void cn_resync_told(struct cn_task *task, enum cn_told told)
 }
 
 static int gauges[64];
+
+void cn_line_write(const struct cn_line *line)
+{
+}
 
 void cn_stats_count(enum cn_counter counter)
 {
