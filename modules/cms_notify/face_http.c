@@ -66,11 +66,15 @@ static int open_port(const char *listen)
 	str address = {name, 0};
 	int port;
 
-	if(read_address(listen, name, sizeof(name), &port) < 0
-			|| add_listen_iface(name, NULL, port, PROTO_TCP, 0) < 0
-			|| fix_all_socket_lists() < 0)
+	if(read_address(listen, name, sizeof(name), &port) < 0)
 		return -1;
 	address.len = (int)strlen(name);
+	/* or no SIP would come in there any more */
+	if(grep_sock_info(&address, port, PROTO_TCP) != NULL)
+		return -1;
+	if(add_listen_iface(name, NULL, port, PROTO_TCP, 0) < 0
+			|| fix_all_socket_lists() < 0)
+		return -1;
 	ours = grep_sock_info(&address, port, PROTO_TCP);
 	return ours ? 0 : -1;
 }
@@ -80,10 +84,8 @@ int cn_http_listen(const char *listen)
 	if(listen == NULL)
 		return 0;
 	if(tcp_disable || open_port(listen) < 0) {
-		LM_ERR("metrics_listen is \"%s\", must be an IP address and a free "
-			   "port "
-			   "of it, like 127.0.0.1:9494, and Kamailio must not be without "
-			   "TCP\n",
+		LM_ERR("metrics_listen is \"%s\", must be an IP address and a TCP "
+			   "port that SIP does not use, like 127.0.0.1:9494\n",
 				listen);
 		return -1;
 	}

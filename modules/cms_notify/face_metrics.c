@@ -315,6 +315,8 @@ static const struct row rows[] = {
 		{COUNTER("offline",
 				 "Contacts that fell silent, or lost their connection"),
 				COUNT(offline)},
+		{COUNTER("flapping", "New registrations beyond flap_limit"),
+				COUNT(flapping)},
 		{GAUGE("parked", "REGISTER requests that wait for a verdict"),
 				NOW(parked)},
 		{GAUGE("queued", "Events that wait for a free connection"),

@@ -405,6 +405,13 @@ def test_a_port_must_be_one(value):
     assert [line for line in lines if "ERROR" in line and "metrics_listen is" in line]
 
 
+def test_a_port_of_sip_is_not_taken():
+    """Nobody could register there any more."""
+    lines = fails_to_start(config=lambda s, url: registrar(
+        s, url, params=[("cms_notify", "metrics_listen", f"{HOST}:{s.port}")]))
+    assert [line for line in lines if "ERROR" in line and "metrics_listen is" in line]
+
+
 def test_ipv6(kamailio, cms, port):
     kamailio(cms, config=lambda s, url: shipped_with(
         f"\nlisten=udp:[::1]:{s.port}\n", {"WITH_METRICS": f"[::1]:{port}"})(s, url))
