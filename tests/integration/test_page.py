@@ -371,7 +371,7 @@ def test_the_page_of_make_run(run, browser):  # noqa: F811
     """A device registers, is refreshed, leaves, and meets a CMS that is silent; then
     Ctrl-C ends all, with the page open."""
     one = run()
-    browser.open(one.read_until("page  ").split()[1])
+    browser.open(one.read_until("page  ", timeout=300).split()[1])
     one.read_until("until Ctrl-C")
     shown(browser, "register new sip:gzj@telecom.com accepted 200")
     row = "#samples tr[data-name=cam1] "
