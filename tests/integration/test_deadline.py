@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.contract, pytest.mark.timeout(300)]
 
 # Well below what else an answer might wait for: an attempt's time, a second more.
 EARLY, LATE = 0.100, 0.700
-CROWD_LATE = 2.0  # a crowd's answers take the time that the machine has
+CROWD_LATE = 10.0  # a crowd's answers take the time that the machine has
 
 
 class TooSlow(Exception):
