@@ -74,6 +74,7 @@ def failing(cms, server):
     cms.start()
 
 
+@pytest.mark.contract
 def test_verdicts_and_causes(kamailio, cms):
     """Each is counted where it belongs, and nowhere else."""
     server = kamailio(cms, config=lambda s, url: registrar(
@@ -234,6 +235,7 @@ def test_an_old_connection_is_not_counted_any_more(kamailio, cms):
 
 # -- the formats --------------------------------------------------------------------
 
+@pytest.mark.contract
 def test_promtool_has_nothing_to_say(kamailio, cms):
     """Neither of names, units and types, nor of numbers."""
     server = kamailio(cms, config=deferring(LEAVING, PATIENT))
@@ -254,6 +256,7 @@ def test_by_kamcmd(kamailio, cms):
     assert set(Exposition(text.strip()).types) == set(by_rpc(server).types)
 
 
+@pytest.mark.contract
 def test_open_metrics(shipped, cms, port):
     """Who asks for it gets it: names without _total, units, an end."""
     assert shipped.device().register().status == 200
@@ -277,6 +280,7 @@ def test_open_metrics(shipped, cms, port):
 
 # -- the port -----------------------------------------------------------------------
 
+@pytest.mark.contract
 def test_it_is_asked(shipped, port):
     """By Prometheus, which keeps its connection; a query changes nothing."""
     for path in ("/metrics", "/metrics?", "/metrics?name[]=x"):
@@ -313,6 +317,7 @@ def test_it_is_only_asked(shipped, port, method):
     assert "\r\nAllow: GET\r\n" in answer
 
 
+@pytest.mark.contract
 def test_no_other_port_answers_http(shipped):
     """The connection is closed, without a byte."""
     for path in ("/metrics", "/"):
@@ -325,6 +330,7 @@ def test_no_other_port_answers_http(shipped):
                 pass
 
 
+@pytest.mark.contract
 def test_there_is_no_sip(shipped, port):
     """Neither a request nor an answer to one is looked at."""
     device = shipped.device(transport=Transport((HOST, port), "tcp"))
@@ -347,6 +353,7 @@ def test_there_is_no_sip(shipped, port):
     assert request(port)[0] == 200
 
 
+@pytest.mark.contract
 def test_slow_and_nonsensical_clients(shipped, cms, port):
     """They hold nobody up: neither who asks, nor devices."""
     shipped.allow_errors("tcp_read", "parse_", "receive_msg", "bad request")
@@ -381,6 +388,7 @@ def test_who_reads_slowly(shipped, port):
             got += piece
 
 
+@pytest.mark.contract
 def test_sip_listens_without_a_line_of_its_own(kamailio, cms, port):
     """The port of Prometheus does not take the place of "all addresses"."""
     def config(server, url):
@@ -439,6 +447,7 @@ def ready(kamailio, cms, port):
 READY = (200, "ready\n")
 
 
+@pytest.mark.contract
 def test_a_server_that_is_well(ready, port):
     _, is_ready = ready()
     assert is_ready() == READY
@@ -463,6 +472,7 @@ def test_ready_again_without_a_registration(ready, cms):
     until(lambda: is_ready() == READY, 30)
 
 
+@pytest.mark.contract
 def test_ready_while_it_can_defer(ready, cms):
     server, is_ready = ready(WITH_DEFER=1)
     cms.rule(status=503)
@@ -506,6 +516,7 @@ event_route[xhttp:request] {
 """
 
 
+@pytest.mark.contract
 def test_in_a_script_of_its_own(kamailio, cms):
     """On its ports; with paths of its own."""
     server = kamailio(cms, config=lambda s, url: registrar(
@@ -535,6 +546,7 @@ end
 """
 
 
+@pytest.mark.contract
 def test_kemi(kamailio, cms):
     def config(server, url):
         path = server.write("script.lua", LUA + "\n")
