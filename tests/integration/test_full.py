@@ -228,7 +228,7 @@ def test_one_user_does_not_fill_the_queue(kamailio, cms):
 def test_without_memory_devices_are_turned_away_and_nothing_breaks(
         kamailio, cms):
     server = kamailio(cms, options=["-m", "12"], config=config(
-        timeout=25000, queue_size=8192))
+        timeout=25000, queue_size=8192, history=0))
     # Kamailio itself complains in many words.
     server.allow_errors(".")
     rule = cms.rule(status=503)
