@@ -43,7 +43,9 @@ static void on_binding(ucontact_t *binding, int type, void *unused)
 		cn_expired_forget(binding->aor, &binding->c);
 	} else if(binding->expires != UL_EXPIRED_TIME) {
 		cn_expired_note(binding->aor, &binding->c);
-		cn_history_note(binding->aor, CN_STEP_EXPIRED);
+		/* who is GONE is off line, and has that step already */
+		if(!cn_binding_is_gone(binding))
+			cn_history_note(binding->aor, CN_STEP_EXPIRED);
 	}
 }
 

@@ -202,6 +202,9 @@ static void one_that_has_been_purged_has_returned(void **state)
 	expired = 0;
 	fake_usrloc_tell(b, UL_CONTACT_EXPIRE);
 	assert_int_equal(expired, 1);
+	b->last_keepalive = CN_BINDING_GONE; /* off line is another step */
+	fake_usrloc_tell(b, UL_CONTACT_EXPIRE);
+	assert_int_equal(expired, 1);
 	fake_binding_remove(b);
 	assert_int_equal(again("call-2", 1), CN_REASON_RETURNED);
 	/* it is not the AOR that returns, but the contact */
