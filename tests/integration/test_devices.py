@@ -162,6 +162,7 @@ def test_two_restarts_while_the_cms_thinks(start, cms):
     ua = server.device()
     ua.cseq = 20
     register(server, ua)
+    server.settle()  # what is parked from now on is not this one
     cms.rule(hold=True)
     answers = []
     for n in (1, 2):
