@@ -200,14 +200,13 @@ static uint64_t find_last(struct ring *ring, uint64_t device)
 
 /* -------- writing -------- */
 
-/* A new registration is a step of its own, unless there are very many. */
-static bool may_repeat(const struct cn_step *step, unsigned flaps)
+/* What the CMS decides is a step of its own, unless there are very many. */
+static bool may_repeat(const struct cn_step *step, unsigned places)
 {
 	switch((enum cn_step_kind)step->kind) {
 		case CN_STEP_REGISTER:
-			return step->verdict != 0 && flaps > CN_HISTORY_SHOWN;
 		case CN_STEP_JOINED:
-			return false;
+			return step->verdict != 0 && places > CN_HISTORY_SHOWN;
 		case CN_STEP_EARLY:
 		case CN_STEP_REFRESH:
 		case CN_STEP_UNREGISTER:
@@ -224,14 +223,21 @@ static bool may_repeat(const struct cn_step *step, unsigned flaps)
 	return true;
 }
 
-/* The address may be another one: the last one is kept. */
+/* The address may be another one: the last one is kept. Who joins gets the reason
+ * of another one in the end. */
 static bool is_alike(
-		const struct cn_step *a, const struct cn_step *b, unsigned flaps)
+		const struct cn_step *a, const struct cn_step *b, unsigned places)
 {
 	bool has_text = a->kind == CN_STEP_REFUSED || a->kind == CN_STEP_SCRIPT;
 
-	return a->kind == b->kind && a->reason == b->reason && may_repeat(a, flaps)
+	return a->kind == b->kind && may_repeat(a, places)
+		   && (a->reason == b->reason || a->kind == CN_STEP_JOINED)
 		   && (!has_text || memcmp(a->text, b->text, sizeof(a->text)) == 0);
+}
+
+static bool hour_is_over(const struct cn_step *last, int64_t now_s)
+{
+	return (uint32_t)now_s - last->hour_s >= CN_HOUR_S;
 }
 
 /* Among the last steps of the device: whoever does two things in turn has two
@@ -239,15 +245,34 @@ static bool is_alike(
 static uint64_t find_alike(
 		struct ring *ring, uint64_t last, const struct cn_step *step)
 {
-	unsigned flaps = at(ring, last)->step.flaps;
+	const struct cn_step *newest = &at(ring, last)->step;
+	unsigned places =
+			hour_is_over(newest, step->time_us / 1000000) ? 0 : newest->places;
 	int hops = CN_HOPS, i;
 
 	for(i = 0; i < CN_ALIKE && last != 0; i++) {
-		if(is_alike(&at(ring, last)->step, step, flaps))
+		if(is_alike(&at(ring, last)->step, step, places))
 			return last;
 		last = find(ring, older(ring, last), step->device, &hops);
 	}
 	return 0;
+}
+
+static void copy_hour(struct cn_step *to, const struct cn_step *from)
+{
+	to->hour_s = from->hour_s;
+	to->flaps = from->flaps;
+	to->places = from->places;
+}
+
+/* Unless it is in the hour that it has. */
+static void begin_hour(struct cn_step *step, int64_t now_s)
+{
+	if(!hour_is_over(step, now_s))
+		return;
+	step->hour_s = (uint32_t)now_s;
+	step->flaps = 0;
+	step->places = 0;
 }
 
 /* Under the lock. */
@@ -259,7 +284,7 @@ static void write_step(
 	__atomic_store_n(&r->number, number, __ATOMIC_RELEASE);
 }
 
-/* Under the lock. How often it was there, and the device's flaps, go on. */
+/* Under the lock. How often it was there, and the device's hour, go on. */
 static void overwrite(struct ring *ring, uint64_t number,
 		const struct cn_step *step, unsigned times)
 {
@@ -267,8 +292,7 @@ static void overwrite(struct ring *ring, uint64_t number,
 	struct cn_step next = *step;
 
 	next.times = r->step.times + times;
-	next.flaps = r->step.flaps;
-	next.hour_s = r->step.hour_s;
+	copy_hour(&next, &r->step);
 	write_step(r, number, &next);
 }
 
@@ -281,10 +305,11 @@ static uint64_t append(
 	struct cn_step next = *step;
 	uint64_t back = number - *newest;
 
-	if(is_there(ring, last)) {
-		next.flaps = at(ring, last)->step.flaps;
-		next.hour_s = at(ring, last)->step.hour_s;
-	}
+	if(is_there(ring, last))
+		copy_hour(&next, &at(ring, last)->step);
+	begin_hour(&next, next.time_us / 1000000);
+	if(next.places < UINT8_MAX)
+		next.places++;
 	next.times = 1;
 	__atomic_store_n(&r->number, 0, __ATOMIC_RELEASE);
 	r->back = *newest != 0 && back < ring->size ? (uint32_t)back : 0;
@@ -350,10 +375,7 @@ void cn_history_note(const str *key, enum cn_step_kind kind)
 /* Under the lock. @return how many there are in the device's hour */
 static unsigned count_flap(struct cn_step *last, int64_t now_s)
 {
-	if((uint32_t)now_s - last->hour_s >= CN_HOUR_S) {
-		last->hour_s = (uint32_t)now_s;
-		last->flaps = 0;
-	}
+	begin_hour(last, now_s);
 	if(last->flaps < UINT16_MAX)
 		last->flaps++;
 	return last->flaps;
@@ -407,9 +429,7 @@ int cn_history_flaps(uint64_t device)
 	if(last == 0)
 		return 0;
 	step = &at(ring, last)->step;
-	return (uint32_t)(clock_us() / 1000000) - step->hour_s < CN_HOUR_S
-				   ? step->flaps
-				   : 0;
+	return hour_is_over(step, clock_us() / 1000000) ? 0 : step->flaps;
 }
 
 /* @return false: it has been overwritten in between */

@@ -35,7 +35,7 @@ enum cn_step_kind
 };
 
 #define CN_STEP_ID 16	/* bytes: the event's id, which is written in hex */
-#define CN_STEP_TEXT 31 /* of an answer or a reason; what is longer is cut */
+#define CN_STEP_TEXT 30 /* of an answer or a reason; what is longer is cut */
 
 /* Plain data, as small as it can be. */
 struct cn_step
@@ -48,10 +48,11 @@ struct cn_step
 	uint32_t expires; /* seconds that it asked for */
 	uint32_t elapsed_ms;
 	uint32_t times;	 /* alike, one after the other */
-	uint32_t hour_s; /* since when flaps counts; seconds since 1970 */
+	uint32_t hour_s; /* since when flaps and places count; seconds since 1970 */
 	uint16_t flaps;
 	uint16_t status; /* HTTP; 0: none */
 	uint16_t port;
+	uint8_t places;	   /* that its device has taken in its hour */
 	uint8_t ip_len;	   /* 0: it did not come from anywhere */
 	uint8_t transport; /* Kamailio's number */
 	uint8_t kind;
@@ -108,7 +109,7 @@ unsigned cn_history_end(
 
 /* -------- reading; process: any -------- */
 
-/* New registrations of a device in an hour, which begins with the first of them;
+/* New registrations of a device in an hour, which begins with its first step;
  * -1: nothing is kept. */
 int cn_history_flaps(uint64_t device);
 

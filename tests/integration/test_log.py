@@ -99,6 +99,7 @@ def test_what_a_user_sends_makes_one_line(server):
         response = ua.register(call_id="one\r\n  1(2) ERROR: two",
                                contacts=f"{ua.contact}\r\n ;x=y")
         assert response.status == 200
+        server.settle()  # or the next one joins it
     server.handle(ua)
     lines = server.lines[before:]
     assert_each_is_a_line(lines)

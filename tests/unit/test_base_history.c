@@ -58,6 +58,16 @@ static uint64_t put(int n, enum cn_step_kind kind)
 	return cn_history_put(0, &step);
 }
 
+/* @return the flaps of the device's hour */
+static unsigned refused_by_cms(int n)
+{
+	struct cn_step end = {.kind = CN_STEP_REGISTER,
+			.reason = CN_REASON_RETURNED,
+			.verdict = CN_STEP_VERDICT(CN_REJECTED)};
+
+	return cn_history_end(put(n, CN_STEP_REGISTER), &end, false);
+}
+
 static uint64_t refuse(int n, const char *why)
 {
 	struct cn_step step = {.device = device(n), .kind = CN_STEP_SCRIPT};
@@ -206,6 +216,27 @@ static void one_device_pushes_nobody_out(void **state)
 	assert_true(steps[0].times > 9 * SIZE);
 }
 
+/* Nor with what shares a verdict, or is refused by the CMS. */
+static void nobody_is_pushed_out_by_repeating(void **state)
+{
+	struct cn_step end = {.kind = CN_STEP_JOINED,
+			.reason = CN_REASON_NEW,
+			.verdict = CN_STEP_VERDICT(CN_REJECTED)};
+	uint64_t number = 0;
+	int i;
+
+	registers(2);
+	for(i = 0; i < 10 * SIZE; i++) {
+		number = put(1, CN_STEP_JOINED);
+		cn_history_end(number, &end, false);
+		refused_by_cms(1);
+	}
+	assert_true(has(2, CN_STEP_REGISTER));
+	/* in the next hour each is shown again */
+	now_s += HOUR;
+	assert_true(put(1, CN_STEP_JOINED) > number);
+}
+
 static void the_oldest_of_all_goes(void **state)
 {
 	int i;
@@ -305,10 +336,7 @@ static void new_registrations_are_counted_for_an_hour(void **state)
 
 static void who_was_refused_does_not_flap(void **state)
 {
-	uint64_t number = put(1, CN_STEP_REGISTER);
-	struct cn_step step = {.verdict = CN_STEP_VERDICT(CN_REJECTED)};
-
-	assert_int_equal(cn_history_end(number, &step, false), 0);
+	assert_int_equal(refused_by_cms(1), 0);
 	assert_int_equal(cn_history_flaps(device(1)), 0);
 }
 
@@ -411,6 +439,7 @@ int main(void)
 			TEST(like_steps_are_counted_in_one),
 			TEST(each_new_registration_is_a_step),
 			TEST(one_device_pushes_nobody_out),
+			TEST(nobody_is_pushed_out_by_repeating),
 			TEST(the_oldest_of_all_goes),
 			TEST(a_verdict_comes_too_late),
 			TEST(it_turns_out_to_be_another_one),
