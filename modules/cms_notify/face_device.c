@@ -52,8 +52,9 @@ static void add_contacts(rpc_t *rpc, void *reply, const char *aor)
 	for(i = 0; i < n && rpc->array_add(list, "{", &one) >= 0; i++) {
 		rpc->struct_add(one, "s", "contact", cn_shown(contacts[i].uri));
 		rpc->struct_add(one, "ssdd", "received", cn_shown(contacts[i].received),
-				"state", contacts[i].gone ? "off line" : "alive", "expires_s",
-				contacts[i].expires_s, "heard_s", contacts[i].heard_s);
+				"state", contacts[i].gone ? "off line" : "registered",
+				"expires_s", contacts[i].expires_s, "heard_s",
+				contacts[i].heard_s);
 	}
 }
 
@@ -130,6 +131,15 @@ static void add_verdict(rpc_t *rpc, void *one, const struct cn_step *step)
 	add_id(rpc, one, step);
 }
 
+/* Of an event from the outbox the text is what happened. */
+static const char *text_name(const struct cn_step *step)
+{
+	bool is_event =
+			step->kind == CN_STEP_DELIVERED || step->kind == CN_STEP_DEAD;
+
+	return is_event ? "event" : "text";
+}
+
 static void add_step(rpc_t *rpc, void *one, const struct cn_step *step)
 {
 	char text[CN_STEP_TEXT + 1] = "";
@@ -146,7 +156,7 @@ static void add_step(rpc_t *rpc, void *one, const struct cn_step *step)
 	add_verdict(rpc, one, step);
 	memcpy(text, step->text, sizeof(step->text));
 	if(text[0] != '\0')
-		rpc->struct_add(one, "s", "text", cn_shown(text));
+		rpc->struct_add(one, "s", text_name(step), cn_shown(text));
 	add_source(rpc, one, step);
 	if(step->cseq != 0)
 		rpc->struct_add(one, "ddd", "cseq", (int)step->cseq, "expires",

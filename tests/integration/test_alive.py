@@ -439,7 +439,7 @@ def test_operator(cms, kamailio):
     contact, = shown["contacts"]
     assert shown["aor"] == ua.aor
     assert f"<{contact['contact']}>" == ua.contact
-    assert contact["state"] == "alive"
+    assert contact["state"] == "registered"
     assert contact["heard_s"] <= time.time() - before + 1
     assert 0 < contact["expires_s"] <= 3600
     nobody = server.rpc("cms_notify.device", "nobody@telecom.com")

@@ -288,7 +288,7 @@ def test_deferred(cms, kamailio):
     drained(server)
     known = server.rpc("cms_notify.device", ua.aor)
     delivered = known["steps"][0]
-    assert (delivered["step"], delivered["text"], delivered["status"],
+    assert (delivered["step"], delivered["event"], delivered["status"],
             delivered["id"]) == ("delivered", "register", 200, event)
     until(lambda: server.rpc("cms_notify.device", ua.aor)["outbox"] == 0)
 
@@ -303,7 +303,8 @@ def test_dead_letter(cms, kamailio):
     cms.start()
     until(lambda: kinds(server, ua) == ["dead", "register"], 20)
     dead = steps(server, ua)[0]
-    assert (dead["status"], dead["id"]) == (410, event)
+    assert (dead["event"], dead["status"], dead["id"]) == (
+        "register", 410, event)
     until(lambda: server.rpc("cms_notify.device", ua.aor)["outbox"] == 1)
 
 

@@ -387,7 +387,7 @@ static void a_device_is_shown_with_its_contacts(void **state)
 	assert_answer("0.aor", "gzj@telecom.com");
 	assert_answer("0.contacts.0.contact", "sip:gzj@10.0.0.1:5060");
 	assert_answer("0.contacts.0.received", "sip:192.0.2.1:7000");
-	assert_answer("0.contacts.0.state", "alive");
+	assert_answer("0.contacts.0.state", "registered");
 	assert_answer("0.contacts.0.expires_s", "100");
 	assert_answer("0.contacts.0.heard_s", "7");
 	assert_answer("0.contacts.1.state", "off line");
