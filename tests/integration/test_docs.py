@@ -21,11 +21,12 @@ MODULE = TOP / "modules" / "cms_notify"
 README = (TOP / "README.md").read_text(encoding="utf-8")
 ADMIN = (MODULE / "doc" / "cms_notify_admin.xml").read_text(encoding="utf-8")
 CHINESE = MODULE / "doc" / "zh"
-PAGES = [TOP / "README.md", TOP / "tests" / "README.md",
+OFF_LINE = MODULE / "doc" / "off-line.md"  # its commands: test_off_line.py
+PAGES = [TOP / "README.md", TOP / "tests" / "README.md", OFF_LINE,
          MODULE / "DESIGN.md", *sorted(CHINESE.glob("*.md"))]
 # What operators read.
 TEXTS = README + "".join(page.read_text(encoding="utf-8")
-                         for page in sorted(CHINESE.glob("*.md")))
+                         for page in (OFF_LINE, *sorted(CHINESE.glob("*.md"))))
 SHOWN_COMMAND = re.compile(r"^# (kam(?:ctl|cmd|ailio-subscriber) .*)$")
 QUESTIONS = ("Password", "Again")  # on a terminal
 
