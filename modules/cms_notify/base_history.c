@@ -137,8 +137,11 @@ void cn_step_set_id(struct cn_step *step, const str *id)
 
 uint64_t cn_history_device(const str *key)
 {
-	uint64_t hash = cn_digest(history_.base, key->s, key->len);
+	uint64_t hash;
 
+	if(history_.devices == NULL || key->len == 0)
+		return 0;
+	hash = cn_digest(history_.base, key->s, key->len);
 	return hash ^ hash >> 29;
 }
 
@@ -285,35 +288,32 @@ static void write_step(
 }
 
 /* Under the lock. How often it was there, and the device's hour, go on. */
-static void overwrite(struct ring *ring, uint64_t number,
-		const struct cn_step *step, unsigned times)
+static void overwrite(struct ring *ring, uint64_t number, struct cn_step *step,
+		unsigned times)
 {
 	struct record *r = at(ring, number);
-	struct cn_step next = *step;
 
-	next.times = r->step.times + times;
-	copy_hour(&next, &r->step);
-	write_step(r, number, &next);
+	step->times = r->step.times + times;
+	copy_hour(step, &r->step);
+	write_step(r, number, step);
 }
 
 /* Under the lock. */
-static uint64_t append(
-		struct ring *ring, uint64_t last, const struct cn_step *step)
+static uint64_t append(struct ring *ring, uint64_t last, struct cn_step *step)
 {
 	uint64_t *newest = chain_of(ring, step->device), number = ring->last + 1;
 	struct record *r = at(ring, number);
-	struct cn_step next = *step;
 	uint64_t back = number - *newest;
 
 	if(is_there(ring, last))
-		copy_hour(&next, &at(ring, last)->step);
-	begin_hour(&next, next.time_us / 1000000);
-	if(next.places < UINT8_MAX)
-		next.places++;
-	next.times = 1;
+		copy_hour(step, &at(ring, last)->step);
+	begin_hour(step, step->time_us / 1000000);
+	if(step->places < UINT8_MAX)
+		step->places++;
+	step->times = 1;
 	__atomic_store_n(&r->number, 0, __ATOMIC_RELEASE);
 	r->back = *newest != 0 && back < ring->size ? (uint32_t)back : 0;
-	write_step(r, number, &next);
+	write_step(r, number, step);
 	__atomic_store_n(newest, number, __ATOMIC_RELEASE);
 	ring->last = number;
 	return number;
@@ -334,31 +334,30 @@ static bool is_stranger(const struct cn_step *step)
 		   && find_last(history_.devices, step->device) == 0;
 }
 
-uint64_t cn_history_put(uint64_t number, const struct cn_step *given)
+uint64_t cn_history_put(uint64_t number, struct cn_step *step)
 {
 	struct ring *ring =
-			given->kind == CN_STEP_SCRIPT ? history_.refused : history_.devices;
-	struct cn_step step = *given;
+			step->kind == CN_STEP_SCRIPT ? history_.refused : history_.devices;
 	uint64_t last, alike = 0;
 	bool stranger;
 
 	if(ring == NULL)
 		return 0;
-	step.time_us = clock_us();
-	stranger = is_stranger(&step);
-	last = find_last(ring, step.device);
+	step->time_us = clock_us();
+	stranger = is_stranger(step);
+	last = find_last(ring, step->device);
 	if(last != 0 && number == 0)
-		alike = find_alike(ring, last, &step);
+		alike = find_alike(ring, last, step);
 	lock_get(&ring->lock);
 	if(is_there(ring, number)) {
-		overwrite(ring, number, &step, 0);
+		overwrite(ring, number, step, 0);
 	} else if(is_there(ring, alike)) {
-		overwrite(ring, alike, &step, 1);
+		overwrite(ring, alike, step, 1);
 		number = alike;
-	} else if(stranger && is_crowded(ring, step.time_us / 1000000)) {
+	} else if(stranger && is_crowded(ring, step->time_us / 1000000)) {
 		number = 0;
 	} else {
-		number = append(ring, last, &step);
+		number = append(ring, last, step);
 	}
 	lock_release(&ring->lock);
 	return number;

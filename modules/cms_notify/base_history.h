@@ -80,18 +80,19 @@ void cn_step_set_text(struct cn_step *step, const char *text, int len);
 /* Of the 32 digits of an event's id. */
 void cn_step_set_id(struct cn_step *step, const str *id);
 
-/* A device, as the functions below take it. */
+/* A device, as the functions below take it; 0: no name, or nothing is kept. */
 uint64_t cn_history_device(const str *key);
 
 /* -------- writing; process: any. A lock for the copy of a step -------- */
 
 /**
- * Keep a step. Its time and how often it was there are set here.
+ * Keep a step.
  *
  * @param number of the step whose place it takes, if that is there still; 0: none
+ * @param step   its time, how often it was there and its hour are set here
  * @return its number; 0: it is not kept
  */
-uint64_t cn_history_put(uint64_t number, const struct cn_step *step);
+uint64_t cn_history_put(uint64_t number, struct cn_step *step);
 
 /* One of which nothing is known but the kind. */
 void cn_history_note(const str *key, enum cn_step_kind kind);

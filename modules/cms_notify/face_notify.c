@@ -85,7 +85,7 @@ static enum cn_cause new_job(struct sip_msg *msg, struct cn_event *ev,
 		return CN_CAUSE_busy;
 	cn_request_describe(msg, ev);
 	cn_event_stamp(ev);
-	ev->flaps = cn_history_flaps(cn_history_device(&ev->key));
+	ev->flaps = cn_history_flaps(ev->device);
 	cn_pv_set_event(ev);
 	err = cn_body_render(msg, ev, &body);
 	cn_pv_set_event(NULL);
@@ -272,6 +272,7 @@ static int read_rewritten(struct sip_msg *msg, const str *aor,
 	}
 	if(cn_classify_read(msg, aor, ev) < 0)
 		return fail(msg, *before, CN_CAUSE_memory);
+	ev->device = (*before)->device;
 	ev->auth_user = (*before)->auth_user;
 	ev->realm = (*before)->realm;
 	return CN_AGAIN;
@@ -282,11 +283,13 @@ int cn_notify(struct sip_msg *msg, struct udomain *table,
 {
 	enum cn_parked parked = CN_NOT_PARKED;
 	struct cn_event ev, *before = NULL;
-	int i, result = CN_AGAIN;
+	int i, err, result = CN_AGAIN;
 
 	if(cn_park_absorbs(msg))
 		return CN_ENDS_SCRIPT;
-	if(cn_classify_read(msg, aor, &ev) < 0)
+	err = cn_classify_read(msg, aor, &ev);
+	ev.device = cn_history_device(&ev.key);
+	if(err < 0)
 		return fail(msg, &ev, CN_CAUSE_memory);
 	if(cn_park_rewrites(msg) && is_news(table, &ev))
 		result = read_rewritten(msg, aor, &ev, &before);

@@ -17,7 +17,7 @@ static void read_source(struct cn_step *step, const struct sip_msg *msg)
 	const struct ip_addr *ip = &msg->rcv.src_ip;
 
 	step->ip_len = ip->len;
-	memcpy(step->ip, ip->u.addr, ip->len);
+	memcpy(step->ip, ip->u.addr, sizeof(step->ip));
 	step->port = msg->rcv.src_port;
 	step->transport = msg->rcv.proto;
 }
@@ -37,9 +37,9 @@ static uint32_t expires_of(const struct cn_event *ev)
 static void put(struct sip_msg *msg, const struct cn_event *ev,
 		struct cn_step *step, uint64_t *number)
 {
-	if(ev->key.len == 0)
+	if(ev->device == 0)
 		return;
-	step->device = cn_history_device(&ev->key);
+	step->device = ev->device;
 	step->cseq = ev->cseq;
 	step->expires = expires_of(ev);
 	step->contacts =
@@ -67,16 +67,24 @@ static void note(struct sip_msg *msg, const struct cn_event *ev,
 	put(msg, ev, step, &number);
 }
 
+static enum cn_step_kind kind_of(const struct cn_event *ev)
+{
+	if(ev->refused)
+		return CN_STEP_REFUSED;
+	if(ev->contact_count == 0 && !ev->star)
+		return CN_STEP_QUERY;
+	return expires_of(ev) > 0 ? CN_STEP_REFRESH : CN_STEP_UNREGISTER;
+}
+
 void cn_face_step_not_new(struct sip_msg *msg, const struct cn_event *ev)
 {
-	struct cn_step step = {.kind = CN_STEP_REFRESH};
+	struct cn_step step;
 
-	if(ev->refused)
-		step.kind = CN_STEP_REFUSED;
-	else if(ev->contact_count > 0 || ev->star)
-		step.kind = expires_of(ev) > 0 ? CN_STEP_REFRESH : CN_STEP_UNREGISTER;
-	else
-		step.kind = CN_STEP_QUERY;
+	/* a refresh is to cost nothing where nothing is kept */
+	if(ev->device == 0)
+		return;
+	memset(&step, 0, sizeof(step));
+	step.kind = kind_of(ev);
 	note(msg, ev, &step, ev->refused);
 }
 

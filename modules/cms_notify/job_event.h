@@ -30,10 +30,11 @@ struct cn_event
 {
 	char id[CN_ID_LEN + 1];
 	char time[CN_TIME_LEN + 1];
-	int64_t seq;   /* its number, see job_index.h; 0: none yet */
-	str key;	   /* the AOR as usrloc knows it */
-	unsigned hash; /* of the key */
-	str aor;	   /* sip:user@domain */
+	int64_t seq;	 /* its number, see job_index.h; 0: none yet */
+	str key;		 /* the AOR as usrloc knows it */
+	unsigned hash;	 /* of the key */
+	uint64_t device; /* of the key, see base_history.h; 0: none is kept */
+	str aor;		 /* sip:user@domain */
 	str username;
 	str domain;
 	str auth_user; /* empty: none */

@@ -12,6 +12,7 @@
 #include "../../core/parser/parse_to.h"
 #include "../../core/sr_module.h"
 #include "../usrloc/ucontact.h"
+#include "../usrloc/udomain.h"
 #include "../usrloc/usrloc.h"
 
 #include "base_conf.h"
@@ -25,6 +26,9 @@
 #include "reg_request.h"
 
 static usrloc_api_t usrloc;
+/* usrloc has to be asked for the bindings of an AOR: it queries the database, or
+ * looks for lost connections then. */
+static bool asks_usrloc;
 
 /* The tables that the script names. */
 static struct
@@ -52,6 +56,8 @@ static void on_binding(ucontact_t *binding, int type, void *unused)
 int cn_classify_init(void)
 {
 	bind_usrloc_t bind_usrloc;
+	const int *handle_lost_tcp;
+	modparam_t type;
 
 	bind_usrloc = (bind_usrloc_t)find_export("ul_bind_usrloc", 1, 0);
 	if(bind_usrloc == NULL || bind_usrloc(&usrloc) < 0) {
@@ -64,6 +70,10 @@ int cn_classify_init(void)
 		LM_ERR("cannot listen to usrloc\n");
 		return -1;
 	}
+	handle_lost_tcp = find_param_export(
+			find_module_by_name("usrloc"), "handle_lost_tcp", PARAM_INT, &type);
+	asks_usrloc = usrloc.db_mode == DB_ONLY || handle_lost_tcp == NULL
+				  || *handle_lost_tcp;
 	return cn_registrar_init();
 }
 
@@ -195,15 +205,14 @@ enum found
 static int look_up(urecord_t *record, const struct cn_event *ev,
 		const struct cn_contact *c, int cseq, ucontact_t **binding)
 {
-	ucontact_info_t info;
-	str uri = c->uri, call_id = ev->call_id, path = c->path;
+	static ucontact_info_t info; /* large, and of the rest nothing is read */
+	str uri = c->uri;
 
-	memset(&info, 0, sizeof(info));
-	info.callid = &call_id;
+	info.callid = (str *)&ev->call_id;
 	info.cseq = cseq;
 	info.instance = c->instance;
 	info.reg_id = c->reg_id;
-	info.path = path.len > 0 ? &path : NULL;
+	info.path = c->path.len > 0 ? (str *)&c->path : NULL;
 	return usrloc.get_ucontact_by_instance(record, &uri, &info, binding);
 }
 
@@ -324,31 +333,57 @@ static bool classify(urecord_t *record, struct cn_event *ev)
 	return ev->room >= 0;
 }
 
-void cn_classify(struct udomain *table, struct cn_event *ev)
+/* save() refuses what cannot be classified. */
+static void judge(urecord_t *record, struct cn_event *ev)
+{
+	if(ev->refused == NULL && classify(record, ev))
+		return;
+	ev->contact_count = 0;
+	ev->reason = CN_REASON_NONE;
+}
+
+static void classify_by_usrloc(struct udomain *table, struct cn_event *ev)
 {
 	urecord_t *record = NULL;
 	int err;
 
+	usrloc.lock_udomain(table, &ev->key);
+	err = usrloc.get_urecord(table, &ev->key, &record);
+	if(err < 0)
+		ev->refused = "usrloc failed";
+	judge(err == 0 ? record : NULL, ev);
+	if(err == 0)
+		usrloc.release_urecord(record);
+	usrloc.unlock_udomain(table, &ev->key);
+}
+
+/* As usrloc does, which would count the hash three times. */
+static void classify_in_memory(struct udomain *table, struct cn_event *ev)
+{
+	struct hslot *slot = &table->table[ev->hash & (table->size - 1)];
+	urecord_t *record;
+
+	rec_lock_get(&slot->rlock);
+	for(record = slot->first; record; record = record->next) {
+		if(record->aorhash == ev->hash && same_str(&record->aor, &ev->key))
+			break;
+	}
+	judge(record, ev);
+	rec_lock_release(&slot->rlock);
+}
+
+void cn_classify(struct udomain *table, struct cn_event *ev)
+{
 	ev->reason = CN_REASON_NONE;
 	ev->refused = NULL;
 	ev->gives_way = false;
-	if(ev->contact_count == 0) {
-		if(ev->star)
-			ev->hash = usrloc.get_aorhash(&ev->key);
+	if(ev->contact_count == 0 && !ev->star)
 		return;
-	}
-	usrloc.lock_udomain(table, &ev->key);
-	err = usrloc.get_urecord(table, &ev->key, &record);
-	if(err != 0)
-		record = NULL;
-	ev->hash = record ? record->aorhash : usrloc.get_aorhash(&ev->key);
-	if(err < 0)
-		ev->refused = "usrloc failed";
-	if(err < 0 || !classify(record, ev)) {
-		ev->contact_count = 0;
-		ev->reason = CN_REASON_NONE;
-	}
-	if(record)
-		usrloc.release_urecord(record);
-	usrloc.unlock_udomain(table, &ev->key);
+	ev->hash = usrloc.get_aorhash(&ev->key);
+	if(ev->contact_count == 0)
+		return;
+	if(asks_usrloc)
+		classify_by_usrloc(table, ev);
+	else
+		classify_in_memory(table, ev);
 }

@@ -64,6 +64,8 @@ CONFIGURATIONS = {c.name: c for c in (
     Configuration("b", "cms_notify", "CMS_NOTIFY"),
     Configuration("b-before", "cms_notify before", "CMS_NOTIFY",
                   module=BEFORE),
+    Configuration("b-still", "cms_notify, history 0", "CMS_NOTIFY",
+                  (("HISTORY", 0),)),
     Configuration("b-batch", "cms_notify, batches of 20", "CMS_NOTIFY",
                   (("BATCH_MAX", 20),)),
     Configuration("c", "http_async_client", "HTTP_ASYNC_CLIENT",

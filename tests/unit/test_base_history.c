@@ -355,6 +355,7 @@ static void it_can_be_off(void **state)
 {
 	cn_history_destroy();
 	assert_int_equal(cn_history_init(0, "secret"), 0);
+	assert_int_equal(device(1), 0); /* nobody's name is read for it */
 	assert_int_equal(put(1, CN_STEP_REFRESH), 0);
 	assert_int_equal(registers(1), 0);
 	assert_int_equal(count(1), 0);

@@ -45,7 +45,10 @@ static int start(void **state)
 	msg.rcv.src_port = 7000;
 	msg.rcv.proto = PROTO_TCP;
 	due_us = 0;
-	return cn_history_init(100, "secret");
+	if(cn_history_init(100, "secret") < 0)
+		return -1;
+	event.ev.device = cn_history_device(&event.ev.key);
+	return 0;
 }
 
 static int end(void **state)
@@ -166,6 +169,7 @@ static void the_script_says_why_it_refuses(void **state)
 static void who_is_nobody_has_no_steps(void **state)
 {
 	event.ev.key = NO_STR;
+	event.ev.device = cn_history_device(&event.ev.key);
 	cn_face_step_wait(&msg, &event.ev, false);
 	assert_int_equal(event.ev.step, 0);
 	cn_face_step_not_new(&msg, &event.ev);

@@ -8,6 +8,7 @@
 #include <limits.h>
 
 #include "../../core/hashes.h"
+#include "../../core/modparam.h"
 
 #include "fake_modules.h"
 #include "fake_usrloc.h"
@@ -134,10 +135,14 @@ static enum cn_reason again(const char *call_id, int cseq)
 	return classify(REGISTER(CONTACT), call_id, cseq);
 }
 
+static int handle_lost_tcp;
+
 static int start(void **state)
 {
 	fake_modules_start();
 	fake_usrloc_start();
+	handle_lost_tcp = 0;
+	fake_param("usrloc", "handle_lost_tcp", PARAM_INT, &handle_lost_tcp);
 	memset(&cn_conf, 0, sizeof(cn_conf));
 	settings.max_contacts = 0;
 	max_contacts_here = -1;
@@ -607,9 +612,33 @@ static void the_case_of_the_transport_makes_no_other_contact(void **state)
 
 static void when_usrloc_cannot_answer_save_has_to(void **state)
 {
+	fake_usrloc.db_mode = DB_ONLY;
+	assert_int_equal(cn_classify_init(), 0);
+	assert_int_equal(again("call-1", 1), CN_REASON_NEW);
 	fake_usrloc.query_fails = true;
 	assert_int_equal(again("call-1", 1), CN_REASON_NONE);
 	assert_int_equal(ev.contact_count, 0);
+	assert_string_equal(ev.refused, "usrloc failed");
+}
+
+/* Which it does in that function alone. */
+static void where_usrloc_ends_lost_connections_it_is_asked(void **state)
+{
+	fake_usrloc.query_fails = true;
+	assert_int_equal(again("call-1", 1), CN_REASON_NEW);
+	handle_lost_tcp = 1;
+	assert_int_equal(cn_classify_init(), 0);
+	assert_int_equal(again("call-1", 1), CN_REASON_NONE);
+	assert_string_equal(ev.refused, "usrloc failed");
+}
+
+static void another_aor_of_the_slot_is_another_one(void **state)
+{
+	fake_binding("gzk@telecom.com", CONTACT, 3600);
+	assert_int_equal(again("call-1", 1), CN_REASON_NEW);
+	fake_binding(AOR, CONTACT, 3600);
+	assert_int_equal(again("call-1", 11), CN_REASON_NONE);
+	assert_int_equal(ev.contact_count, 1);
 }
 
 static void it_may_be_repeated(void **state)
@@ -748,6 +777,8 @@ int main(void)
 			TEST(the_case_of_the_transport_makes_no_other_contact),
 			TEST(the_index_hears_what_was_saved),
 			TEST(when_usrloc_cannot_answer_save_has_to),
+			TEST(where_usrloc_ends_lost_connections_it_is_asked),
+			TEST(another_aor_of_the_slot_is_another_one),
 			TEST(it_may_be_repeated),
 			TEST(nothing_is_read_of_what_is_no_aor),
 			TEST(an_escaped_name_is_the_same_aor),
