@@ -33,7 +33,7 @@ const long fuzz_runs = 150000;
 const char *const fuzz_words[] = {"{", "}", "[", "]", "\"", ",", ":", "\\", "\\\"",
 		"{\"id\":\"id-a\",\"status\":200}", "{\"id\":\"id-b\",\"status\":599}",
 		",{\"id\":\"id-c\",\"status\":302}", "\"status\":", "\"id\":\"id-d\"",
-		"\"retry_after\":", "3600", "1e999", "-0", "null", "[[[[", "]]]]",
+		"\"retry_after\":", "3600", "1e999", "-0", "null", "0", "\t", "[[[[", "]]]]",
 		"\\u0000", "\xed\xa0\x80", " ", "\n", "\"]\"", NULL};
 
 static long results;
