@@ -5,7 +5,6 @@
 /* Shows the verdict or the event that is set around the one call that looks at it. In
  * SIP workers, HTTP, verdict and outbox processes. */
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -127,8 +126,15 @@ static int get_seq(
 		struct sip_msg *msg, pv_param_t *param, pv_value_t *res, int64_t seq)
 {
 	static char text[24];
-	str s = {text, snprintf(text, sizeof(text), "%" PRId64, seq)};
+	char *const end = text + sizeof(text);
+	int64_t rest = seq;
+	str s = {end, 0};
 
+	/* snprintf() would take a tenth of what the whole body takes */
+	do
+		*--s.s = '0' + rest % 10;
+	while((rest /= 10) > 0);
+	s.len = end - s.s;
 	return pv_get_intstrval(msg, param, res, (int)seq, &s);
 }
 
