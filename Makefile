@@ -40,6 +40,7 @@ help:
 	@echo "make test-faults-short the fault tests in their short form"
 	@echo "make test-faults       the CMS, the network, the database and Kamailio"
 	@echo "                       fail under load; writes the table of them"
+	@echo "make test-alerts       which alerts fire in each fault; writes the table of them"
 	@echo "make test-image        the container images, built and run by podman;"
 	@echo "                       RELEASE=trixie"
 	@echo "make storm             100,000 devices register within a minute, four times"
@@ -139,6 +140,12 @@ test-faults: module
 	env $$(scripts/kamailio-env installed) $(PYTHON) -m pytest tests/faults \
 		-m long --table modules/cms_notify/doc/faults.md $(PYTEST_ARGS)
 
+.PHONY: test-alerts
+test-alerts: module
+	@scripts/deps kamailio run test faults
+	env $$(scripts/kamailio-env installed) $(PYTHON) -m pytest tests/faults \
+		-m alerts -n 4 --alerts modules/cms_notify/doc/alerts.md $(PYTEST_ARGS)
+
 test-deb:
 	@scripts/test-deb bookworm trixie
 
@@ -148,7 +155,8 @@ test-image:
 storm: module
 	@scripts/deps kamailio run test
 	env $$(scripts/kamailio-env installed) $(PYTHON) tests/faults/storm.py \
-		--output modules/cms_notify/doc $(STORM_ARGS)
+		--output modules/cms_notify/doc \
+		--alerts modules/cms_notify/doc/alerts.md $(STORM_ARGS)
 
 soak: module
 	@scripts/deps kamailio run test

@@ -11,6 +11,7 @@ import tempfile
 import time
 
 import harness
+from alerts import Watch
 from harness import quoted
 
 # Between a start and the next one a supervisor (systemd) waits so long.
@@ -44,10 +45,14 @@ class Server(harness.Kamailio):
     wrap    command that Kamailio runs under, such as ["nsenter", ...]
     outbox  URL of the outbox; default: SQLite in a folder of its own
     modules to load besides, such as "db_postgres"
+    watched a Prometheus asks it from its first start on: watch
     """
 
     def __init__(self, cms, mode="defer", params=None, urls=(), wrap=(),
-                 outbox=None, settings=None, modules=(), options=()):
+                 outbox=None, settings=None, modules=(), options=(),
+                 watched=False):
+        self.watch = None
+        self._metrics = harness.Port() if watched else None
         self.mode = mode
         self._params = params or {}
         self._urls = list(urls)
@@ -57,6 +62,20 @@ class Server(harness.Kamailio):
         super().__init__(cms, settings={}, options=["-m", "256", "-x", "tlsf", *options])
         if wrap:
             self.env = {**self.env, "KAMAILIO": self._wrapper(wrap)}
+
+    def start(self):
+        super().start()
+        if self._metrics and not self.watch:
+            self.watch = Watch([self._metrics.number])
+            self.watch.prometheus.wait_up()
+        return self
+
+    def close(self):
+        super().close()
+        if self.watch:
+            self.watch.close()
+        if self._metrics:
+            self._metrics.close()
 
     @property
     def outbox_folder(self):
@@ -73,6 +92,8 @@ class Server(harness.Kamailio):
                     **self._settings, **(settings or {})}
         if self.mode == "defer":
             settings["WITH_DEFER"] = 1
+        if self._metrics:
+            settings["WITH_METRICS"] = f"{harness.HOST}:{self._metrics.number}"
         super().configure({**settings, **{
             f"CMS_URL_{n}": url for n, url in enumerate(self._urls, 2)}})
         with open(self.config, encoding="utf-8") as file:

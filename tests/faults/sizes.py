@@ -1,16 +1,18 @@
-"""Each fault in two sizes.
+"""Each fault in three sizes.
 
     @modes("defer", "reject")
     def test_...(mode, size, ...)
 
 "short" is quick, with few devices and in the first mode only; "long" has the
-shipped settings, many devices and every mode.
+shipped settings, many devices and every mode; "alerts" is the short one, for as long as
+an alert needs (alerts.py), in every mode of a fault that has a short form.
 """
 
 import dataclasses
 
 import pytest
 
+from alerts import LASTS
 from server import QUICK, REFUSED
 
 
@@ -28,6 +30,7 @@ class Size:
 
 SHORT = Size(40, 0.7, QUICK, REFUSED, False)
 LONG = Size(150, 15.0, {}, {}, True)
+ALERTS = Size(40, LASTS, QUICK, REFUSED, False)
 
 
 def modes(*names, short=1):
@@ -36,4 +39,6 @@ def modes(*names, short=1):
                            id=f"{name}-short") for name in names[:short]]
     params += [pytest.param(name, LONG, marks=pytest.mark.long,
                             id=f"{name}-long") for name in names]
+    params += [pytest.param(name, ALERTS, marks=pytest.mark.alerts,
+                            id=f"{name}-alerts") for name in names if short]
     return pytest.mark.parametrize("mode, size", params)

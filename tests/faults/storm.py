@@ -4,9 +4,9 @@
 Devices register within a minute at the shipped configuration, whose CMS takes
 so many POSTs a second and needs 50 ms for each. A device that is told to come
 back later (503) does so when Retry-After says, or after an interval of its own.
-Shows whether all get on line, and what that is like for the CMS and for
-everybody else; writes a summary and plots. Exit status 1 if a claim does not
-hold.
+Shows whether all get on line, what that is like for the CMS and for
+everybody else, and which alerts fire; writes a summary and plots. Exit status 1 if a
+claim does not hold.
 
 Four processes besides Kamailio: this one plays the devices, one the CMS, one
 pings Kamailio, one looks at it.
@@ -30,7 +30,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "integration"))
 
-from harness import DOMAIN, PASSWORD, REALM, Kamailio, ha1  # noqa: E402
+import alerts  # noqa: E402
+from harness import (DOMAIN, HOST, PASSWORD, REALM, Kamailio, Port,  # noqa: E402
+                     ha1)
 from storm_cms import Slow, serve  # noqa: E402
 from storm_report import Report, Sample, page  # noqa: E402
 
@@ -39,8 +41,11 @@ SOCKETS = 16
 T1, T2, TIMER_F = 0.5, 4.0, 32.0
 PING_SECONDS = 0.02
 SAMPLE_SECONDS = 0.5
-# What "make storm" plays: options that differ
-STORMS = [{}, {"batch": 50}, {"fixed": 100}, {"fixed": 50}]
+# What "make storm" plays: options that differ, and the alerts that must fire
+STORMS = [({}, {"TurnedAway", "Slow"}),
+          ({"batch": 50}, set()),
+          ({"fixed": 100}, {"TurnedAway", "Slow"}),
+          ({"fixed": 50}, {"TurnedAway", "Slow"})]
 HA2 = hashlib.md5(f"REGISTER:sip:{DOMAIN}".encode()).hexdigest()
 
 REGISTER = (
@@ -349,6 +354,8 @@ def arguments():
     parser.add_argument("--all", action="store_true",
                         help="the four storms of the documentation, one after "
                         "the other")
+    parser.add_argument("--alerts", metavar="FILE",
+                        help="write what fired into this table, too; with --all")
     parser.add_argument("--series", action="store_true",
                         help="print the data of the plot, too")
     parser.add_argument("--output", metavar="DIR", default="build/storm",
@@ -365,19 +372,22 @@ class Server(Kamailio):
 def storm(options):
     # Forked before there is a thread or a server.
     cms = Process(serve, options.rate, options.service, options.slow).go()
+    metrics = Port()
     server = Server(cms.receive(), settings={
         "CMS_HTTP_PROCESSES": HTTP_PROCESSES,
         "CMS_MAX_CONNECTIONS": max(1, options.connections // HTTP_PROCESSES),
         "CMS_BATCH_MAX": options.batch, "CHILDREN": None,
         "CMS_TIMEOUT": None, "CMS_CONNECT_TIMEOUT": None,
         "TCP_CHILDREN": None, "USRLOC_SYNC": None, "MIN_EXPIRES": None,
-        "NAT_PING_INTERVAL": None, **dict(options.set)},
+        "NAT_PING_INTERVAL": None,
+        "WITH_METRICS": f"{HOST}:{metrics.number}", **dict(options.set)},
         options=["-m", str(options.memory), "-x", "tlsf"])
     pinger = Process(ping, server.address)
     watcher = Process(watch, server)
     add_subscribers(server.database, options.devices)
     devices = Devices(server.address, options)
-    with server:
+    with server, alerts.Watch([metrics.number]) as look:
+        look.prometheus.wait_up()
         pinger.go()
         watcher.go()
         # Twice the best that is possible, and a minute.
@@ -388,8 +398,10 @@ def storm(options):
         devices.cpu = time.process_time()
         found = cms.end(), pinger.end(), watcher.end()
         errors = server.unexpected_errors()
+        fired = look.fired()
     devices.close()
-    return Report(options, devices, began, *found, errors)
+    metrics.close()
+    return Report(options, devices, began, *found, errors, fired)
 
 
 def setting(text):
@@ -426,6 +438,9 @@ def play(options, channel):
     report = storm(options)
     if options.series:
         print(report.series())
+    if options.alerts and options.must_fire is not None:
+        alerts.update(options.alerts, [
+            (f"storm: {report.title()}", "reject", report.fired)])
     channel.send((report.section(name_of(options)), report.plot(),
                   bool(report.broken)))
 
@@ -436,8 +451,9 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "storm.md"
     status = 0
-    for changes in STORMS if options.all else [{}]:
-        one = argparse.Namespace(**{**vars(options), **changes})
+    for changes, must_fire in STORMS if options.all else [({}, None)]:
+        one = argparse.Namespace(
+            **{**vars(options), "must_fire": must_fire, **changes})
         section, plot, broken = Process(play, one, daemon=False).go().receive()
         status |= broken
         old = file.read_text(encoding="utf-8") if file.exists() else ""

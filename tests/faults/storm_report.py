@@ -37,6 +37,10 @@ def spread(refused):
             f"{percentile(refused, 99)}, all at most {max(refused, default=0)}")
 
 
+def listed(names):
+    return ", ".join(f"`{name}`" for name in sorted(names)) or "none"
+
+
 def page(old, section):
     """The page with this section in it; what it has of other storms stays."""
     parts = {text.partition("\n")[0]: "## " + text
@@ -49,12 +53,14 @@ def page(old, section):
 
 
 class Report:
-    def __init__(self, options, devices, began, cms, pings, watched, errors):
+    def __init__(self, options, devices, began, cms, pings, watched, errors,
+                 fired):
         self.options = options
         self.devices = devices
         self.began = began
         self.cms = cms
         self.errors = errors
+        self.fired = fired
         self.samples, self.stats, self.shm_most, self.cpu = watched
         self.on_line = sorted(when for when in devices.on_line if when)
         end = self.on_line[-1] if self.on_line else began
@@ -139,6 +145,12 @@ class Report:
             yield ("who comes back when it was told to is not sent away again, "
                    "but for 1 %", percentile(refused, 99) <= 1, spread(refused))
 
+    def _alerts(self):
+        must = self.options.must_fire
+        if must is not None:
+            yield (f"alerts that fire: {listed(must)}", self.fired == must,
+                   listed(self.fired))
+
     def _claims(self):
         """(claim, holds, what was measured)"""
         options, cms = self.options, self.cms
@@ -161,6 +173,7 @@ class Report:
              f"at most {shm:.0f} of {options.memory} MB of shared memory; "
              f"the processes grew by {self.memory():.0f} MB"),
             *self._patient(),
+            *self._alerts(),
             ("nobody waits in vain", self.stats["timeout"] == 0,
              f"{self.stats['timeout']} had no verdict of the CMS in time"),
             ("Kamailio has no error to tell of", not self.errors,
@@ -192,7 +205,7 @@ class Report:
                 f"{harness.environment()['KAMAILIO_VERSION']}, {cores} cores, "
                 "devices and CMS on the same machine.")
 
-    def _title(self):
+    def title(self):
         fixed = {0: "Devices that come back when they are told to",
                  100: "Devices that come back after an interval of their own"}
         return (fixed.get(self.options.fixed, "Devices of both kinds")
@@ -203,7 +216,7 @@ class Report:
         waits = sorted(
             when - self.began for when in devices.on_line if when)
         lines = [
-            f"## {self._title()}", "", self._devices(), "",
+            f"## {self.title()}", "", self._devices(), "",
             f"![registered devices, and those that wait]({plot}.svg)", "",
             "| Claim | | Measured |", "|---|---|---|"]
         lines += [f"| {claim} | {'yes' if holds else '**no**'} | {measured} |"

@@ -4,12 +4,15 @@ wrong with an event touches no other."""
 
 import contextlib
 
+from alerts import turned_away
 from sizes import modes
 from trial import Trial
 
 BATCHES = {"batch_max": 50, "http_processes": 1, "max_connections": 1}
 # With one connection: meanwhile others come, and are the next batch.
 SERVICE = 0.05
+# Events that a batch has left are sent one by one, which is too slow for all.
+BUSY = {"TurnedAway?"}
 
 WHOLE = [
     {"status": 500}, {"status": 409}, {"body": "ok"}, {"body": "[]"},
@@ -63,7 +66,7 @@ def test_answers_to_the_whole(mode, size, cms, server, row):
         trial.over()
         trial.load(size.seconds / 4)
         row(trial.end("batches answered as a whole: 500, 409, no array, an empty "
-                      "one, no HTTP, half of it, a reset"))
+                      "one, no HTTP, half of it, a reset"), turned_away(mode))
 
 
 @modes("defer", "reject", short=2)
@@ -80,7 +83,7 @@ def test_half_of_the_results(mode, size, cms, server, row):
             cms.remove_rule(rule)
         trial.over()
         trial.load(size.seconds / 4)
-        row(trial.end("half of the devices have no result in their batches"))
+        row(trial.end("half of the devices have no result in their batches"), BUSY)
 
 
 @modes("reject")
@@ -98,7 +101,7 @@ def test_a_batch_refused_for_one(mode, size, cms, server, row):
         cms.remove_rule(bad)
         trial.over()
         trial.load(size.seconds / 4)
-        row(trial.end("a batch is refused because of one device in it"))
+        row(trial.end("a batch is refused because of one device in it"), BUSY)
 
 
 @modes("defer", "reject", short=2)
@@ -113,7 +116,8 @@ def test_a_cms_that_dies_with_a_batch(mode, size, cms, server, row):
             trial.load(size.seconds / 10)
         trial.over()
         trial.load(size.seconds / 4)
-        row(trial.end("CMS killed with a batch that it has read"))
+        row(trial.end("CMS killed with a batch that it has read"),
+            BUSY | {"CmsAway?"})
 
 
 @modes("defer", "reject", short=2)
@@ -128,4 +132,5 @@ def test_kamailio_dies_with_a_batch(mode, size, cms, server, row):
             trial.first_answer()
         trial.over()
         trial.load(size.seconds / 4)
-        row(trial.end("kill -9 of Kamailio with a batch under way"))
+        row(trial.end("kill -9 of Kamailio with a batch under way"),
+            BUSY | {"Restarts", "Slow?", "Down?"})

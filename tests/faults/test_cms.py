@@ -1,5 +1,6 @@
 """The CMS is away, hangs, or comes and goes."""
 
+from alerts import away, turned_away
 from sizes import modes
 from trial import Trial
 
@@ -14,7 +15,7 @@ def test_killed_and_restarted(mode, size, cms, server, row):
         cms.start()
         trial.over()
         trial.load(size.seconds / 4)
-        row(trial.end("CMS killed and restarted under load"))
+        row(trial.end("CMS killed and restarted under load"), away(mode))
 
 
 @modes("defer", "reject")
@@ -32,7 +33,7 @@ def test_one_of_two_hangs(mode, size, make_cms, server, row):
         first.remove_rule(hanging)
         trial.over()
         trial.load(size.seconds / 4)
-        row(trial.end("one of two endpoints hangs"))
+        row(trial.end("one of two endpoints hangs"), {"EndpointAway"})
 
 
 @modes("defer", "reject")
@@ -49,7 +50,8 @@ def test_both_down(mode, size, make_cms, server, row):
         trial.over()
         trial.load(size.seconds / 4)
         both[0].start()
-        row(trial.end("both endpoints down, the second one comes back"))
+        row(trial.end("both endpoints down, the second one comes back"),
+            away(mode))
 
 
 @modes("defer", "reject")
@@ -64,4 +66,5 @@ def test_flapping(mode, size, cms, server, row):
             cms.start()
             trial.load(period)
         trial.over()
-        row(trial.end(f"endpoint flaps every {period:g} s"))
+        row(trial.end(f"endpoint flaps every {period:g} s"),
+            turned_away(mode) | {"CmsAway?"})

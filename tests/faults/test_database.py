@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from alerts import away
 from sizes import modes
 from trial import Trial
 
@@ -98,4 +99,5 @@ def test_database(mode, size, fault, cms, small, row):
         cms.start()
         trial.over()
         trial.load(size.seconds / 4)
-        row(trial.end(f"outbox {FAULTS[fault]} while the CMS is away"))
+        row(trial.end(f"outbox {FAULTS[fault]} while the CMS is away"),
+            away("reject") | {"OutboxDatabase"})

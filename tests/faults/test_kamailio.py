@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from alerts import away, turned_away
 from harness import until
 from server import QUICK
 from sizes import modes
@@ -41,7 +42,8 @@ def test_killed_at_random(mode, size, cms, server, row):
             f"device answered {seconds(statistics.median(recoveries))} after "
             f"the kill (median, restart included), at most "
             f"{seconds(max(recoveries))}; {one.status()['delivered']} "
-            "delivered by the last server"))
+            "delivered by the last server"),
+            turned_away(mode) | {"Restarts", "Down?"})
 
 
 @pytest.mark.parametrize("process", ["http", "verdict", "outbox"])
@@ -68,7 +70,8 @@ def test_child_killed(mode, size, process, cms, server, row):
         trial.over()
         trial.load(size.seconds / 4)
         row(trial.end(f"kill -9 of the {process} process",
-                      note=f"Kamailio ended by itself after {seconds(ended)}"))
+                      note=f"Kamailio ended by itself after {seconds(ended)}"),
+            turned_away(mode) | {"CmsAway", "Down?"})
 
 
 @modes("defer", "reject")
@@ -80,9 +83,11 @@ def test_terminated(mode, size, cms, server, row):
         cms.rule(delay=0.2)
         trial.load(size.seconds / 4)
         until(lambda: one.rpc("cms_notify.parked"))
-        attempts = {d.ua.aor: d.boot.attempts[-1] for d in trial.fleet.devices}
+        attempts = {d.ua.aor: d.boot.attempts[-1] for d in trial.fleet.devices
+                    if d.boot.attempts}
         parked = [attempts[waiting["aor"]]
-                  for waiting in one.rpc("cms_notify.parked")]
+                  for waiting in one.rpc("cms_notify.parked")
+                  if waiting["aor"] in attempts]
         began = time.monotonic()
         assert one.stop() == 0
         took = time.monotonic() - began
@@ -143,7 +148,7 @@ def test_clock(mode, size, hours, cms, server, row, tmp_path):
         trial.over()
         trial.load(size.seconds / 4)
         row(trial.end("clock stepped an hour "
-                      + ("forward" if hours > 0 else "back")))
+                      + ("forward" if hours > 0 else "back")), away(mode))
 
 
 def clock(one):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from alerts import away, turned_away
 from harness import until
 from network import NameServer, clients_of, private_network, resolving
 from server import QUICK
@@ -27,7 +28,7 @@ def test_packets_lost(mode, size, loss, firewall, cms, server, row):
         trial.over()
         trial.load(size.seconds / 4)
         row(trial.end(f"{loss:.0%} of the packets between Kamailio and the "
-                      "CMS lost"))
+                      "CMS lost"), away(mode) if loss == 1 else turned_away(mode))
 
 
 @modes("defer", "reject")
@@ -40,7 +41,7 @@ def test_answers_lost(mode, size, firewall, cms, server, row):
         firewall.clear()
         trial.over()
         trial.load(size.seconds / 4)
-        row(trial.end("the CMS's packets lost, Kamailio's not"))
+        row(trial.end("the CMS's packets lost, Kamailio's not"), away(mode))
 
 
 @modes("defer", "reject")
@@ -61,7 +62,7 @@ def test_dns(mode, size, how, firewall, cms, server, row, tmp_path):
             trial.over()
             trial.load(size.seconds / 4)
             row(trial.end("DNS " + {"silent": "does not answer",
-                                    "servfail": "fails"}[how]))
+                                    "servfail": "fails"}[how]), away(mode))
 
 
 @pytest.mark.short

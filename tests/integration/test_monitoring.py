@@ -1,22 +1,17 @@
 """Alerts and the dashboard: by promtool, and by a Prometheus that asks a Kamailio."""
 
 import json
-import math
 import re
 import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
 
 import pytest
-
 
 from deferring import url as outbox_url
 from harness import HOST, Port, TOP, shipped_with, until
 from metrics import by_rpc
+from prometheus import MONITORING, RULES_FILE, Prometheus
 
-MONITORING = TOP / "scripts" / "monitoring"
-RULES = (MONITORING / "cms_notify.rules.yml").read_text(encoding="utf-8")
+RULES = RULES_FILE.read_text(encoding="utf-8")
 RULE_TESTS = (MONITORING / "cms_notify.rules.test.yml").read_text(encoding="utf-8")
 DASHBOARD = json.loads((MONITORING / "cms_notify.dashboard.json").read_text("utf-8"))
 ALERTS = re.findall(r"^ +- alert: (\w+)$", RULES, re.M)
@@ -50,6 +45,14 @@ def test_each_alert_fires_and_does_not():
     assert "SUCCESS" in promtool("test", "rules", "cms_notify.rules.test.yml")
 
 
+def test_each_alert_has_fired():
+    """In one fault or another: the page that "make test-alerts" writes."""
+    page = (TOP / "modules" / "cms_notify" / "doc" / "alerts.md").read_text("utf-8")
+    rows = re.findall(r"^\| .+ \| `(?:defer|reject)` \| (.+) \|$", page, re.M)
+    seen = set(re.findall(r"`(\w+)`", re.sub(r"perhaps `\w+`", "", " ".join(rows))))
+    assert {f"CmsNotify{name}" for name in seen} == set(ALERTS)
+
+
 def test_each_alert_says_what_to_do():
     for text in re.split(r"^ +- alert: ", RULES, flags=re.M)[1:]:
         assert re.search(r"^ +summary: \"\{\{ \$labels\.instance \}\}: .+\"$", text, re.M)
@@ -68,57 +71,6 @@ def test_no_metric_is_named_that_is_not_there():
 
 # -- a Prometheus -------------------------------------------------------------------
 
-CONFIG = """
-global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
-rule_files: ["{rules}"]
-scrape_configs:
-  - job_name: cms_notify
-    static_configs: [{{targets: ["{target}"]}}]
-"""
-
-
-class Prometheus:
-    def __init__(self, folder, target):
-        self._port = Port()
-        (folder / "prometheus.yml").write_text(CONFIG.format(
-            rules=MONITORING / "cms_notify.rules.yml", target=target))
-        self._log = (folder / "log").open("w")
-        self._process = subprocess.Popen(
-            ["prometheus", f"--config.file={folder}/prometheus.yml",
-             f"--storage.tsdb.path={folder}/data", "--log.level=warn",
-             f"--web.listen-address={HOST}:{self._port.number}"],
-            stdout=self._log, stderr=subprocess.STDOUT, cwd=folder)
-
-    def get(self, path, **params):
-        url = f"http://{HOST}:{self._port.number}/api/v1/{path}"
-        try:
-            with urllib.request.urlopen(
-                    f"{url}?{urllib.parse.urlencode(params)}", timeout=30) as answer:
-                return json.load(answer)["data"]
-        except urllib.error.HTTPError as error:
-            if error.code == 503:  # it is starting
-                raise
-            pytest.fail(f"{params}: {error.read().decode()}")
-
-    def ask(self, expression):
-        """Values, without those that are no number."""
-        found = [float(row["value"][1])
-                 for row in self.get("query", query=expression)["result"]]
-        return [value for value in found if not math.isnan(value)]
-
-    def is_up(self):
-        try:
-            return self.ask("up") == [1]
-        except (OSError, ValueError):
-            return False
-
-    def close(self):
-        self._process.terminate()
-        self._process.wait(60)
-        self._log.close()
-        self._port.close()
-
-
 @pytest.fixture(scope="module")
 def prometheus(module_kamailio, module_cms, tmp_path_factory):
     """It has asked a server before and after something of each kind happened."""
@@ -131,9 +83,9 @@ def prometheus(module_kamailio, module_cms, tmp_path_factory):
 
     server = module_kamailio(module_cms, config=config)
     prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"),
-                            f"{HOST}:{port.number}")
+                            [f"{HOST}:{port.number}"])
     try:
-        until(prometheus.is_up, 120)
+        prometheus.wait_up()
         happen(server, module_cms)
         told = by_rpc(server)
         until(lambda: prometheus.ask("sum(cms_notify_outbox_delivered_total)")
