@@ -30,6 +30,10 @@
 #define CN_CONNECTIONS_US 500000
 #define CN_CONNECTIONS_SHARE 20
 
+/* How often they are counted, for Prometheus; the same. */
+#define CN_COUNT_US 1000000
+#define CN_COUNT_SHARE 100
+
 /* The machine has stood still for so long, or for a quarter of alive_timeout: a
  * device may have been heard in vain. */
 #define CN_STILL_S 5
@@ -46,7 +50,7 @@ static struct slot
 } * list;
 static int slots;
 static int next_slot; /* where a round begins */
-static int64_t connections_due_us;
+static int64_t connections_due_us, count_due_us;
 
 static void read_clock(void)
 {
@@ -137,11 +141,24 @@ static void look_at_all(void)
 		plan_connections(cn_now_us() - began_us, looks, connected);
 }
 
+static void count_when_due(void)
+{
+	int64_t began_us = cn_now_us(), pause_us;
+
+	if(count_due_us > began_us)
+		return;
+	cn_alive_count_again();
+	pause_us = CN_COUNT_SHARE * (cn_now_us() - began_us);
+	count_due_us =
+			cn_now_us() + (pause_us > CN_COUNT_US ? pause_us : CN_COUNT_US);
+}
+
 static void run(void)
 {
 	while(!cn_stop_asked()) {
 		cfg_update();
 		look_at_all();
+		count_when_due();
 		cn_wait(wait_set, CN_EVERY_MS);
 	}
 }

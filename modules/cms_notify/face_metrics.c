@@ -14,6 +14,7 @@
 #include "../../core/mem/shm_mem.h"
 #include "../../core/ver.h"
 
+#include "reg_alive.h"
 #include "reg_usrloc.h"
 #include "http_breaker.h"
 #include "http_endpoints.h"
@@ -105,6 +106,12 @@ static double contacts(const struct moment *m)
 {
 	(void)m;
 	return cn_usrloc_contacts();
+}
+
+static double alive(const struct moment *m)
+{
+	(void)m;
+	return cn_alive_counted();
 }
 
 static double memory(const struct moment *m)
@@ -330,6 +337,8 @@ static const struct row rows[] = {
 				VALUE(line_devices)},
 		{GAUGE("contacts", "Contacts that are registered"), VALUE(contacts),
 				.exists = cn_usrloc_in_memory},
+		{GAUGE("alive", "Contacts that were heard of within alive_timeout"),
+				VALUE(alive), .exists = cn_alive_is_on},
 		{HISTOGRAM("queue", "From parking until the POST begins"),
 				LATENCY(QUEUE), TO_34_S},
 		{HISTOGRAM("verdict", "From parking until the verdict"), LATENCY(TOTAL),

@@ -37,6 +37,7 @@ static int table_count, slots;
 static struct shared
 {
 	volatile bool connections_known;
+	volatile int counted;
 	volatile char calls[]; /* by slot */
 } * shared;
 
@@ -212,6 +213,21 @@ int cn_alive_count(void)
 	for(i = 0; i < slots && cn_usrloc_in_memory(); i++)
 		each_of_slot(i, count, &n);
 	return n;
+}
+
+void cn_alive_count_again(void)
+{
+	shared->counted = cn_alive_count();
+}
+
+int cn_alive_counted(void)
+{
+	return shared ? shared->counted : 0;
+}
+
+bool cn_alive_is_on(void)
+{
+	return shared != NULL;
 }
 
 /* -------- who was heard -------- */

@@ -60,6 +60,8 @@ struct cn_alive_look
  * what is not given. @return false: there was no room for one more */
 bool cn_alive_look(int slot, struct cn_alive_look *look) CN_MUST;
 
+void cn_alive_count_again(void);
+
 /* -------- process: outbox -------- */
 
 /* What was told of GONE contacts is stored, or never will be: they end. One that
@@ -85,5 +87,8 @@ int cn_alive_contacts(const char *aor, struct cn_alive_contact *list, int max);
 
 /* Contacts that this server tells of and that are not GONE. Looks at all. */
 int cn_alive_count(void);
+/* What the alive process has counted last; 0 without one. */
+int cn_alive_counted(void);
+bool cn_alive_is_on(void);
 
 #endif

@@ -14,6 +14,7 @@ import harness
 from deferring import (
     LEAVING, defer, deferring, drained, rows, table, wait_event)
 from harness import Transport, repeated, until
+from metrics import by_rpc
 
 pytestmark = pytest.mark.contract
 
@@ -431,6 +432,7 @@ def test_operator(cms, kamailio):
     for one in (ua, other):
         assert one.register().status == 200
     assert server.status()["alive"] == 2
+    until(lambda: by_rpc(server).get("alive") == 2)
     until(lambda: server.rpc(
         "cms_notify.device", ua.aor)["contacts"][0]["heard_s"] > 0)
     before = time.time()
@@ -446,6 +448,7 @@ def test_operator(cms, kamailio):
     assert (nobody["aor"], nobody["contacts"]) == ("nobody@telecom.com", [])
     assert other.unregister().status == 200
     assert server.status()["alive"] == 1
+    until(lambda: by_rpc(server).get("alive") == 1)
     assert "heard_s" in server.kamcmd("cms_notify.device", ua.aor)
 
 
@@ -456,6 +459,7 @@ def test_off(cms, kamailio):
     assert ua.register().status == 200
     assert keepalive(ua) == 200
     assert "alive" not in server.status()
+    assert ("cms_notify_alive", ()) not in by_rpc(server).samples
     assert server.pids("cms_notify alive") == []
 
 

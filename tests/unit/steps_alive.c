@@ -13,7 +13,7 @@ int step_alive_start(void)
 	memset(&clock_now, 0, sizeof(clock_now));
 	free(list);
 	next_slot = 0;
-	connections_due_us = 0;
+	connections_due_us = count_due_us = 0;
 	return set_up();
 }
 

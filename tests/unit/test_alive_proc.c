@@ -90,6 +90,14 @@ bool cn_alive_look(int slot, struct cn_alive_look *look)
 	return true;
 }
 
+static int counts, count_us; /* what one takes */
+
+void cn_alive_count_again(void)
+{
+	counts++;
+	now_us += count_us;
+}
+
 /* -------- the rest of the module, and the core -------- */
 
 int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
@@ -184,6 +192,7 @@ static int start(void **state)
 	now_us = 5000 * S;
 	ahead_us = looking_us = waiting = 0;
 	look_us = 10;
+	counts = count_us = 0;
 	memset(slot_of, 0, sizeof(slot_of));
 	for(i = 0; i < SLOTS; i++)
 		slot_of[i].heard_us = now_us;
@@ -249,6 +258,16 @@ static void looking_takes_at_most_a_twentieth_of_the_time(void **state)
 	assert_in_range(looking_us, 600 * S / 30, 600 * S / 18);
 }
 
+static void counting_takes_at_most_a_hundredth_of_the_time(void **state)
+{
+	run_for(100 * S);
+	assert_in_range(counts, 60, 101);
+	counts = 0;
+	count_us = S / 2;
+	run_for(500 * S);
+	assert_in_range(counts, 9, 11);
+}
+
 /* -------- silence -------- */
 
 static void who_is_silent_is_told_soon_and_others_are_left_alone(void **state)
@@ -307,6 +326,7 @@ int main(void)
 			TEST(a_lost_connection_is_noticed_within_a_second),
 			TEST(a_new_connection_is_looked_after_at_once),
 			TEST(looking_takes_at_most_a_twentieth_of_the_time),
+			TEST(counting_takes_at_most_a_hundredth_of_the_time),
 			TEST(who_is_silent_is_told_soon_and_others_are_left_alone),
 			TEST(who_finds_no_room_is_the_first_of_the_next_round),
 			TEST(when_the_clock_was_set_all_are_looked_at_anew),

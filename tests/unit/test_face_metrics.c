@@ -26,7 +26,7 @@ const char ver_version[] = "5.6.3";
 
 static struct
 {
-	bool has_outbox, in_memory;
+	bool has_outbox, in_memory, alive;
 	struct cn_outbox_state outbox;
 	struct cn_endpoints list;
 	unsigned long counter, more; /* all counters; what they grow by, each time */
@@ -94,6 +94,16 @@ int cn_conf_capacity(void)
 unsigned long cn_usrloc_contacts(void)
 {
 	return 7;
+}
+
+int cn_alive_counted(void)
+{
+	return 6;
+}
+
+bool cn_alive_is_on(void)
+{
+	return the.alive;
 }
 
 bool cn_usrloc_in_memory(void)
@@ -195,6 +205,7 @@ static void the_table_is_written(void **state)
 	assert_sample("cms_notify_line_seconds 2.5");
 	assert_sample("cms_notify_line_devices 25");
 	assert_sample("cms_notify_contacts 7");
+	assert_null(strstr(text.s, "cms_notify_alive"));
 	assert_sample("cms_notify_shared_memory_bytes 67108864");
 	assert_sample("cms_notify_shared_memory_free_bytes 1048576");
 	assert_sample("cms_notify_verdict_seconds_bucket{le=\"33.554432\"} 0");
@@ -202,7 +213,9 @@ static void the_table_is_written(void **state)
 	write_it(true);
 	assert_string_equal(text.s + text.len - 6, "# EOF\n");
 	the.in_memory = false;
+	the.alive = true;
 	write_it(false);
+	assert_sample("cms_notify_alive 6");
 	assert_null(strstr(text.s, "cms_notify_contacts"));
 }
 
