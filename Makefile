@@ -54,6 +54,7 @@ help:
 	@echo "make bench-outbox      deferrals a second, delivery; a database that hangs"
 	@echo "make bench-scaling     cost of a POST by what is in flight, known"
 	@echo "make bench-signing     the signature of a POST"
+	@echo "make bench-seen        the history's part of a registration; a scrape"
 	@echo "make bench-alive       a sign of life: CPU, memory, who is told"
 	@echo "make bench-reload      files are read again each second under load"
 	@echo "make lint              layers, documentation, style, shipped configuration"
@@ -167,6 +168,7 @@ bench: module
 	@scripts/deps kamailio bench
 	@tests/bench/http-async-client >/dev/null
 	@tests/bench/signing
+	@tests/bench/seen
 	@tests/bench/bench
 
 bench-refresh: module
@@ -188,6 +190,11 @@ bench-reload: module
 bench-alive: module
 	@scripts/deps kamailio bench
 	@tests/bench/alive
+
+.PHONY: bench-seen
+bench-seen: module
+	@scripts/deps kamailio bench
+	@tests/bench/seen
 
 bench-signing:
 	@scripts/deps build kamailio
