@@ -17,7 +17,7 @@ import harness
 from prometheus import RULES_FILE, Prometheus
 
 FASTER = 30
-LASTS = 15.0  # a fault, in seconds
+LASTS = 20.0  # a fault, in seconds
 EVERY = "500ms"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 

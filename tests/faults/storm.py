@@ -31,6 +31,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "integration"))
 
 import alerts  # noqa: E402
+import dashboard  # noqa: E402
 from harness import (DOMAIN, HOST, PASSWORD, REALM, Kamailio, Port,  # noqa: E402
                      ha1)
 from storm_cms import Slow, serve  # noqa: E402
@@ -388,6 +389,7 @@ def storm(options):
     devices = Devices(server.address, options)
     with server, alerts.Watch([metrics.number]) as look:
         look.prometheus.wait_up()
+        since = time.time()
         pinger.go()
         watcher.go()
         # Twice the best that is possible, and a minute.
@@ -399,9 +401,14 @@ def storm(options):
         found = cms.end(), pinger.end(), watcher.end()
         errors = server.unexpected_errors()
         fired = look.fired()
+        picture = dashboard.draw(
+            look.prometheus, f"{options.devices} devices come within "
+            f"{options.seconds:g} s; the CMS takes {options.rate} POSTs a second",
+            since, time.time())
     devices.close()
     metrics.close()
-    return Report(options, devices, began, *found, errors, fired)
+    return Report(options, devices, began, *found, errors, fired,
+                  picture)
 
 
 def setting(text):
@@ -442,7 +449,7 @@ def play(options, channel):
         alerts.update(options.alerts, [
             (f"storm: {report.title()}", "reject", report.fired)])
     channel.send((report.section(name_of(options)), report.plot(),
-                  bool(report.broken)))
+                  report.dashboard, bool(report.broken)))
 
 
 def main():
@@ -454,11 +461,13 @@ def main():
     for changes, must_fire in STORMS if options.all else [({}, None)]:
         one = argparse.Namespace(
             **{**vars(options), "must_fire": must_fire, **changes})
-        section, plot, broken = Process(play, one, daemon=False).go().receive()
+        section, plot, picture, broken = Process(play, one, daemon=False).go().receive()
         status |= broken
         old = file.read_text(encoding="utf-8") if file.exists() else ""
         file.write_text(page(old, section), encoding="utf-8")
         (folder / f"{name_of(one)}.svg").write_text(plot, encoding="utf-8")
+        (folder / f"{name_of(one)}-dashboard.svg").write_text(
+            picture, encoding="utf-8")
         print(section, flush=True)
     return status
 

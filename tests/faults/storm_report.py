@@ -54,13 +54,14 @@ def page(old, section):
 
 class Report:
     def __init__(self, options, devices, began, cms, pings, watched, errors,
-                 fired):
+                 fired, dashboard):
         self.options = options
         self.devices = devices
         self.began = began
         self.cms = cms
         self.errors = errors
         self.fired = fired
+        self.dashboard = dashboard
         self.samples, self.stats, self.shm_most, self.cpu = watched
         self.on_line = sorted(when for when in devices.on_line if when)
         end = self.on_line[-1] if self.on_line else began
@@ -218,6 +219,7 @@ class Report:
         lines = [
             f"## {self.title()}", "", self._devices(), "",
             f"![registered devices, and those that wait]({plot}.svg)", "",
+            f"[The dashboard meanwhile]({plot}-dashboard.svg)", "",
             "| Claim | | Measured |", "|---|---|---|"]
         lines += [f"| {claim} | {'yes' if holds else '**no**'} | {measured} |"
                   for claim, holds, measured in self.claims]

@@ -43,7 +43,7 @@ def test_killed_at_random(mode, size, cms, server, row):
             f"the kill (median, restart included), at most "
             f"{seconds(max(recoveries))}; {one.status()['delivered']} "
             "delivered by the last server"),
-            turned_away(mode) | {"Restarts", "Down?"})
+            turned_away(mode) | {"Restarts", "Down?", "Slow?"})
 
 
 @pytest.mark.parametrize("process", ["http", "verdict", "outbox"])

@@ -79,6 +79,7 @@ def prometheus(module_kamailio, module_cms, tmp_path_factory):
     def config(server, url):
         return shipped_with("", {
             "WITH_METRICS": f"{HOST}:{port.number}", "WITH_DEFER": 1,
+            "ALIVE_TIMEOUT": 3600,
             "CMS_OUTBOX_DB_URL": outbox_url(server)})(server, url)
 
     server = module_kamailio(module_cms, config=config)
