@@ -447,7 +447,7 @@ def play(options, channel):
         print(report.series())
     if options.alerts and options.must_fire is not None:
         alerts.update(options.alerts, [
-            (f"storm: {report.title()}", "reject", report.fired)])
+            ("storm: d" + report.title()[1:], "reject", report.fired)])
     channel.send((report.section(name_of(options)), report.plot(),
                   report.dashboard, bool(report.broken)))
 

@@ -71,7 +71,7 @@ def test_child_killed(mode, size, process, cms, server, row):
         trial.load(size.seconds / 4)
         row(trial.end(f"kill -9 of the {process} process",
                       note=f"Kamailio ended by itself after {seconds(ended)}"),
-            turned_away(mode) | {"CmsAway", "Down?"})
+            turned_away(mode) | {"CmsAway", "EndpointAway?", "Down?"})
 
 
 @modes("defer", "reject")
