@@ -330,7 +330,8 @@ for a CMS that hangs, tm's transaction included. {ways}
 
 Microseconds differ from machine to machine, and ratios of them with what a wake-up
 costs there; the counts hardly do. Repeat it: `make bench`; settings and method:
-`tests/bench/README.md`; every sample: `raw.json`.
+`tests/bench/README.md`; every sample: `raw.json`. What the history of the devices and
+a scrape of the metrics cost: `seen.md`.
 """
 
 

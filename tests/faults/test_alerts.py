@@ -1,11 +1,13 @@
 """Alerts for what no other fault of this suite is, or not for long enough."""
 
 import math
+import re
 
 import pytest
 
-from alerts import away
+from alerts import FASTER, SECONDS, away, quicker
 from harness import until
+from prometheus import RULES_FILE
 from trial import Trial
 
 pytestmark = pytest.mark.alerts
@@ -16,6 +18,21 @@ MB = 1 << 20
 def register(one, count):
     for ua in one.devices(count):
         assert ua.register().status == 200
+
+
+@pytest.mark.short
+def test_no_time_is_left_as_it_was():
+    """In what the rules wait for, and in what they look at."""
+    def times(text):
+        text = re.sub(r'^ +(summary|action): ".*"$', "", text, flags=re.M)
+        found = re.findall(r"\b(\d+)(ms|[smh])\b|_seconds > ([\d.]+)", text)
+        return [int(number) * {"ms": 0.001, **SECONDS}[unit] if unit
+                else float(seconds) for number, unit, seconds in found]
+
+    rules = RULES_FILE.read_text("utf-8")
+    assert len(times(rules)) > 20
+    assert [FASTER * time for time in times(quicker(rules))] == pytest.approx(
+        times(rules))
 
 
 def test_all_is_well(cms, server, fires):
