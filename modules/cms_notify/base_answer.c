@@ -91,135 +91,50 @@ int cn_answer_text(const str *answer, char *line, int size)
 	return len;
 }
 
-/* -------- results -------- */
-
-static bool set_id(struct cn_answer_result *result, const char *id, size_t len)
+static bool read_id(const json_t *json, struct cn_answer_result *result)
 {
+	const json_t *id = json_object_get(json, "id");
+	size_t len = id ? json_string_length(id) : 0;
+
 	if(len == 0 || len > CN_ANSWER_ID_MAX)
 		return false;
-	memcpy(result->id, id, len);
+	memcpy(result->id, json_string_value(id), len);
 	result->id_len = (int)len;
 	return true;
 }
 
 /* 200.0 is the number 200. */
-static void set_numbers(
-		struct cn_answer_result *result, double status, double retry_after)
+static long read_status(const json_t *json)
 {
-	if(status >= 200 && status < 600 && status == (long)status)
-		result->status = (long)status;
-	if(retry_after > 0)
-		result->retry_after = retry_after < CN_RETRY_AFTER_MAX_S
-									  ? (unsigned)retry_after
-									  : CN_RETRY_AFTER_MAX_S;
+	double status = json_number_value(json_object_get(json, "status"));
+
+	if(!(status >= 200 && status < 600) || status != (long)status)
+		return 0;
+	return (long)status;
 }
 
-static bool read_by_library(const str *element, struct cn_answer_result *result)
+static unsigned read_retry_after(const json_t *json)
 {
-	json_t *json = json_loadb(element->s, element->len,
-			JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
-	const json_t *id = json_object_get(json, "id");
-	bool found;
+	double seconds = json_number_value(json_object_get(json, "retry_after"));
 
-	memset(result, 0, sizeof(*result));
-	found = id && set_id(result, json_string_value(id), json_string_length(id));
-	if(found)
-		set_numbers(result, json_number_value(json_object_get(json, "status")),
-				json_number_value(json_object_get(json, "retry_after")));
-	json_decref(json);
-	return found;
-}
-
-/* What is left of an element. */
-struct reader
-{
-	const char *at;
-	const char *end;
-};
-
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-/* Blanks, and then this. */
-static bool takes(struct reader *r, const char *word)
-{
-	size_t len = strlen(word);
-
-	while(r->at < r->end && is_blank(*r->at))
-		r->at++;
-	if((size_t)(r->end - r->at) < len || memcmp(r->at, word, len) != 0)
-		return false;
-	r->at += len;
-	return true;
-}
-
-/* A string without escapes, in ASCII. */
-static bool take_id(struct reader *r, struct cn_answer_result *result)
-{
-	const char *id;
-
-	if(result->id_len > 0 || !takes(r, ":") || !takes(r, "\""))
-		return false;
-	id = r->at;
-	while(r->at < r->end && *r->at >= ' ' && *r->at <= '~' && *r->at != '\\'
-			&& *r->at != '"')
-		r->at++;
-	if(r->at == r->end || *r->at != '"')
-		return false;
-	r->at++;
-	return set_id(result, id, r->at - 1 - id);
-}
-
-/* A few digits. @param n -1: there was none yet */
-static bool take_number(struct reader *r, int *n)
-{
-	const char *first;
-
-	if(*n >= 0 || !takes(r, ":") || !takes(r, ""))
-		return false;
-	first = r->at;
-	for(*n = 0; r->at < r->end && *r->at >= '0' && *r->at <= '9'
-				&& r->at - first < 9;
-			r->at++)
-		*n = *n * 10 + (*r->at - '0');
-	return r->at > first && (*first != '0' || r->at == first + 1);
-}
-
-static bool take_member(struct reader *r, struct cn_answer_result *result,
-		int *status, int *retry_after)
-{
-	if(takes(r, "\"id\""))
-		return take_id(r, result);
-	if(takes(r, "\"status\""))
-		return take_number(r, status);
-	return takes(r, "\"retry_after\"") && take_number(r, retry_after);
-}
-
-/* Most results are no more than that. The library takes thirty times as long for
- * them, which is the most that a process does with a batch.
- *
- * @return false: this one may be more, or none */
-static bool read_plain(const str *element, struct cn_answer_result *result)
-{
-	struct reader r = {element->s, element->s + element->len};
-	int status = -1, retry_after = -1;
-
-	memset(result, 0, sizeof(*result));
-	if(!takes(&r, "{"))
-		return false;
-	do {
-		if(!take_member(&r, result, &status, &retry_after))
-			return false;
-	} while(takes(&r, ","));
-	if(!takes(&r, "}") || !takes(&r, "") || r.at < r.end || result->id_len == 0)
-		return false;
-	set_numbers(result, status, retry_after);
-	return true;
+	if(!(seconds > 0))
+		return 0;
+	return seconds < CN_RETRY_AFTER_MAX_S ? (unsigned)seconds
+										  : CN_RETRY_AFTER_MAX_S;
 }
 
 bool cn_answer_result(const str *element, struct cn_answer_result *result)
 {
-	return read_plain(element, result) || read_by_library(element, result);
+	json_t *json = json_loadb(element->s, element->len,
+			JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+	bool found;
+
+	memset(result, 0, sizeof(*result));
+	found = read_id(json, result);
+	if(found) {
+		result->status = read_status(json);
+		result->retry_after = read_retry_after(json);
+	}
+	json_decref(json);
+	return found;
 }

@@ -118,20 +118,18 @@ static int append_number(long n)
 	return append(&out, text, len);
 }
 
-/* Is the string the same within the quotes of JSON as it is outside? Of each string
- * of each event each character is looked at. */
+/* Is the string the same within the quotes of JSON as it is outside? */
 static bool is_plain(const str *value)
 {
-	static const bool differs[256] = {[0 ... 0x1f] = true,
-			['"'] = true,
-			['\\'] = true,
-			[0x7f ... 0xff] = true};
-	bool any = false;
 	int i;
 
-	for(i = 0; i < value->len; i++)
-		any |= differs[(unsigned char)value->s[i]];
-	return !any;
+	for(i = 0; i < value->len; i++) {
+		unsigned char c = value->s[i];
+
+		if(c < 0x20 || c > 0x7e || c == '"' || c == '\\')
+			return false;
+	}
+	return true;
 }
 
 static int append_plain(const str *value)

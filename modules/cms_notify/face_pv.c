@@ -125,16 +125,10 @@ static int get_str_or_null(struct sip_msg *msg, pv_param_t *param,
 static int get_seq(
 		struct sip_msg *msg, pv_param_t *param, pv_value_t *res, int64_t seq)
 {
-	static char text[24];
-	char *const end = text + sizeof(text);
-	int64_t rest = seq;
-	str s = {end, 0};
+	static char text[INT2STR_MAX_LEN];
+	str s;
 
-	/* snprintf() would take a tenth of what the whole body takes */
-	do
-		*--s.s = '0' + rest % 10;
-	while((rest /= 10) > 0);
-	s.len = end - s.s;
+	s.s = int2strbuf((unsigned long)seq, text, sizeof(text), &s.len);
 	return pv_get_intstrval(msg, param, res, (int)seq, &s);
 }
 

@@ -2,8 +2,6 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <jansson.h>
-
 #include "stubs.h"
 
 #include "http_batch.h"
@@ -187,38 +185,6 @@ static void a_result_of_nobody_is_counted(void **state)
 	}
 }
 
-static int reads_of_the_library;
-
-json_t *__real_json_loadb(
-		const char *text, size_t len, size_t flags, json_error_t *error);
-json_t *__wrap_json_loadb(
-		const char *text, size_t len, size_t flags, json_error_t *error);
-json_t *__wrap_json_loadb(
-		const char *text, size_t len, size_t flags, json_error_t *error)
-{
-	reads_of_the_library++;
-	return __real_json_loadb(text, len, flags, error);
-}
-
-/* What a batch costs most is the library, which results hardly need. */
-static void plain_results_are_read_without_the_library(void **state)
-{
-	reads_of_the_library = 0;
-	assert_int_equal(
-			read_copy("[{\"id\":\"" A "\",\"status\":200},\n { \"status\" : 503 ,"
-					  " \"retry_after\" :\t20, \"id\": \"" B "\" } ,"
-					  "{\"id\":\"" C "\",\"status\":403}]",
-					3),
-			0);
-	claim(0, CN_CAUSE_none, 200, 0);
-	claim(1, CN_CAUSE_http, 503, 20);
-	claim(2, CN_CAUSE_none, 403, 0);
-	assert_int_equal(reads_of_the_library, 0);
-	assert_int_equal(read_copy("[" R(A, "\"status\":200,\"text\":\"x\"") "]", 1), 0);
-	claim(0, CN_CAUSE_none, 200, 0);
-	assert_int_equal(reads_of_the_library, 1);
-}
-
 static void a_status_is_a_number_from_200_to_599(void **state)
 {
 	static const struct
@@ -329,8 +295,6 @@ int main(void)
 			cmocka_unit_test_setup(who_has_no_result_has_a_bad_answer, start),
 			cmocka_unit_test_setup(of_two_results_none_is_believed, start),
 			cmocka_unit_test_setup(a_result_of_nobody_is_counted, start),
-			cmocka_unit_test_setup(
-					plain_results_are_read_without_the_library, start),
 			cmocka_unit_test_setup(a_status_is_a_number_from_200_to_599, start),
 			cmocka_unit_test_setup(a_pause_is_a_number_of_seconds, start),
 			cmocka_unit_test_setup(a_large_result_is_too_big_and_no_other, start),
