@@ -95,6 +95,10 @@ void cn_batch_wait(struct cn_row *row)
 		cn_row_set_state(row, CN_ROW_WAITING);
 		cn_batch_change(row);
 	}
+	/* After a restart it may be there again, as it was: then this is not told, and
+	 * what waited still is. */
+	if(row->kind == CN_KIND_OFFLINE)
+		return;
 	for(older = row->of->rows; row->stored && older != row;
 			older = older->next) {
 		if(cn_row_is_replaced(older, row->seq, row->contacts))

@@ -310,16 +310,17 @@ def test_connection_of_before(cms, kamailio, end):
 
 
 def test_in_order(cms, kamailio):
-    """While the CMS is away, what happens last to a contact is what counts."""
+    """What happens while the CMS is away is told in order."""
     server = kamailio(cms, config=alive(1))
     cms.stop()
     ua = server.device()
     defer(server, ua)
-    until(lambda: [r["event"] for r in rows(server)] == ["offline"])
+    until(lambda: [r["event"] for r in rows(server)] == ["register", "offline"])
     cms.start()
     drained(server)
     assert ua.register().status == 200
-    assert told(cms, ua)[:2] == [("offline", None), ("register", "returned")]
+    assert told(cms, ua)[:3] == [("register", "new"), ("offline", None),
+                                 ("register", "returned")]
 
 
 def test_back_before_it_was_told(cms, kamailio):
@@ -408,6 +409,23 @@ def test_killed_before_it_was_told(cms, kamailio):
     until(lambda: not written(server, ua))
     assert ua.register().status == 200
     assert told(cms, ua)[2:] == [("register", "returned")]
+
+
+def test_deferred_silent_and_killed(cms, kamailio):
+    """Whom a restart brings back before the CMS knew it at all, the CMS is told of."""
+    kept = usrloc(1, interval=LONG)  # it is not purged
+    server = kamailio(cms, config=alive(5, more=kept))
+    cms.stop()
+    ua = server.device()
+    defer(server, ua)
+    until(lambda: "offline" in [r["event"] for r in rows(server)])
+    server.kill()
+    server.configure(config=alive(LONG, more=kept))
+    cms.start()
+    server.start()
+    drained(server)
+    assert keepalive(ua) == 200
+    assert events(cms, ua) == ["register"]
 
 
 def test_many_at_once(cms, kamailio):

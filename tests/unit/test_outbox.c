@@ -323,7 +323,7 @@ static bool is_quiet(void)
 {
 	return cn_job_count() == 0 && waiting_rows() == 0 && !cn_delivery_any()
 		   && cn_ring_count(cn_outbox_ring()) == 0
-		   && *cn_outbox_kept() == NULL;
+		   && *cn_outbox_kept() == NULL && db.open;
 }
 
 /* The CMS is there, the database too, nothing new comes. */
@@ -336,6 +336,7 @@ static void settle(void)
 	now.http_stands = false;
 	world->database = DB_FINE;
 	world->cms = 100;
+	run(HTTP, give_up_late_flights); /* before anything newer is sent */
 	for(i = 0; i < 2000 && !is_quiet(); i++) {
 		run(OUTBOX, outbox_round);
 		run(HTTP, step_http);
@@ -411,7 +412,8 @@ static const struct accepted *newest(int aor, int contact)
 	return found;
 }
 
-/* Whoever is there is not off line to the CMS. */
+/* Whoever is there is not off line to the CMS, unless a clock was set back while the
+ * lease could not be read. */
 static void claim_alive(void)
 {
 	const struct accepted *last;
@@ -421,8 +423,15 @@ static void claim_alive(void)
 		for(j = 0; j < CONTACTS; j++) {
 			check(!world->gone[i][j]);
 			last = newest(i, j);
-			if(world->bound[i][j] && last && last->kind == CN_KIND_OFFLINE)
-				check(was_refused(i, j, world->saved[i][j]));
+			if(!world->bound[i][j] || !last || last->kind != CN_KIND_OFFLINE
+					|| was_refused(i, j, world->saved[i][j])
+					|| is_low(world->saved[i][j]))
+				continue;
+			fprintf(stderr,
+					"%s, contact %d: saved with number %" PRId64
+					", off line with number %" PRId64 "\n",
+					keys[i], 1 << j, world->saved[i][j], last->seq);
+			check(!"who is there is not off line to the CMS");
 		}
 	}
 }
