@@ -121,10 +121,11 @@ static void add(struct drain *d, int events, double us, double memory_us)
 	d->us = d->us * fade + us;
 }
 
-void cn_admission_began(int events, int64_t now_us)
+void cn_admission_began(int events, int posts, int64_t now_us)
 {
 	lock_get(&load->lock);
 	load->under_way += events;
+	load->posts = posts;
 	load->busy++;
 	load->began_us = now_us;
 	lock_release(&load->lock);

@@ -19,7 +19,7 @@
 /**
  * Process: main, before any fork.
  *
- * @param posts      that all HTTP processes may have under way together
+ * @param posts      that all HTTP processes may have under way together, at first
  * @param batch      events that one of them may carry
  * @param capacity   events that may be there, waiting or under way
  * @param timeout_us of an event
@@ -31,9 +31,14 @@ void cn_admission_destroy(void);
 /* The deadline of events that come from now on. Process: any. */
 void cn_admission_set_timeout(int64_t timeout_us);
 
-/* A POST goes to the CMS, with so many events that were not under way before. What
- * is counted is events: a POST may carry a batch. Process: HTTP. */
-void cn_admission_began(int events, int64_t now_us);
+/**
+ * A POST goes to the CMS. What is counted is events: a POST may carry a batch.
+ * Process: HTTP.
+ *
+ * @param events that were not under way before
+ * @param posts  that all HTTP processes may have under way together now
+ */
+void cn_admission_began(int events, int posts, int64_t now_us);
 
 /**
  * The same has ended. Process: HTTP.

@@ -42,7 +42,8 @@ struct cn_conf
 	int verdict_processes;
 	int max_in_flight;
 	int max_connections;
-	int batch_max; /* events in a POST; 1: no batches */
+	int min_connections; /* what is found is no less */
+	int batch_max;		 /* events in a POST; 1: no batches */
 	int queue_size;
 	int detect_reboot;
 	int cseq_restart;

@@ -25,6 +25,7 @@
 #include "reg_expired.h"
 #include "http_jobs.h"
 #include "http_proc.h"
+#include "http_room.h"
 #include "job.h"
 #include "outbox_leaving.h"
 #include "admit.h"
@@ -62,6 +63,7 @@ static param_export_t params[] = {
 		{"verdict_processes", PARAM_INT, &cn_conf.verdict_processes},
 		{"max_in_flight", PARAM_INT, &cn_conf.max_in_flight},
 		{"max_connections", PARAM_INT, &cn_conf.max_connections},
+		{"min_connections", PARAM_INT, &cn_conf.min_connections},
 		{"batch_max", PARAM_INT, &cn_conf.batch_max},
 		{"connection_lifetime", PARAM_INT,
 				&cn_conf.limits.connection_lifetime_s},
@@ -120,7 +122,11 @@ static int mod_init(void)
 			|| cn_classify_init() < 0 || cn_restart_init() < 0
 			|| cn_limits_init(&cn_conf.limits) < 0
 			|| cn_stats_init(CN_ENDPOINT_SLOTS) < 0
-			|| cn_breaker_init(CN_ENDPOINT_SLOTS) < 0 || cn_endpoints_init() < 0
+			|| cn_breaker_init(CN_ENDPOINT_SLOTS) < 0
+			|| cn_room_init(CN_ENDPOINT_SLOTS, cn_conf.http_processes,
+					   cn_conf.min_connections, cn_conf_posts_per_process())
+					   < 0
+			|| cn_endpoints_init() < 0
 			|| cn_admission_init(
 					   cn_conf.http_processes * cn_conf_posts_per_process(),
 					   cn_conf.batch_max, capacity, cn_timeout_us())
@@ -186,6 +192,7 @@ static void destroy(void)
 	cn_share_destroy();
 	cn_admission_destroy();
 	cn_endpoints_destroy();
+	cn_room_destroy();
 	cn_breaker_destroy();
 	cn_stats_destroy();
 	cn_limits_destroy();

@@ -18,6 +18,7 @@
 #include "reg_usrloc.h"
 #include "http_breaker.h"
 #include "http_endpoints.h"
+#include "http_room.h"
 #include "job_number.h"
 #include "admit.h"
 #include "outbox.h"
@@ -233,22 +234,36 @@ enum figure
 {
 	ATTEMPTS,
 	FAILURES,
-	IN_FLIGHT
+	IN_FLIGHT,
+	LIMIT
 };
+
+static unsigned long figure_of(int slot, enum figure figure)
+{
+	struct cn_endpoint_stats stats;
+
+	cn_stats_endpoint(slot, &stats);
+	switch(figure) {
+		case ATTEMPTS:
+			return stats.attempts;
+		case FAILURES:
+			return stats.failures;
+		case IN_FLIGHT:
+			return stats.in_flight;
+		case LIMIT:
+			return cn_room_number(slot);
+	}
+	return 0;
+}
 
 static void write_endpoints(
 		struct cn_exposition *e, const struct row *row, const struct moment *m)
 {
-	struct cn_endpoint_stats stats;
 	int i;
 
-	for(i = 0; i < m->list.count; i++) {
-		cn_stats_endpoint(m->list.slot[i], &stats);
+	for(i = 0; i < m->list.count; i++)
 		add_by(e, row, "endpoint", m->endpoint[i],
-				row->of == ATTEMPTS	  ? stats.attempts
-				: row->of == FAILURES ? stats.failures
-									  : stats.in_flight);
-	}
+				figure_of(m->list.slot[i], row->of));
 }
 
 static void write_states(
@@ -350,6 +365,9 @@ static const struct row rows[] = {
 				.write = write_endpoints, .of = FAILURES},
 		{GAUGE("attempts_in_flight", "POSTs under way to an endpoint"),
 				.write = write_endpoints, .of = IN_FLIGHT},
+		{GAUGE("attempts_limit",
+				 "POSTs that may be under way to an endpoint now"),
+				.write = write_endpoints, .of = LIMIT},
 		{HISTOGRAM("attempt", "From the beginning of a POST until its end"),
 				.write = write_attempts, TO_34_S},
 		{GAUGE("endpoint_state",

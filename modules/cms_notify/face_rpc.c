@@ -14,6 +14,7 @@
 #include "reg_alive.h"
 #include "reg_usrloc.h"
 #include "http_breaker.h"
+#include "http_room.h"
 #include "http_endpoints.h"
 #include "http_reload.h"
 #include "base_conf.h"
@@ -137,11 +138,12 @@ static void add_endpoint(
 	cn_stats_endpoint(list->slot[i], &stats);
 	snprintf(
 			url, sizeof(url), "%.*s", shown_length(list->url[i]), list->url[i]);
-	rpc->struct_add(row, "dssuuusuu", "endpoint", i + 1, "url", url, "state",
+	rpc->struct_add(row, "dssuduusuu", "endpoint", i + 1, "url", url, "state",
 			cn_breaker_state_name(cn_breaker_state(list->slot[i])), "in_flight",
-			stats.in_flight, "attempts", stats.attempts, "failures",
-			stats.failures, "last_cause", cn_cause_name(stats.last_cause),
-			"last_status", stats.last_status, "last_ms", stats.last_ms);
+			stats.in_flight, "limit", cn_room_number(list->slot[i]), "attempts",
+			stats.attempts, "failures", stats.failures, "last_cause",
+			cn_cause_name(stats.last_cause), "last_status", stats.last_status,
+			"last_ms", stats.last_ms);
 }
 
 static const char *const endpoints_doc[] = {

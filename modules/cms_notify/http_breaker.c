@@ -62,6 +62,13 @@ void cn_breaker_reset(int endpoint)
 	lock_release(&b->lock);
 }
 
+/* Without its lock. */
+static bool is_closed(const struct breaker *b)
+{
+	return *(const volatile enum cn_breaker_state *)&b->state
+		   == CN_BREAKER_CLOSED;
+}
+
 static bool may_pass(const struct breaker *b, int64_t now_us)
 {
 	switch(b->state) {
@@ -82,7 +89,7 @@ bool cn_breaker_pass(int endpoint, int64_t now_us)
 	struct breaker *b = &breakers[endpoint];
 	bool pass;
 
-	if(*(volatile enum cn_breaker_state *)&b->state == CN_BREAKER_CLOSED)
+	if(is_closed(b))
 		return true;
 	lock_get(&b->lock);
 	pass = may_pass(b, now_us);
@@ -99,10 +106,19 @@ bool cn_breaker_would_pass(int endpoint, int64_t now_us)
 	struct breaker *b = &breakers[endpoint];
 	bool pass;
 
+	if(is_closed(b))
+		return true;
 	lock_get(&b->lock);
 	pass = may_pass(b, now_us);
 	lock_release(&b->lock);
 	return pass;
+}
+
+int cn_breaker_next(const int *endpoints, int count, int from, int64_t now_us)
+{
+	while(from < count && !cn_breaker_would_pass(endpoints[from], now_us))
+		from++;
+	return from;
 }
 
 /* Our own fault says nothing of the endpoint; who was to find out has not. */

@@ -43,6 +43,10 @@ bool cn_breaker_pass(int endpoint, int64_t now_us) CN_MUST;
 /* Would cn_breaker_pass() say true? Changes nothing. */
 bool cn_breaker_would_pass(int endpoint, int64_t now_us);
 
+/* The first of these endpoints, from that place on, to which one would pass. @return
+ * count: none */
+int cn_breaker_next(const int *endpoints, int count, int from, int64_t now_us);
+
 /**
  * How a POST went; what that says of the endpoint is cn_policy_says()'s to decide.
  *

@@ -14,6 +14,7 @@
 #include "base_stats.h"
 #include "http_breaker.h"
 #include "http_endpoints.h"
+#include "http_room.h"
 
 struct slot
 {
@@ -116,6 +117,7 @@ static void begin_slot(int slot, const char *url)
 	memcpy(shared->slots[slot].url, url, strlen(url) + 1);
 	cn_stats_endpoint_reset(slot);
 	cn_breaker_reset(slot);
+	cn_room_reset(slot);
 }
 
 static void replace_list(struct cn_endpoints *list, const char *const *url)

@@ -14,9 +14,11 @@
 #include "http_again.h"
 #include "http_batch.h"
 #include "http_breaker.h"
+#include "http_choice.h"
 #include "http_clients.h"
 #include "http_jobs.h"
 #include "http_post.h"
+#include "http_room.h"
 #include "job_index.h"
 #include "job_ring.h"
 
@@ -48,12 +50,14 @@ static struct cn_http_batch_event *events; /* for a moment */
 
 bool cn_post_is_free(void)
 {
-	return free_posts != NULL;
+	return free_posts != NULL && cn_choice_has_room();
 }
 
+/* A quarter of what may be under way. */
 bool cn_post_is_spare(void)
 {
-	return free_posts != NULL && spare_posts < cn_http_jobs_spare_share();
+	return cn_post_is_free() && spare_posts < cn_http_jobs_spare_share()
+		   && spare_posts * 4 < cn_choice_share();
 }
 
 struct cn_post *cn_post_new(void)
@@ -121,36 +125,6 @@ void cn_post_add(struct cn_post *post, struct cn_job *job, bool again)
 
 /* -------- sending -------- */
 
-/* Could another endpoint follow this one? */
-static bool is_last(const struct cn_endpoints *list, int endpoint, int64_t now)
-{
-	while(++endpoint < list->count) {
-		if(cn_breaker_would_pass(list->slot[endpoint], now))
-			return false;
-	}
-	return true;
-}
-
-static const struct cn_endpoints *list_now(void)
-{
-	return cn_http_endpoints(cn_clients_now());
-}
-
-bool cn_post_all_away(void)
-{
-	return is_last(list_now(), -1, cn_now_us());
-}
-
-static enum cn_cause away_cause(const struct cn_endpoints *list)
-{
-	return cn_breaker_cause(list->slot[0]);
-}
-
-enum cn_cause cn_post_away_cause(void)
-{
-	return away_cause(list_now());
-}
-
 static int slot_of(const struct cn_post *post)
 {
 	return cn_http_endpoints(post->http)->slot[post->endpoint];
@@ -216,9 +190,9 @@ static enum cn_cause attempt(
 	while(endpoint < list->count && !cn_breaker_pass(list->slot[endpoint], now))
 		endpoint++;
 	if(endpoint >= list->count)
-		return away_cause(list);
+		return cn_breaker_cause(list->slot[0]);
 	request.endpoint = endpoint;
-	request.timeout_ms = time_for(post, is_last(list, endpoint, now), now);
+	request.timeout_ms = time_for(post, cn_choice_is_last(list, endpoint), now);
 	post->http = http;
 	post->endpoint = endpoint;
 	post->began_us = now;
@@ -230,6 +204,7 @@ static enum cn_cause attempt(
 	for(i = 0; i < post->count; i++)
 		cn_job_begin_attempt(post->jobs[i]);
 	cn_stats_attempt_begin(slot_of(post));
+	cn_room_began(slot_of(post));
 	return CN_CAUSE_none;
 }
 
@@ -261,7 +236,7 @@ void cn_post_send(struct cn_post *post, const struct cn_again_at *at)
 	free_posts = post->next;
 	spare_posts += post->spare;
 	post->under_way = true;
-	cn_admission_began(post->fresh, cn_now_us());
+	cn_admission_began(post->fresh, cn_room_number(slot_of(post)), cn_now_us());
 	cn_stats_gauge(CN_GAUGE_in_flight, 1);
 }
 
@@ -341,7 +316,8 @@ static bool end_by_result(struct cn_post *post, struct cn_job *job,
 		const struct cn_http_batch_event *event, int64_t now)
 {
 	if(cn_policy_moves_on(event->cause, event->status) && may_go_on(job, now)
-			&& !is_last(cn_http_endpoints(post->http), post->endpoint, now)) {
+			&& !cn_choice_is_last(
+					cn_http_endpoints(post->http), post->endpoint)) {
 		put_again(post, job, post->endpoint + 1);
 		return true;
 	}
@@ -427,6 +403,20 @@ static bool read_results(struct cn_post *post, struct cn_http_result *result)
 	return false;
 }
 
+/* Where events wait, and fill another POST, the CMS does what it can. */
+static void leave_room(const struct cn_post *post,
+		const struct cn_http_result *result, int64_t now)
+{
+	enum cn_says says = cn_policy_says(result->cause, result->status);
+	const struct cn_concurrency_answer answer = {.began_us = post->began_us,
+			.ended_us = now,
+			.events = says == CN_SAYS_AWAY ? 0 : post->count,
+			.waiting = cn_ring_count(cn_http_jobs_ring())
+					   >= (unsigned)cn_conf.batch_max};
+
+	cn_room_ended(slot_of(post), says == CN_SAYS_NOTHING ? NULL : &answer);
+}
+
 static void on_done(void *user, const struct cn_http_result *done)
 {
 	struct cn_post *post = user;
@@ -441,6 +431,7 @@ static void on_done(void *user, const struct cn_http_result *done)
 	if(result.unasked > 0)
 		cn_stats_count(CN_COUNTER_unasked);
 	report(slot_of(post), &result);
+	leave_room(post, &result, now);
 	end_attempt(post, &result, results);
 	if(cn_policy_moves_on(result.cause, result.status)
 			&& move_on(post, &result, now))
@@ -475,11 +466,12 @@ void cn_post_fail_all(enum cn_cause cause)
 	}
 }
 
-int cn_post_set_up(const int *fds, int count)
+int cn_post_set_up(int process, const int *fds, int count)
 {
 	int most = cn_conf_posts_per_process(), batch = cn_conf.batch_max, i;
 	struct cn_job **places;
 
+	cn_room_set_up(process);
 	posts = calloc(most, sizeof(*posts));
 	places = calloc((size_t)most * batch, sizeof(*places));
 	hashes = calloc(batch, sizeof(*hashes));

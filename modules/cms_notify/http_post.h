@@ -12,10 +12,13 @@
 
 struct cn_post;
 
-/* @param fds, count see cn_clients_set_up() */
-int cn_post_set_up(const int *fds, int count) CN_MUST;
+/**
+ * @param process    see cn_room_set_up()
+ * @param fds, count see cn_clients_set_up()
+ */
+int cn_post_set_up(int process, const int *fds, int count) CN_MUST;
 
-/* Is there one that is not under way? One for a delivery? Is any under way? */
+/* May another one begin? One for a delivery? Is any under way? */
 bool cn_post_is_free(void);
 bool cn_post_is_spare(void);
 bool cn_post_any(void);
@@ -40,10 +43,6 @@ void cn_post_add(struct cn_post *post, struct cn_job *job, bool again);
  *
  * @param at from which on; NULL: of all */
 void cn_post_send(struct cn_post *post, const struct cn_again_at *at);
-
-/* Nobody to send to, and nobody about to find out: waiting is no use. And why. */
-bool cn_post_all_away(void);
-enum cn_cause cn_post_away_cause(void);
 
 /* -------- the server stops -------- */
 

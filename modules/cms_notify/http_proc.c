@@ -16,6 +16,7 @@
 #include "base_body.h"
 #include "base_conf.h"
 #include "base_stop.h"
+#include "http_choice.h"
 #include "http_clients.h"
 #include "http_files.h"
 #include "http_reload.h"
@@ -81,25 +82,27 @@ static void begin(struct cn_job *job,
 	cn_post_send(post, NULL);
 }
 
-/* The next job that something can be done with: where there is room for a post
- * any job, otherwise one that waits in vain. */
-static struct cn_job *next_job(void)
+/* The next job that something can be done with: where there is room for a POST, or
+ * no endpoint that takes one, any job; otherwise one that waits in vain.
+ *
+ * @param room asked once: a moment later the answer may be another one */
+static struct cn_job *next_job(bool *room)
 {
-	if(cn_post_is_free() || cn_post_all_away())
-		return take_job(NULL);
-	return take_job(is_overdue);
+	*room = cn_post_is_free();
+	return take_job(*room || cn_choice_all_away() ? NULL : is_overdue);
 }
 
 static void begin_jobs(void)
 {
 	struct cn_job *job;
+	bool room;
 
-	while((job = next_job()) != NULL) {
-		if(cn_post_is_free())
+	while((job = next_job(&room)) != NULL) {
+		if(room)
 			begin(job, take_job);
 		else
-			cn_http_jobs_fail(job,
-					is_overdue(job) ? CN_CAUSE_timeout : cn_post_away_cause());
+			cn_http_jobs_fail(job, is_overdue(job) ? CN_CAUSE_timeout
+												   : cn_choice_away_cause());
 	}
 }
 
@@ -153,7 +156,11 @@ static bool sleep_at(struct cn_ring *ring, bool wants)
  * wake another process. */
 static void wait_for_work(int timeout_ms)
 {
-	bool may_sleep = sleep_at(cn_http_jobs_ring(), cn_post_is_free());
+	bool room = cn_post_is_free();
+	bool may_sleep = sleep_at(cn_http_jobs_ring(), room);
+
+	if(!room && (timeout_ms < 0 || timeout_ms > CN_RING_LOOK_MS))
+		timeout_ms = CN_RING_LOOK_MS;
 
 	if(cn_http_jobs_spare())
 		may_sleep &= sleep_at(cn_http_jobs_spare(), has_spare());
@@ -227,7 +234,7 @@ static void run(void)
 		begin_again();
 		begin_jobs();
 		begin_spare();
-		wait_for_work(cn_post_is_free() ? -1 : CN_RING_LOOK_MS);
+		wait_for_work(-1);
 		resume_decided();
 	}
 	drain();
@@ -248,7 +255,7 @@ static int set_up(void)
 		cn_verdict_begin();
 		fds[count++] = cn_ring_fd(cn_verdict_ring(), number);
 	}
-	return cn_post_set_up(fds, count);
+	return cn_post_set_up(number, fds, count);
 }
 
 /* Its results are told apart by the events' ids. */

@@ -1,5 +1,9 @@
 """Few connections to the CMS, used again and again."""
 
+import concurrent.futures
+import contextlib
+import time
+
 import pytest
 
 from harness import until
@@ -26,6 +30,64 @@ def test_never_more_connections_than_max_connections(
     # What was possible has been used, too.
     assert cms.max_in_flight >= 8
     assert len(server.posts()) == 500
+
+
+@contextlib.contextmanager
+def answering_by_hand(kamailio, cms, **settings):
+    """A server with at most 8 POSTs under way, and 300 registrations. The CMS answers
+    those that it is told to; in the end all."""
+    server = kamailio(cms, settings={
+        **ONE, "CMS_ATTEMPT_TIMEOUT": 25000, "CMS_MAX_CONNECTIONS": 8,
+        "USRLOC_DB_MODE": 0, **settings})
+    cms.rule(hold=True)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        done = pool.submit(register_all, server.devices(300), window=300)
+        try:
+            until(lambda: cms.held == 8)
+            yield server
+        finally:
+            cms.clear_rules()
+            cms.release()
+            done.result()
+
+
+def endpoint(server):
+    return server.rpc("cms_notify.endpoints")[0]
+
+
+def limit(server):
+    return endpoint(server)["limit"]
+
+
+def test_no_more_under_way_than_the_cms_has_use_for(kamailio, cms):
+    """Of a CMS that answers one after the other, each in 20 ms: all are answered only
+    after the time after which the limit changes at the latest. It is shown."""
+    with answering_by_hand(kamailio, cms) as server:
+        found = limit(server)
+        assert found == 8
+        while found == 8:
+            time.sleep(0.02)
+            cms.release(1)
+            until(lambda: cms.held == 8 or limit(server) < 8)
+            found = limit(server)
+        assert 1 <= found < 8
+        # it may be another one after twice as many answers
+        while cms.held > found:
+            cms.release(1)
+        for _ in range(3):
+            until(lambda: cms.held == endpoint(server)["in_flight"] == found)
+            cms.release(1)
+        assert limit(server) == found
+        name = f'cms_notify_attempts_limit{{endpoint="{cms.url}"}} {found}\n'
+        assert name in server.rpc("cms_notify.metrics")
+
+
+def test_no_fewer_under_way_than_min_connections(kamailio, cms):
+    with answering_by_hand(kamailio, cms, CMS_MIN_CONNECTIONS=8) as server:
+        for _ in range(200):
+            cms.release(1)
+            until(lambda: cms.held == 8)
+            assert limit(server) == 8
 
 
 def test_connections_are_kept_and_used_again(kamailio, cms):

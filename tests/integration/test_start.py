@@ -37,7 +37,8 @@ def parameters(*pairs):
 # -- numbers -----------------------------------------------------------------------
 
 NUMBERS = ["timeout", "connect_timeout", "attempt_timeout", "http_processes",
-           "max_in_flight", "max_connections", "batch_max", "queue_size",
+           "max_in_flight", "max_connections", "min_connections",
+           "batch_max", "queue_size",
            "max_answer_size", "verdict_processes", "connection_lifetime",
            "drain_timeout", "detect_reboot", "cseq_restart"]
 

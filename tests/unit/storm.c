@@ -250,7 +250,7 @@ static void begin_posts(void)
 		p->left = p->count;
 		p->began = now;
 		p->done = INT64_MAX;
-		cn_admission_began(p->count, now);
+		cn_admission_began(p->count, POSTS, now);
 	}
 }
 

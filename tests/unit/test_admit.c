@@ -11,7 +11,7 @@
 static void take(int posts)
 {
 	while(posts-- > 0)
-		cn_admission_began(1, now);
+		cn_admission_began(1, POSTS, now);
 }
 
 /* Others wait, and the CMS answers so many, so far apart, each after us. */
@@ -20,7 +20,7 @@ static void answer(int n, int64_t apart_us, int64_t us)
 	while(n-- > 0) {
 		now += apart_us;
 		cn_admission_ended(1, us, true, now);
-		cn_admission_began(1, now);
+		cn_admission_began(1, POSTS, now);
 	}
 }
 
@@ -28,7 +28,7 @@ static void nobody_waits(void)
 {
 	now += 1000;
 	cn_admission_ended(1, 50000, false, now);
-	cn_admission_began(1, now);
+	cn_admission_began(1, POSTS, now);
 }
 
 static int most_admitted(uint64_t d)
@@ -106,7 +106,7 @@ static void a_first_answer_that_is_late_is_no_reason(void **state)
 static void what_is_sent_again_is_under_way(void **state)
 {
 	begin_anew(50);
-	cn_admission_began(POSTS, now);
+	cn_admission_began(POSTS, POSTS, now);
 	cn_admission_ended(0, 1000, false, now);
 	assert_true(cn_admission_admits(1, 0, now));
 	take(POSTS);
@@ -260,7 +260,7 @@ static void an_absent_cms_does_not_make_the_line_longer(void **state)
 	for(i = 0; i < 200; i++) { /* none answers */
 		now += SECOND;
 		cn_admission_ended(1, -1, true, now);
-		cn_admission_began(1, now);
+		cn_admission_began(1, POSTS, now);
 	}
 	for(i = 0; i < 1000; i++)
 		wait = cn_admission_reserve(device(i), 0, now);

@@ -60,6 +60,7 @@ static void defaults_are_the_documented_ones(void **state)
 	assert_int_equal(cn_conf.verdict_processes, 0);
 	assert_int_equal(cn_conf.max_in_flight, 256);
 	assert_int_equal(cn_conf.max_connections, 32);
+	assert_int_equal(cn_conf.min_connections, 1);
 	assert_int_equal(cn_conf.batch_max, 1);
 	assert_int_equal(cn_conf.limits.connection_lifetime_s, 300);
 	assert_int_equal(cn_conf.queue_size, 8192);
@@ -122,6 +123,7 @@ static void each_number_has_a_range(void **state)
 			{"verdict_processes", &cn_conf.verdict_processes, 0, 64},
 			{"max_in_flight", &cn_conf.max_in_flight, 1, 100000},
 			{"max_connections", &cn_conf.max_connections, 1, 10000},
+			{"min_connections", &cn_conf.min_connections, 1, 10000},
 			{"batch_max", &cn_conf.batch_max, 1, 1000},
 			{"connection_lifetime", &cn_conf.limits.connection_lifetime_s, 0, 86400},
 			{"queue_size", &cn_conf.queue_size, 1, 1000000},

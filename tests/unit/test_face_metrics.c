@@ -15,6 +15,7 @@
 #include "face_metrics.h"
 #include "http_breaker.h"
 #include "http_endpoints.h"
+#include "http_room.h"
 #include "job_number.h"
 #include "outbox.h"
 #include "reg_usrloc.h"
@@ -57,6 +58,11 @@ void cn_endpoints_take(struct cn_endpoints *list)
 void cn_endpoints_give_back(const struct cn_endpoints *list)
 {
 	the.taken--;
+}
+
+int cn_room_number(int endpoint)
+{
+	return 30 + endpoint;
 }
 
 enum cn_breaker_state cn_breaker_state(int endpoint)
@@ -226,6 +232,7 @@ static void endpoints_have_names_that_differ(void **state)
 	assert_sample("cms_notify_attempts_total{endpoint=\"http://cms/b\"} 11");
 	assert_sample("cms_notify_attempts_total{endpoint=\"http://cms/a#3\"} 12");
 	assert_sample("cms_notify_attempt_failures_total{endpoint=\"http://cms/b\"} 21");
+	assert_sample("cms_notify_attempts_limit{endpoint=\"http://cms/b\"} 31");
 	assert_sample("cms_notify_endpoint_state{endpoint=\"http://cms/b\","
 				  "state=\"open\"} 1");
 	assert_sample("cms_notify_endpoint_state{endpoint=\"http://cms/b\","

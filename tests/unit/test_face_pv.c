@@ -254,7 +254,7 @@ static void retry_after_follows_load_and_cms(void **state)
 	long idle = 0, full = 0;
 	int i;
 
-	cn_admission_began(1, 0); /* 32 at once, a second each */
+	cn_admission_began(1, 32, 0); /* 32 at once, a second each */
 	cn_admission_ended(1, 1000000, true, 1000000);
 	cn_pv_set_verdict(job, cn_job_waiter(job));
 	idle = number("retry_after");

@@ -16,6 +16,7 @@
 #include "face_metrics.h"
 #include "face_rpc.h"
 #include "http_breaker.h"
+#include "http_room.h"
 #include "http_endpoints.h"
 #include "http_reload.h"
 #include "job_index.h"
@@ -189,6 +190,11 @@ void cn_stats_endpoint(int endpoint, struct cn_endpoint_stats *stats)
 enum cn_breaker_state cn_breaker_state(int endpoint)
 {
 	return endpoint == 7 ? CN_BREAKER_CLOSED : the.breaker;
+}
+
+int cn_room_number(int endpoint)
+{
+	return 20 + endpoint;
 }
 
 const char *cn_breaker_state_name(enum cn_breaker_state state)
@@ -571,6 +577,7 @@ static void endpoints_are_shown_without_what_may_be_secret(void **state)
 	assert_answer("1.url", "http://spare/register");
 	assert_answer("1.state", "open");
 	assert_answer("1.in_flight", "3");
+	assert_answer("1.limit", "20");
 	assert_answer("1.attempts", "10");
 	assert_answer("1.failures", "4");
 	assert_answer("1.last_cause", "http");

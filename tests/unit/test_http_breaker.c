@@ -240,6 +240,19 @@ static void times_far_apart_are_no_trouble(void **state)
 	assert_passes(T0 + 600000000ll + INT32_MAX * 1000ll + 1, true);
 }
 
+static void the_next_one_is_the_first_that_passes(void **state)
+{
+	const int endpoints[] = {0, 1};
+
+	assert_int_equal(cn_breaker_next(endpoints, 2, 0, T0), 0);
+	assert_int_equal(cn_breaker_next(endpoints, 2, 2, T0), 2);
+	open_it();
+	assert_int_equal(cn_breaker_next(endpoints, 2, 0, T0), 1);
+	assert_int_equal(cn_breaker_next(endpoints, 1, 0, T0), 1);
+	assert_int_equal(cn_breaker_next(endpoints, 2, 0, T0 + COOLDOWN_US), 0);
+	assert_int_equal(cn_breaker_state(0), CN_BREAKER_OPEN);
+}
+
 static void states_have_names(void **state)
 {
 	assert_string_equal(cn_breaker_state_name(CN_BREAKER_CLOSED), "closed");
@@ -424,6 +437,7 @@ int main(void)
 			TEST(each_endpoint_has_its_own),
 			TEST(it_tells_why_it_opened),
 			TEST(times_far_apart_are_no_trouble),
+			TEST(the_next_one_is_the_first_that_passes),
 			TEST(states_have_names),
 			TEST(without_memory_it_does_not_start),
 			TEST(an_edge_is_told_to_one_and_one_finds_out),

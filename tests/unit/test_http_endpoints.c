@@ -7,10 +7,12 @@
 #include "base_stats.h"
 #include "http_breaker.h"
 #include "http_endpoints.h"
+#include "http_room.h"
 
 /* -------- what belongs to a slot -------- */
 
-static int stats_reset[CN_ENDPOINT_SLOTS], breakers_reset[CN_ENDPOINT_SLOTS];
+static int stats_reset[CN_ENDPOINT_SLOTS], breakers_reset[CN_ENDPOINT_SLOTS],
+		rooms_reset[CN_ENDPOINT_SLOTS];
 
 void cn_stats_endpoint_reset(int slot)
 {
@@ -22,6 +24,11 @@ void cn_breaker_reset(int slot)
 	breakers_reset[slot]++;
 }
 
+void cn_room_reset(int slot)
+{
+	rooms_reset[slot]++;
+}
+
 /* -------- help -------- */
 
 static struct cn_endpoints list; /* as it was taken last */
@@ -30,6 +37,7 @@ static int start(void **state)
 {
 	memset(stats_reset, 0, sizeof(stats_reset));
 	memset(breakers_reset, 0, sizeof(breakers_reset));
+	memset(rooms_reset, 0, sizeof(rooms_reset));
 	return cn_endpoints_init();
 }
 
@@ -115,6 +123,7 @@ static void what_stays_keeps_its_slot(void **state)
 	/* begun once each, as they came */
 	assert_int_equal(stats_reset[slot_of(&list, 'a')], 1);
 	assert_int_equal(breakers_reset[slot_of(&list, 'a')], 1);
+	assert_int_equal(rooms_reset[slot_of(&list, 'a')], 1);
 	assert_int_equal(breakers_reset[slot_of(&list, 'x')],
 			slot_of(&list, 'x') == slot_of(&before, 'b') ? 2 : 1);
 }

@@ -10,6 +10,7 @@
 #include "base_conf.h"
 #include "base_stats.h"
 #include "http_breaker.h"
+#include "http_room.h"
 #include "http_endpoints.h"
 #include "http_reload.h"
 #include "http_settings.h"
@@ -91,6 +92,7 @@ static int start(void **state)
 	cn_conf.endpoints = 1;
 	if(cn_limits_init(&cn_conf.limits) < 0
 			|| cn_breaker_init(CN_ENDPOINT_SLOTS) < 0
+			|| cn_room_init(CN_ENDPOINT_SLOTS, 2, 1, 32) < 0
 			|| cn_endpoints_init() < 0)
 		return -1;
 	return cn_reload_init();
@@ -100,6 +102,7 @@ static int end(void **state)
 {
 	cn_reload_destroy();
 	cn_endpoints_destroy();
+	cn_room_destroy();
 	cn_breaker_destroy();
 	cn_limits_destroy();
 	return stub_shm_blocks();

@@ -250,6 +250,7 @@ int cn_park_resume(const struct cn_waiter *waiter)
 	check(r->parked);
 	r->parked = false;
 	check(world->now_us <= r->deadline_us + r->excuse_us + LATE_US);
+	check(outcome->cause != CN_CAUSE_tls);
 	if(outcome->verdict != CN_ACCEPTED && outcome->verdict != CN_DEFERRED)
 		return 0;
 	for(i = 0; i < CONTACTS; i++) {

@@ -15,6 +15,7 @@
 #include "base_stats.h"
 #include "base_stop.h"
 #include "http_breaker.h"
+#include "http_room.h"
 #include "job_line.h"
 #include "outbox_leaving.h"
 #include "outbox_resync.h"
@@ -131,9 +132,38 @@ bool cn_breaker_pass(int endpoint, int64_t now_us)
 	return true;
 }
 
-bool cn_breaker_would_pass(int endpoint, int64_t now_us)
+int cn_breaker_next(const int *endpoints, int count, int from, int64_t now_us)
 {
-	return true;
+	return from;
+}
+
+/* As many as there are. */
+void cn_room_set_up(int process)
+{
+}
+
+int cn_room_number(int slot)
+{
+	return cn_conf.http_processes * cn_conf_posts_per_process();
+}
+
+int cn_room_share(int slot)
+{
+	return cn_conf_posts_per_process();
+}
+
+/* Another process may have lowered the number meanwhile. */
+bool cn_room_is_free(int slot)
+{
+	return !chance(10);
+}
+
+void cn_room_began(int slot)
+{
+}
+
+void cn_room_ended(int slot, const struct cn_concurrency_answer *answer)
+{
 }
 
 enum cn_breaker_edge cn_breaker_report(
@@ -142,12 +172,13 @@ enum cn_breaker_edge cn_breaker_report(
 	return CN_BREAKER_SAME;
 }
 
+/* Nobody is away: world_devices.c sees to it that no job fails for this. */
 enum cn_cause cn_breaker_cause(int endpoint)
 {
-	return CN_CAUSE_busy;
+	return CN_CAUSE_tls;
 }
 
-void cn_admission_began(int events, int64_t now_us)
+void cn_admission_began(int events, int posts, int64_t now_us)
 {
 }
 
