@@ -12,7 +12,8 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run deb test-deb test test-unit coverage test-integration \
 	test-faults-short test-rooms test-image test-kamailio versions test-faults storm soak \
-	fuzz bench bench-refresh bench-outbox bench-scaling bench-signing bench-reload bench-alive lint format docs clean
+	fuzz bench bench-refresh bench-outbox bench-scaling bench-signing bench-reload bench-alive \
+	bench-connections lint format docs clean
 
 all: module
 
@@ -56,6 +57,7 @@ help:
 	@echo "make bench-signing     the signature of a POST"
 	@echo "make bench-seen        the history's part of a registration; a scrape"
 	@echo "make bench-alive       a sign of life: CPU, memory, who is told"
+	@echo "make bench-connections how many connections are found, beside the best"
 	@echo "make bench-reload      files are read again each second under load"
 	@echo "make lint              layers, documentation, style, shipped configuration"
 	@echo "make format            indent the module's sources as Kamailio's are"
@@ -195,6 +197,10 @@ bench-alive: module
 bench-seen: module
 	@scripts/deps kamailio bench
 	@tests/bench/seen
+
+bench-connections: module
+	@scripts/deps kamailio bench
+	@tests/bench/connections
 
 bench-signing:
 	@scripts/deps build kamailio

@@ -3,12 +3,16 @@
     Nginx      answers each POST with 200 and a small JSON body, and counts
     Batches    answers each event of a batch with 200, and counts
     Slow       answers the same, later
+    Shaped     answers the same, as soon as a CMS of some kind would
     Hanging    takes every connection and request, and answers none
 """
 
 import asyncio
+import collections
+import dataclasses
 import http.client
 import multiprocessing
+import random
 import re
 import shutil
 import socket
@@ -196,16 +200,22 @@ class Slow:
 
     async def _serve(self, listener):
         loop = asyncio.get_running_loop()
+        serve = self._server(loop)
         server = await loop.create_server(
-            lambda: SlowConnection(loop, self._delay), sock=listener)
+            lambda: SlowConnection(serve), sock=listener)
         await server.serve_forever()
+
+    def _server(self, loop):
+        """What is called with each request's transport, and answers there."""
+        return lambda transport: loop.call_later(
+            self._delay, transport.write, self.ANSWER)
 
 
 class SlowConnection(asyncio.Protocol):
     """Takes one request after the other, as libcurl sends them over HTTP/1.1."""
 
-    def __init__(self, loop, delay):
-        self._loop, self._delay = loop, delay
+    def __init__(self, serve):
+        self._serve = serve
         self._data = b""
         self._transport = None
 
@@ -220,8 +230,79 @@ class SlowConnection(asyncio.Protocol):
         length = re.search(rb"\r\nContent-Length: *(\d+)", head, re.I)
         if len(body) >= int(length.group(1)):
             self._data = b""
-            self._loop.call_later(self._delay, self._transport.write,
-                                  Slow.ANSWER)
+            self._serve(self._transport)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """A POST takes between half of `seconds` and half as much again; `slots` are
+    served at once (0: all), the others wait. With n of them it takes
+    `slower` x n x (n - 1) times as long in addition. It stalls for `stall`
+    seconds at the end of each `stall_every`."""
+    title: str
+    seconds: float
+    slots: int = 0
+    slower: float = 0
+    stall_every: float = 0
+    stall: float = 0
+
+
+class Shaped(Slow):
+    """A CMS of this shape."""
+
+    def __init__(self, port, shape, cpus=None):
+        super().__init__(port, None, cpus)
+        self._shape = shape
+        self._sums = multiprocessing.Array("d", 2, lock=False)
+
+    def counts(self):
+        """(answers, seconds that they took together) so far."""
+        return tuple(self._sums)
+
+    def _server(self, loop):
+        return Queue(loop, self._shape, self._sums).arrived
+
+
+class Queue:
+    """The requests of a CMS."""
+
+    def __init__(self, loop, shape, sums):
+        self._loop, self._shape, self._sums = loop, shape, sums
+        self._waiting = collections.deque()
+        self._served = 0
+
+    def arrived(self, transport):
+        self._waiting.append((self._loop.time(), transport))
+        self._serve()
+
+    def _stalled_until(self):
+        """0: it does not stall."""
+        every, now = self._shape.stall_every, self._loop.time()
+        if every and now % every > every - self._shape.stall:
+            return now - now % every + every
+        return 0
+
+    def _serve(self):
+        shape = self._shape
+        while self._waiting and (not shape.slots or self._served < shape.slots):
+            request = self._waiting.popleft()
+            self._served += 1
+            number = self._served + len(self._waiting)
+            self._loop.call_later(
+                shape.seconds * (0.5 + random.random())
+                * (1 + shape.slower * number * (number - 1)),
+                self._end, *request)
+
+    def _end(self, since, transport):
+        until = self._stalled_until()
+        if until:
+            self._loop.call_at(until, self._end, since, transport)
+            return
+        self._served -= 1
+        self._sums[0] += 1
+        self._sums[1] += self._loop.time() - since
+        transport.write(Slow.ANSWER)
+        self._serve()
 
 
 class Hanging:
