@@ -34,14 +34,14 @@ def test_never_more_connections_than_max_connections(
 
 @contextlib.contextmanager
 def answering_by_hand(kamailio, cms, **settings):
-    """A server with at most 8 POSTs under way, and 300 registrations. The CMS answers
-    those that it is told to; in the end all."""
+    """A server with at most 8 POSTs under way, and 500 registrations, 40 at a time, so
+    that some always wait. The CMS answers those that it is told to; in the end all."""
     server = kamailio(cms, settings={
         **ONE, "CMS_ATTEMPT_TIMEOUT": 25000, "CMS_MAX_CONNECTIONS": 8,
         "USRLOC_DB_MODE": 0, **settings})
     cms.rule(hold=True)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        done = pool.submit(register_all, server.devices(300), window=300)
+        done = pool.submit(register_all, server.devices(500), window=40)
         try:
             until(lambda: cms.held == 8)
             yield server
