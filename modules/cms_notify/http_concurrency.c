@@ -7,8 +7,9 @@
 #include "http_concurrency.h"
 
 #define CN_LADDER 1.2
-/* How far away the first trial is. */
+/* How far away the first trial is, and each at the most: half as many. */
 #define CN_STRIDE 2
+#define CN_STRIDE_MAX 4
 /* Windows between two trials. */
 #define CN_REST 3
 /* A window has at least as many answers, and as many as may be under way; it takes at
@@ -113,7 +114,8 @@ static int next(struct cn_concurrency *c)
 	if(found != c->at) {
 		turn(c);
 	} else if(found != c->home) {
-		c->stride *= 2;
+		if(c->stride < CN_STRIDE_MAX && c->stride > -CN_STRIDE_MAX)
+			c->stride *= 2;
 		c->rest = 0;
 	}
 	c->home = found;

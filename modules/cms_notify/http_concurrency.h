@@ -9,8 +9,8 @@
  * remembered how long an event took with each. While events wait, the rung with the
  * best score is used: one per cent more events a second counts as much as five per cent
  * less time. In between another rung is tried: after one that was better, another step
- * in the same direction, twice as long; otherwise a step of half the length in the
- * other direction. */
+ * in the same direction, twice as long, but no more than four rungs; otherwise a step
+ * of half the length in the other direction. */
 
 #ifndef CN_HTTP_CONCURRENCY_H
 #define CN_HTTP_CONCURRENCY_H

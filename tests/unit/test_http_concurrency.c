@@ -454,6 +454,8 @@ static void no_trial_throttles(void **state)
 			.first = &slow, .until = UNTIL, .dice = 1});
 
 	assert_in_range((int)r.fewest, MOST * 2 / 3, MOST);
+	r = play((struct play){.first = &limited, .until = UNTIL, .dice = 1});
+	assert_in_range((int)r.fewest, 4, 10);
 }
 
 static void it_begins_with_the_most(void **state)
@@ -468,7 +470,7 @@ static void what_does_not_wait_changes_nothing(void **state)
 	struct post post = {.left_us = 0};
 	int i;
 
-	play((struct play){.first = &limited, .until = FROM, .dice = 1});
+	play((struct play){.first = &limited, .until = 2 * FROM, .dice = 1});
 	post.began_us = world.now;
 	answer(&post, 1, false);
 	assert_true(cn_concurrency_is_idle(&world.c));
