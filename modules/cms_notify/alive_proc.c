@@ -32,7 +32,7 @@
 
 /* How often they are counted, for Prometheus; the same. */
 #define CN_COUNT_US 1000000
-#define CN_COUNT_SHARE 100
+#define CN_COUNT_SHARE 500
 
 /* The machine has stood still for so long, or for a quarter of alive_timeout: a
  * device may have been heard in vain. */

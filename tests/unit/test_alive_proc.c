@@ -258,13 +258,13 @@ static void looking_takes_at_most_a_twentieth_of_the_time(void **state)
 	assert_in_range(looking_us, 600 * S / 30, 600 * S / 18);
 }
 
-static void counting_takes_at_most_a_hundredth_of_the_time(void **state)
+static void counting_takes_little_of_the_time(void **state)
 {
 	run_for(100 * S);
 	assert_in_range(counts, 60, 101);
 	counts = 0;
 	count_us = S / 2;
-	run_for(500 * S);
+	run_for(2500 * S);
 	assert_in_range(counts, 9, 11);
 }
 
@@ -326,7 +326,7 @@ int main(void)
 			TEST(a_lost_connection_is_noticed_within_a_second),
 			TEST(a_new_connection_is_looked_after_at_once),
 			TEST(looking_takes_at_most_a_twentieth_of_the_time),
-			TEST(counting_takes_at_most_a_hundredth_of_the_time),
+			TEST(counting_takes_little_of_the_time),
 			TEST(who_is_silent_is_told_soon_and_others_are_left_alone),
 			TEST(who_finds_no_room_is_the_first_of_the_next_round),
 			TEST(when_the_clock_was_set_all_are_looked_at_anew),
