@@ -2,10 +2,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Whether there is room for a POST: how many may be under way to an endpoint now. That
- * number is found by http_concurrency, from the answers that all
- * HTTP processes get: by themselves, they would take each other's place. Each process
- * has its share of it, so that one that hangs holds no more than that. */
+/* Whether there is room for a POST: how many may be under way to an endpoint now.
+ * http_concurrency finds that number from the answers that all HTTP processes get: each
+ * by itself, they would take each other's place. Each process has its share of it, so
+ * that one that hangs holds no more than that. */
 
 #ifndef CN_HTTP_ROOM_H
 #define CN_HTTP_ROOM_H
