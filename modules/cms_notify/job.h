@@ -37,7 +37,7 @@ enum cn_order
 	CN_GONE	  /* it has left the index */
 };
 
-/* What the index keeps in a job. For job_index and job_room alone. */
+/* What the index keeps in a job. For job_index and job_quota alone. */
 struct cn_job_link
 {
 	struct cn_job *next; /* in the slot */

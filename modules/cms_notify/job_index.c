@@ -14,7 +14,7 @@
 
 #include "job_index.h"
 #include "job_number.h"
-#include "job_room.h"
+#include "job_quota.h"
 
 struct slot
 {
@@ -105,7 +105,7 @@ static bool is_joinable(struct cn_job *job, const struct cn_event *ev)
 	const struct cn_job_link *link = cn_job_link(job);
 
 	return !cn_job_is_delivery(job) && cn_job_covers(job, ev)
-		   && !cn_room_is_over(job)
+		   && cn_quota_counts(job)
 		   && (ev->reason == CN_REASON_NONE || link->saved_seq == 0
 				   || ev->seq < link->saved_seq);
 }
@@ -196,12 +196,12 @@ static enum cn_entry enter(struct slot *slot, const struct cn_event *ev,
 	const char *contacts = cn_job_contacts(job);
 	enum cn_entry entry = CN_ENTERED;
 
-	switch(cn_room_for_contacts(slot->first, ev)) {
-		case CN_ROOM:
+	switch(cn_quota_for_contacts(slot->first, ev)) {
+		case CN_QUOTA_LEFT:
 			break;
-		case CN_NO_ROOM:
+		case CN_QUOTA_SPENT:
 			return CN_SURPLUS;
-		case CN_ROOM_UNKNOWN:
+		case CN_QUOTA_UNKNOWN:
 			return CN_STALE;
 	}
 	cancel_deliveries(slot, &ev->key, contacts, ev->seq);
@@ -227,7 +227,7 @@ enum cn_entry cn_index_enter(
 	entry = CN_JOINED;
 	if(job == NULL && (waiter->block == NULL || slot->newest >= ev->seq))
 		entry = CN_STALE;
-	else if(!cn_room_for_waiter(slot->first, ev))
+	else if(!cn_quota_allows_waiter(slot->first, ev))
 		entry = CN_CROWDED;
 	else if(job)
 		add_waiter(job, waiter);
