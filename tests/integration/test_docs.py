@@ -561,10 +561,11 @@ def test_a_dead_cms_is_logged_as_shown(kamailio, cms):
 
 
 def test_the_processes_are_called_as_documented(kamailio, cms):
-    server = kamailio(cms, config=deferring(("verdict_processes", 1)))
+    server = kamailio(cms, config=deferring(("verdict_processes", 1),
+                                            ("alive_timeout", 60)))
     named = re.findall(r"<quote>(cms_notify \w+)</quote>",
                        section("processes"))
-    assert len(named) == 3
+    assert len(named) == 4
     assert all(server.pids(name) for name in named)
 
 
