@@ -208,8 +208,11 @@ unsigned long cn_stats_counter(enum cn_counter counter)
 
 unsigned long cn_stats_cause_count(enum cn_cause cause)
 {
+	/* counted under another name */
 	if(cause == CN_CAUSE_busy)
 		return cn_stats_counter(CN_COUNTER_busy);
+	if(cause == CN_CAUSE_outbox)
+		return cn_stats_counter(CN_COUNTER_not_deferred);
 	return is_counted[cause] ? counter_get_val(causes[cause]) : 0;
 }
 

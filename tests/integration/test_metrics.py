@@ -107,6 +107,15 @@ def test_a_cms_that_does_not_answer(kamailio, cms):
     assert assert_sums(server).get("failures_total", cause="timeout") == 1
 
 
+def test_an_outbox_that_is_full(kamailio, cms):
+    server = kamailio(cms, config=deferring(PATIENT, ("outbox_max", 1)))
+    server.allow_errors("the outbox is full")
+    cms.rule(status=503)
+    defer(server, server.device())
+    assert server.device().register().status == 503
+    assert assert_sums(server).get("failures_total", cause="outbox") == 1
+
+
 def test_reasons(kamailio, cms):
     server = kamailio(cms, config=lambda s, url: registrar(
         s, url, params=[("cms_notify", "detect_reboot", 1)]))

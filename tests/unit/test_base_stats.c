@@ -99,8 +99,14 @@ static void an_answer_and_busy_are_no_causes_to_be_counted(void **state)
 	assert_int_equal(cn_stats_cause_count(CN_CAUSE_none), 0);
 	assert_int_equal(cn_stats_cause_count(CN_CAUSE_busy), 0);
 	assert_int_equal(value("events"), 0);
+}
+
+static void two_causes_are_counted_by_another_name(void **state)
+{
 	cn_stats_count(CN_COUNTER_busy);
 	assert_int_equal(cn_stats_cause_count(CN_CAUSE_busy), 1);
+	cn_stats_count(CN_COUNTER_not_deferred);
+	assert_int_equal(cn_stats_cause_count(CN_CAUSE_outbox), 1);
 }
 
 static void gauges_go_up_and_down(void **state)
@@ -277,6 +283,7 @@ int main(void)
 			TEST(the_names_are_those_of_the_interface),
 			TEST(each_cause_has_a_counter_of_its_own),
 			TEST(an_answer_and_busy_are_no_causes_to_be_counted),
+			TEST(two_causes_are_counted_by_another_name),
 			TEST(gauges_go_up_and_down),
 			TEST(processes_lose_no_count),
 			TEST(what_has_a_kind_is_counted_by_it_and_in_the_sum),
