@@ -32,7 +32,8 @@ is declared does not.
 Alerts wait for minutes, and the faults last {lasts:g} s. So all times of the rules were
 {faster} times shorter, and Prometheus asked every {every}: to the alerts a fault lasts
 {minutes:g} minutes. `reject` and `defer` say what happens to new devices while the CMS is
-away (`WITH_DEFER`). "Perhaps": that depends on how busy the machine is.
+away (`WITH_DEFER`). Alerts in
+brackets did not fire in this run, but may: the fault is about as long as they wait.
 {where}
 
 | Fault | Mode | Alerts |
@@ -82,15 +83,15 @@ class Watch(contextlib.ExitStack):
 
 
 def update(path, rows):
-    """The page with these rows, [(fault, mode, alerts)], in it; what it has of other
-    faults stays. Several processes may do so at a time."""
+    """The page with these rows, [(fault, mode, declared, fired)], in it; what it has
+    of other faults stays. Several processes may do so at a time."""
     path = Path(path)
     with open(path, "a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         found = dict(re.findall(r"^(\| .+ \| `\w+` \|) (.+) \|$", file.read(), re.M))
-        found |= {f"| {fault} | `{mode}` |": ", ".join(map(_shown, sorted(names)))
-                  or "none" for fault, mode, names in rows}
+        found |= {f"| {fault} | `{mode}` |": _shown(declared, fired)
+                  for fault, mode, declared, fired in rows}
         file.truncate(0)
         file.write(HEAD.format(
             lasts=LASTS, minutes=LASTS * FASTER / 60, faster=FASTER,
@@ -98,8 +99,10 @@ def update(path, rows):
         file.writelines(f"{key} {value} |\n" for key, value in sorted(found.items()))
 
 
-def _shown(name):
-    return f"perhaps `{name[:-1]}`" if name.endswith("?") else f"`{name}`"
+def _shown(declared, fired):
+    quiet = {name.rstrip("?") for name in declared} - fired
+    return ", ".join([f"`{name}`" for name in sorted(fired)]
+                     + [f"(`{name}`)" for name in sorted(quiet)]) or "none"
 
 
 def _where():

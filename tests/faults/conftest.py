@@ -63,7 +63,7 @@ def fires():
             must = {name for name in names if not name.endswith("?")}
             fired = alerts_seen(watches, must, within)
             assert must <= fired <= {name.rstrip("?") for name in names}
-            _alerts.append((fault, mode, names))
+            _alerts.append((fault, mode, names, fired))
     return check
 
 
@@ -80,13 +80,13 @@ def alerts_seen(watches, expected, timeout):
 @pytest.fixture
 def row(fires):
     """row(Row, names): a line of the table, shown by pytest -s, too, and one of the
-    table of alerts."""
-    def add(line, names=()):
+    table of alerts, which have fired by now, or do within so many seconds."""
+    def add(line, names=(), within=0):
         print(f"\n{line.fault} ({line.mode})\n  device:   {line.device}\n"
               f"  CMS:      {line.cms}\n  lost:     {line.lost}\n"
               f"  recovery: {line.recovery}")
         _rows.append(line)
-        fires(line.fault, line.mode, set(names), within=0)
+        fires(line.fault, line.mode, set(names), within)
     return add
 
 

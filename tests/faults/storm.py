@@ -447,7 +447,8 @@ def play(options, channel):
         print(report.series())
     if options.alerts and options.must_fire is not None:
         alerts.update(options.alerts, [
-            ("storm: d" + report.title()[1:], "reject", report.fired)])
+            ("storm: d" + report.title()[1:], "reject", report.fired,
+             report.fired)])
     channel.send((report.section(name_of(options)), report.plot(),
                   report.dashboard, bool(report.broken)))
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from alerts import LASTS, away
 from server import QUICK
 from trial import Row, seconds
 
@@ -34,6 +35,7 @@ def answered(ua):
 
 @pytest.mark.parametrize("params", [
     pytest.param(QUICK, marks=pytest.mark.short, id="short"),
+    pytest.param(QUICK, marks=pytest.mark.alerts, id="alerts"),
     pytest.param({}, marks=pytest.mark.long, id="long")])
 def test_verdict_at_once(params, make_cms, server, row):
     """Two endpoints hang. Once both breakers are open nobody is asked, and a new
@@ -64,7 +66,7 @@ def test_verdict_at_once(params, make_cms, server, row):
     row(Row("both endpoints hang, their breakers are open", "reject",
             f"503 after {1000 * statistics.median(best):.1f} ms (median), "
             f"{1000 * best[-1]:.1f} ms (slowest of {len(best)})",
-            "nothing", "0 of 0", "–"))
+            "nothing", "0 of 0", "–"), away("reject"), within=LASTS)
 
 
 @pytest.mark.parametrize("how", ["refuses", "hangs"])
