@@ -19,24 +19,38 @@ def module_path(env, *more):
     return ":".join(folder.rstrip("/") + "/" for folder in folders)
 
 
+class RpcError(Exception):
+    """An RPC command was refused."""
+
+
+def rpc(run_dir, method, params=(), timeout=5):
+    """Result of an RPC command, through jsonrpcs. RpcError if refused."""
+    request = {"jsonrpc": "2.0", "method": method, "id": 1}
+    if params:
+        request["params"] = list(params)
+    # nobody else asks at the same time under that name
+    name = os.path.join(run_dir, f"rpc{threading.get_native_id()}.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(name)
+        try:
+            sock.settimeout(timeout)
+            sock.sendto(json.dumps(request).encode(),
+                        os.path.join(run_dir, "kamailio_rpc.sock"))
+            reply = json.loads(sock.recv(1 << 20))
+        finally:
+            os.unlink(name)
+    if "error" in reply:
+        raise RpcError(reply["error"]["message"])
+    return reply["result"]
+
+
 def all_run(run_dir):
     """Does each process run? One that has not yet takes a SIGTERM for one to the
     main process, which then waits for it."""
-    name = os.path.join(run_dir, f"ready{os.getpid()}.sock")
-    request = {"jsonrpc": "2.0", "method": "core.psa", "id": 1}
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.bind(name)
-            sock.settimeout(5)
-            sock.sendto(json.dumps(request).encode(),
-                        os.path.join(run_dir, "kamailio_rpc.sock"))
-            processes = json.loads(sock.recv(1 << 20))["result"]
-        except OSError:
-            return False
-        finally:
-            if os.path.exists(name):
-                os.unlink(name)
-    return all(process["status"] for process in processes)
+    try:
+        return all(process["status"] for process in rpc(run_dir, "core.psa"))
+    except OSError:
+        return False
 
 
 class KamailioProcess:

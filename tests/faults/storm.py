@@ -17,7 +17,6 @@ import collections
 import contextlib
 import hashlib
 import heapq
-import itertools
 import multiprocessing
 import os
 import random
@@ -251,7 +250,6 @@ def answered(sock, branch, sent):
 
 def watch(server, results):
     """What Kamailio says of itself, with the moment."""
-    server.rpc_numbers_from(1 << 20)
     samples = []
     pids = server.pids()
     while not results.poll(SAMPLE_SECONDS):
@@ -364,17 +362,11 @@ def arguments():
     return parser.parse_args()
 
 
-class Server(Kamailio):
-    def rpc_numbers_from(self, number):
-        """In another process: what it asks is told from what we ask."""
-        self._rpc_ids = itertools.count(number)
-
-
 def storm(options):
     # Forked before there is a thread or a server.
     cms = Process(serve, options.rate, options.service, options.slow).go()
     metrics = Port()
-    server = Server(cms.receive(), settings={
+    server = Kamailio(cms.receive(), settings={
         "CMS_HTTP_PROCESSES": HTTP_PROCESSES,
         "CMS_MAX_CONNECTIONS": max(1, options.connections // HTTP_PROCESSES),
         "CMS_BATCH_MAX": options.batch, "CHILDREN": None,

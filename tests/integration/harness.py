@@ -9,7 +9,6 @@ import contextlib
 import functools
 import hashlib
 import itertools
-import json
 import os
 import random
 import re
@@ -27,8 +26,8 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "scripts" / "lib"))
 
-from kamailio_process import (KamailioProcess, all_run,  # noqa: E402
-                              module_path)
+from kamailio_process import (KamailioProcess, RpcError, all_run,  # noqa: E402
+                              module_path, rpc)
 import reference_cms  # noqa: E402
 from sip_ua import WAIT_SECONDS, NoAnswer, Transport, Ua  # noqa: E402
 
@@ -411,8 +410,6 @@ class Kamailio:
         self._options = list(options)
         self._users = itertools.count(1)
         self._uas = []
-        self._rpc_ids = itertools.count(1)
-        self._rpc_lock = threading.Lock()
         self._process = None
         self.lines = []
         self.exit_status = None
@@ -592,23 +589,7 @@ class Kamailio:
 
     def rpc(self, method, *args, timeout=WAIT_SECONDS):
         """Result of an RPC command, through jsonrpcs. RpcError if refused."""
-        number = next(self._rpc_ids)
-        request = {"jsonrpc": "2.0", "method": method, "id": number}
-        if args:
-            request["params"] = list(args)
-        name = os.path.join(self.folder, f"client{number}.sock")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.bind(name)
-            try:
-                sock.settimeout(timeout)
-                sock.sendto(json.dumps(request).encode(),
-                            os.path.join(self.folder, "kamailio_rpc.sock"))
-                reply = json.loads(sock.recv(1 << 20))
-            finally:
-                os.unlink(name)
-        if "error" in reply:
-            raise RpcError(reply["error"]["message"])
-        return reply["result"]
+        return rpc(self.folder, method, args, timeout)
 
     def kamcmd(self, *args):
         """What kamcmd prints."""
@@ -757,10 +738,6 @@ class Kamailio:
         """Process ids, of those whose description (core.psx) contains this."""
         return [int(p["PID"]) for p in self.rpc("core.psx")
                 if description in p["DSC"]]
-
-
-class RpcError(Exception):
-    """An RPC command was refused."""
 
 
 def fails_to_start(config=None, settings=None, cms="http://127.0.0.1:9/",
