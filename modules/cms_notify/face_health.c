@@ -50,17 +50,19 @@ bool cn_health_is_ready(char why[CN_HEALTH_TEXT_MAX])
 	/* what a script of KEMI does is known when it does it */
 	bool defers = cn_outbox_exists() && (deferring || sr_kemi_eng_get());
 	struct cn_outbox_state outbox = {.ready = false};
-	bool full;
+	bool away = is_cms_away(), full = false;
 
-	if(cn_outbox_exists())
+	if(cn_outbox_exists()) {
 		cn_outbox_state(&outbox);
-	full = cn_outbox_exists() && outbox.waiting >= cn_conf.outbox_max;
+		full = outbox.waiting + outbox.dead >= cn_conf.outbox_max;
+	}
 	why[0] = '\0';
-	if(full)
+	/* dead letters take places, but nobody needs these while the CMS is there */
+	if(full && (away || outbox.waiting >= cn_conf.outbox_max))
 		add(why, "the outbox is full");
-	if(is_cms_away() && !(defers && outbox.ready)) {
+	if(away && !(defers && outbox.ready && !full)) {
 		add(why, "the CMS is away");
-		if(defers)
+		if(defers && !outbox.ready)
 			add(why, "the database of the outbox does not answer");
 	}
 	if(why[0] != '\0')

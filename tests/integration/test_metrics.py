@@ -514,7 +514,7 @@ def test_not_ready_when_the_outbox_is_full(ready, cms):
     server, is_ready = ready(WITH_DEFER=1, CMS_OUTBOX_MAX=1)
     cms.rule(status=503)
     assert server.device().register().status == 200
-    until(lambda: is_ready() == (503, "the outbox is full\n"), 30)
+    until(lambda: is_ready() == (503, "the outbox is full\nthe CMS is away\n"), 30)
 
 
 def test_not_ready_without_a_database_to_defer_to(ready, cms):

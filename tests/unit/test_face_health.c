@@ -137,6 +137,20 @@ static void a_full_outbox_is_a_reason(void **state)
 				  "the database of the outbox does not answer\n");
 }
 
+/* They may lie there for weeks. */
+static void dead_letters_matter_when_events_cannot_be_deferred(void **state)
+{
+	the.has_outbox = true;
+	the.outbox.waiting = 4;
+	the.outbox.dead = 6;
+	cn_health_set_deferring();
+	assert_health("ready\n");
+	all_away();
+	assert_health("the outbox is full\nthe CMS is away\n");
+	the.outbox.dead = 5;
+	assert_health("ready\n");
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, start)
 
 int main(void)
@@ -147,6 +161,7 @@ int main(void)
 			TEST(who_does_not_defer_needs_the_cms),
 			TEST(who_defers_needs_the_outbox),
 			TEST(a_full_outbox_is_a_reason),
+			TEST(dead_letters_matter_when_events_cannot_be_deferred),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
