@@ -24,16 +24,18 @@ SECONDS = {"s": 1, "m": 60, "h": 3600}
 HEAD = """\
 # Which alerts fire when
 
-The alerts of `scripts/monitoring/cms_notify.rules.yml`, without `CmsNotify` in front. A
-Prometheus asked while `make test-alerts` and `make storm` made each fault. They write this
-file, and they fail when an alert fires that is not declared for the fault, or when one that
-is declared does not.
+This page lists which alerts of `scripts/monitoring/cms_notify.rules.yml` fired during each
+fault, without `CmsNotify` in front of their names. `make test-alerts` and `make storm` make
+the faults while a Prometheus watches, and write this page. They fail if an alert fires that
+is not expected, or if an expected alert does not fire.
 
-Alerts wait for minutes, and the faults last {lasts:g} s. So all times of the rules were
-{faster} times shorter, and Prometheus asked every {every}: to the alerts a fault lasts
-{minutes:g} minutes. `reject` and `defer` say what happens to new devices while the CMS is
-away (`WITH_DEFER`). Alerts in
-brackets did not fire in this run, but may: the fault is about as long as they wait.
+The alerts wait for minutes, but a fault in the tests lasts {lasts:g} s. So the tests make all
+times in the rules {faster} times shorter, and Prometheus scrapes every {every}. For the alerts
+a fault lasts {minutes:g} minutes.
+
+`reject` and `defer` say what happens to new devices while the CMS is away: with `defer`
+(`WITH_DEFER`) they are served. An alert in brackets did not fire in this run, but may fire
+in another: the fault lasts about as long as the alert waits.
 {where}
 
 | Fault | Mode | Alerts |

@@ -8,12 +8,12 @@ import harness
 HEAD = """\
 # What happens when
 
-Measured by `make test-faults`{where}; the file is written by it. The
-settings are the shipped ones where the row does not say otherwise, and
-`detect_reboot`, so that each start of a device is an event. "Lost" counts
-registrations that a device was told are good and that the CMS does not know;
-each run also fails when the CMS saw the events of a device in another order,
-when a REGISTER got no final answer or two, or when something stayed parked.
+Measured by `make test-faults`{where}, which writes this page. All
+settings are the shipped ones, unless the row names others, and `detect_reboot`: with it
+each start of a device is an event. "Lost" is the number of registrations that a device was
+told are good and that the CMS does not know. A run also fails if the CMS saw the events of
+a device in the wrong order, if a REGISTER got no final answer or two, or if something
+stayed parked. The times under "Recovery" count from the end of the fault.
 
 | Fault | Mode | What the devices saw | What the CMS saw | Lost | Recovery |
 |---|---|---|---|---|---|

@@ -105,5 +105,5 @@ def test_first_one_after(params, how, cms, server, row):
     late = [when for when in sent if when > back + most][:2]
     assert found.steps[-1].request.time <= max(late, default=first)
     row(Row(f"the CMS {how}, and is back", "reject",
-            f"the first 200 after {seconds(first - back)}; allowed are "
+            f"the first 200 after {seconds(first - back)}; allowed: "
             f"{most:g} s", "–", "0 of 1", seconds(first - back)))

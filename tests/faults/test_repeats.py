@@ -181,4 +181,4 @@ def test_repeats(killed, devices, runs, make_cms, row):
         "defer", ", ".join(f"{n} × {status}" for status, n in
                            sorted(statuses.items())) + f" in {runs} runs",
         "0 out of order", f"0 of {told}",
-        f"outbox empty {slowest:.2f} s (slowest run)"))
+        f"outbox empty after {slowest:.2f} s (slowest run)"))

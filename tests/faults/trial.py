@@ -117,9 +117,9 @@ class Trial:
         words = [f"{count} × {status}"
                  for status, count in sorted(answers.items())]
         if self.fleet.unanswered():
-            words.append(f"{self.fleet.unanswered()} × none, tried again")
+            words.append(f"{self.fleet.unanswered()} × no answer, sent again")
         return (f"{', '.join(words)}; slowest answer "
-                f"{seconds(self.fleet.slowest())}, longest way on line "
+                f"{seconds(self.fleet.slowest())}, on line after at most "
                 f"{seconds(self.fleet.longest_wait())}")
 
     def _cms(self, requests):
@@ -135,12 +135,13 @@ class Trial:
                      and r.answered > self.over_at), default=None)
         words = []
         if first is not None:
-            words.append(f"first event {seconds(first - self.over_at)}")
+            words.append(f"first event after {seconds(first - self.over_at)}")
         if self._empty is not None:
-            words.append(f"outbox empty {seconds(self._empty - self.over_at)}")
+            words.append("outbox empty after "
+                         + seconds(self._empty - self.over_at))
         last = max(b.on_line for b in self.fleet.boots
                    if b.began <= self.over_at)
-        words.append("all who waited on line "
+        words.append("all waiting devices on line after "
                      + seconds(max(0.0, last - self.over_at)))
         return ", ".join(words)
 
