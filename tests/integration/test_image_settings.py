@@ -10,7 +10,7 @@ LOCAL = (TOP / "scripts" / "etc" / "kamailio-local.cfg").read_text(encoding="utf
 IMAGE = (TOP / "docker" / "kamailio-local.cfg").read_text(encoding="utf-8")
 
 # Made by kamailio.cfg or Kamailio itself; and what stands within other text.
-ITS_OWN = {"DB_MODULE", "WITH_DB_SERVER", "FLT_NAT", "FLB_NAT",
+ITS_OWN = {"DB_MODULE", "WITH_DB_SERVER", "FLB_NAT",
            "KAMAILIO_VERSION", "CMS_OPTIONS", "SAVE_FLAGS", "WITH_ENVIRONMENT",
            "OVER_CONNECTION"}
 IN_TEXT = {"RUN_DIR"}
