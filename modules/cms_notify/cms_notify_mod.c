@@ -35,6 +35,7 @@
 #include "outbox_proc.h"
 #include "reg_park.h"
 #include "reg_restart.h"
+#include "face_drain.h"
 #include "face_http.h"
 #include "face_pv.h"
 #include "face_rpc.h"
@@ -138,7 +139,7 @@ static int mod_init(void)
 			|| cn_http_proc_init() < 0 || cn_leaving_init(cn_pv_set_event) < 0
 			|| cn_outbox_proc_init() < 0 || cn_usrloc_init() < 0
 			|| cn_alive_init() < 0 || cn_verdict_init(cn_pv_set_verdict) < 0
-			|| cn_watch_init() < 0)
+			|| cn_watch_init() < 0 || cn_drain_init() < 0)
 		return -1;
 	cn_order_init(cn_http_jobs_give, cn_http_jobs_give_back);
 	if(rpc_register_array(cn_rpc_commands) != 0) {
@@ -195,6 +196,7 @@ static void destroy(void)
 	cn_room_destroy();
 	cn_breaker_destroy();
 	cn_stats_destroy();
+	cn_drain_destroy();
 	cn_limits_destroy();
 	cn_log_destroy();
 }

@@ -13,6 +13,7 @@
 #include "http_breaker.h"
 #include "http_endpoints.h"
 #include "outbox.h"
+#include "face_drain.h"
 #include "face_health.h"
 #include "base_conf.h"
 
@@ -57,6 +58,8 @@ bool cn_health_is_ready(char why[CN_HEALTH_TEXT_MAX])
 		full = outbox.waiting + outbox.dead >= cn_conf.outbox_max;
 	}
 	why[0] = '\0';
+	if(cn_drain_is_on())
+		add(why, "draining");
 	/* dead letters take places, but nobody needs these while the CMS is there */
 	if(full && (away || outbox.waiting >= cn_conf.outbox_max))
 		add(why, "the outbox is full");

@@ -12,9 +12,10 @@
 #define CN_HEALTH_TEXT_MAX 160
 
 /**
- * New registrations get an answer of the CMS, or are deferred, as far as is known. An
- * endpoint that was away counts as there when its cooldown is over: otherwise nobody
- * would ever find out that it is back, where only those who are ready get work.
+ * This server is not draining, and new registrations get an answer of the CMS, or are
+ * deferred, as far as is known. An endpoint that was away counts as there when its
+ * cooldown is over: otherwise nobody would ever find out that it is back, where only
+ * those who are ready get work.
  * Process: any.
  *
  * @param why why not, a line for each reason; "ready"

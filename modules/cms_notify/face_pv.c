@@ -18,6 +18,7 @@
 #include "base_key.h"
 #include "base_secret.h"
 #include "admit.h"
+#include "face_drain.h"
 #include "face_pv.h"
 #include "base_stats.h"
 #include "admit_reservation.h"
@@ -274,6 +275,12 @@ static int show_node(struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 	return get_name(msg, param, res, cn_conf.node);
 }
 
+static int show_draining(
+		struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
+{
+	return pv_get_uintval(msg, param, res, cn_drain_is_on());
+}
+
 static int show_password(
 		struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 {
@@ -318,6 +325,7 @@ static const struct
 		{"cseq", show_cseq_number},
 		{"user_agent", show_user_agent},
 		{"node", show_node},
+		{"draining", show_draining},
 		{"key", show_key},
 		{"password", show_password},
 };

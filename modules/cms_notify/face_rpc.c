@@ -25,6 +25,7 @@
 #include "outbox_resync.h"
 #include "face_metrics.h"
 #include "face_device.h"
+#include "face_drain.h"
 #include "face_rpc.h"
 #include "base_stats.h"
 
@@ -104,7 +105,7 @@ static const char *const status_doc[] = {
 
 static void rpc_status(rpc_t *rpc, void *ctx)
 {
-	void *reply, *resync;
+	void *reply, *drain, *resync;
 
 	if(rpc->add(ctx, "{", &reply) < 0) {
 		rpc->fault(ctx, 500, "Internal error");
@@ -118,6 +119,8 @@ static void rpc_status(rpc_t *rpc, void *ctx)
 	add_counters(rpc, reply);
 	add_latencies(rpc, reply);
 	add_limits(rpc, reply);
+	if(rpc->struct_add(reply, "{", "drain", &drain) >= 0)
+		cn_drain_add(rpc, drain);
 	if(cn_outbox_exists()
 			&& rpc->struct_add(reply, "{", "resync", &resync) >= 0)
 		add_progress(rpc, resync, NULL);
@@ -381,6 +384,13 @@ static void rpc_reload(rpc_t *rpc, void *ctx)
 		rpc->struct_add(reply, "d", "reloads", (int)cn_reload_number());
 }
 
+/* -------- maintenance -------- */
+
+static const char *const drain_doc[] = {
+		"Empty this server: no new devices. Optional: how many seconds at the "
+		"most; off: take them again. cms_notify.status shows how far it is",
+		NULL};
+
 /* -------- metrics -------- */
 
 static const char *const metrics_doc[] = {
@@ -411,4 +421,5 @@ rpc_export_t cn_rpc_commands[] = {
 		{"cms_notify.resync", rpc_resync, (const char **)resync_doc, 0},
 		{"cms_notify.metrics", rpc_metrics, (const char **)metrics_doc, 0},
 		{"cms_notify.reload", rpc_reload, (const char **)reload_doc, 0},
+		{"cms_notify.drain", cn_drain_command, (const char **)drain_doc, 0},
 		{0, 0, 0, 0}};

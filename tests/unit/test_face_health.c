@@ -5,6 +5,7 @@
 #include "stubs.h"
 
 #include "base_conf.h"
+#include "face_drain.h"
 #include "face_health.h"
 #include "http_breaker.h"
 #include "http_endpoints.h"
@@ -14,7 +15,7 @@ struct cn_conf cn_conf;
 
 static struct
 {
-	bool kemi, has_outbox, would_pass;
+	bool kemi, has_outbox, would_pass, draining;
 	struct cn_outbox_state outbox;
 	enum cn_breaker_state states[2];
 	int taken;
@@ -23,6 +24,11 @@ static struct
 struct sr_kemi_eng *sr_kemi_eng_get(void)
 {
 	return the.kemi ? (struct sr_kemi_eng *)&the : NULL;
+}
+
+bool cn_drain_is_on(void)
+{
+	return the.draining;
 }
 
 bool cn_outbox_exists(void)
@@ -135,6 +141,15 @@ static void a_full_outbox_is_a_reason(void **state)
 	cn_health_set_deferring();
 	assert_health("the outbox is full\nthe CMS is away\n"
 				  "the database of the outbox does not answer\n");
+	the.draining = true;
+	assert_health("draining\nthe outbox is full\nthe CMS is away\n"
+				  "the database of the outbox does not answer\n");
+}
+
+static void who_drains_is_not_ready(void **state)
+{
+	the.draining = true;
+	assert_health("draining\n");
 }
 
 /* They may lie there for weeks. */
@@ -162,6 +177,7 @@ int main(void)
 			TEST(who_defers_needs_the_outbox),
 			TEST(a_full_outbox_is_a_reason),
 			TEST(dead_letters_matter_when_events_cannot_be_deferred),
+			TEST(who_drains_is_not_ready),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,6 +27,13 @@ int cn_stats_gauge_value(enum cn_gauge gauge)
 										 : 0;
 }
 
+static bool draining;
+
+bool cn_drain_is_on(void)
+{
+	return draining;
+}
+
 int cn_conf_capacity(void)
 {
 	return 1000;
@@ -142,6 +149,14 @@ static void without_an_event_all_are_null(void **state)
 	assert_nothing_to_see();
 	assert_text("node", "sip1");
 	assert_text("password", "s3cret");
+}
+
+static void it_drains_or_not_as_a_number(void **state)
+{
+	assert_int_equal(number("draining"), 0);
+	draining = true;
+	assert_int_equal(number("draining"), 1);
+	draining = false;
 }
 
 static void a_wrong_name_is_refused_when_the_script_is_read(void **state)
@@ -576,6 +591,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 			TEST(without_an_event_all_are_null),
+			TEST(it_drains_or_not_as_a_number),
 			TEST(a_wrong_name_is_refused_when_the_script_is_read),
 			TEST(a_verdict_is_seen_while_it_is_shown),
 			TEST(the_text_is_of_the_cms_or_of_the_cause),

@@ -13,6 +13,7 @@
 #include "base_conf.h"
 #include "base_history.h"
 #include "base_stats.h"
+#include "face_drain.h"
 #include "face_metrics.h"
 #include "face_rpc.h"
 #include "http_breaker.h"
@@ -91,6 +92,16 @@ bool cn_outbox_exists(void)
 bool cn_usrloc_in_memory(void)
 {
 	return the.in_memory;
+}
+
+void cn_drain_add(rpc_t *rpc, void *reply)
+{
+	rpc->struct_add(reply, "s", "state", "off");
+}
+
+void cn_drain_command(rpc_t *rpc, void *ctx)
+{
+	rpc->add(ctx, "s", "drained");
 }
 
 int cn_alive_count(void)
@@ -368,6 +379,7 @@ static void status_shows_everything_at_a_glance(void **state)
 	assert_answer("0.total_ms.p99", "3099.000");
 	assert_answer("0.limits.drain_timeout", "3000");
 	assert_answer("0.limits.timeout", "0");
+	assert_answer("0.drain.state", "off");
 	assert_answer("0.resync.state", "running");
 	assert_answer("0.resync.aor", "gzj@telecom.com");
 	assert_answer("0.resync.percent", "40");
@@ -768,6 +780,12 @@ static void what_cannot_be_told_again_is_a_fault(void **state)
 	assert_int_equal(the.resyncs, 1);
 }
 
+static void draining_is_a_command(void **state)
+{
+	assert_int_equal(call("cms_notify.drain", NULL), 0);
+	assert_answer("0", "drained");
+}
+
 /* -------- metrics -------- */
 
 static void metrics_are_one_text(void **state)
@@ -819,6 +837,7 @@ int main(void)
 			TEST(all_or_one_is_told_again),
 			TEST(one_that_runs_is_shown_and_goes_on),
 			TEST(what_cannot_be_told_again_is_a_fault),
+			TEST(draining_is_a_command),
 			TEST(metrics_are_one_text),
 			TEST(files_are_read_again),
 			TEST(what_is_wrong_with_a_file_is_the_fault),
