@@ -22,6 +22,7 @@
 #include "job_number.h"
 #include "admit.h"
 #include "outbox.h"
+#include "face_drain.h"
 #include "face_metrics.h"
 #include "base_conf.h"
 #include "base_exposition.h"
@@ -113,6 +114,12 @@ static double alive(const struct moment *m)
 {
 	(void)m;
 	return cn_alive_counted();
+}
+
+static double draining(const struct moment *m)
+{
+	(void)m;
+	return cn_drain_is_on();
 }
 
 static double memory(const struct moment *m)
@@ -401,6 +408,7 @@ static const struct row rows[] = {
 				 "From an event until the CMS accepted it from the outbox"),
 				LATENCY(OUTBOX), TO_3_DAYS, OF_OUTBOX},
 		/* this server */
+		{GAUGE("draining", "1: cms_notify.drain is in force"), VALUE(draining)},
 		{BYTES("shared_memory", "Size of Kamailio's shared memory"),
 				VALUE(memory)},
 		{BYTES("shared_memory_free", "What is free of it"),

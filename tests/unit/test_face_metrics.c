@@ -12,6 +12,7 @@
 #include "admit.h"
 #include "base_conf.h"
 #include "base_stats.h"
+#include "face_drain.h"
 #include "face_metrics.h"
 #include "http_breaker.h"
 #include "http_endpoints.h"
@@ -27,7 +28,7 @@ const char ver_version[] = "5.6.3";
 
 static struct
 {
-	bool has_outbox, in_memory, alive;
+	bool has_outbox, in_memory, alive, draining;
 	struct cn_outbox_state outbox;
 	struct cn_endpoints list;
 	unsigned long counter, more; /* all counters; what they grow by, each time */
@@ -37,6 +38,11 @@ static struct
 static unsigned long available(void *block)
 {
 	return 1 << 20;
+}
+
+bool cn_drain_is_on(void)
+{
+	return the.draining;
 }
 
 bool cn_outbox_exists(void)
@@ -212,6 +218,7 @@ static void the_table_is_written(void **state)
 	assert_sample("cms_notify_line_devices 25");
 	assert_sample("cms_notify_contacts 7");
 	assert_null(strstr(text.s, "cms_notify_alive"));
+	assert_sample("cms_notify_draining 0");
 	assert_sample("cms_notify_shared_memory_bytes 67108864");
 	assert_sample("cms_notify_shared_memory_free_bytes 1048576");
 	assert_sample("cms_notify_verdict_seconds_bucket{le=\"33.554432\"} 0");
@@ -219,9 +226,10 @@ static void the_table_is_written(void **state)
 	write_it(true);
 	assert_string_equal(text.s + text.len - 6, "# EOF\n");
 	the.in_memory = false;
-	the.alive = true;
+	the.alive = the.draining = true;
 	write_it(false);
 	assert_sample("cms_notify_alive 6");
+	assert_sample("cms_notify_draining 1");
 	assert_null(strstr(text.s, "cms_notify_contacts"));
 }
 
