@@ -121,7 +121,7 @@ static bool take_element(str *rest, str *element)
 	return at.len > 0;
 }
 
-/* @param read called for each element, NULL: for none
+/* @param read called for each element
  * @return is it an array, and nothing behind it? */
 static bool walk(const str *answer,
 		void (*read)(const str *element, void *user), void *user)
@@ -143,7 +143,7 @@ static bool walk(const str *answer,
 		end = rest.s[0];
 		if(element.len == 0 && !(first && end == ']'))
 			return false;
-		if(read && element.len > 0)
+		if(element.len > 0)
 			read(&element, user);
 	}
 	rest.s++;
@@ -222,18 +222,24 @@ static void read_result(const str *element, void *user)
 	event->answer.s = element->s; /* it has had one */
 }
 
-int cn_http_batch_read(const str *answer, struct cn_http_batch_event *events,
-		int count, int max_bytes)
+static void forget_all(struct cn_http_batch_event *events, int count)
 {
-	struct reading r = {events, count, 0, max_bytes, 0};
 	int i;
 
-	if(!walk(answer, NULL, NULL))
-		return -1;
 	for(i = 0; i < count; i++) {
 		forget(&events[i]);
 		events[i].answer.s = NULL;
 	}
-	(void)walk(answer, read_result, &r);
-	return r.unasked;
+}
+
+int cn_http_batch_read(const str *answer, struct cn_http_batch_event *events,
+		int count, int max_bytes)
+{
+	struct reading r = {events, count, 0, max_bytes, 0};
+
+	forget_all(events, count);
+	if(walk(answer, read_result, &r))
+		return r.unasked;
+	forget_all(events, count);
+	return -1;
 }

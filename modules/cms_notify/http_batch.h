@@ -51,8 +51,8 @@ str cn_http_batch_key(const struct cn_http_batch_event *events, int count,
  * other.
  *
  * @param max_bytes a larger result is too_big
- * @return how many results belong to no event; -1: the answer is no array, and
- *         nothing is changed
+ * @return how many results belong to no event; -1: the answer is no array, and no
+ *         event has a result
  */
 int cn_http_batch_read(const str *answer, struct cn_http_batch_event *events,
 		int count, int max_bytes) CN_MUST;
