@@ -6,6 +6,7 @@
  * outbox process. */
 
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,19 +34,20 @@ static const char default_template[] =
 		" \"call_id\": \"$cms(call_id)\", \"cseq\": \"$cms(cseq)\","
 		" \"user_agent\": \"$cms(user_agent)\", \"node\": \"$cms(node)\"}";
 
-/* A compiled template is a list of pieces: JSON text as it is, and values. */
+/* A compiled template is a list of pieces: JSON text as it is, and behind it a
+ * value. */
 enum piece_type
 {
-	PIECE_TEXT,
-	PIECE_VALUE,   /* one pseudo-variable: string, number or null */
-	PIECE_STRING,  /* text and pseudo-variables: a string */
-	PIECE_CONTACTS /* the array */
+	PIECE_VALUE,	/* one pseudo-variable: string, number or null */
+	PIECE_STRING,	/* text and pseudo-variables: a string */
+	PIECE_CONTACTS, /* the array */
+	PIECE_LAST		/* none */
 };
 
 struct piece
 {
-	enum piece_type type;
 	str text;
+	enum piece_type type;
 	pv_elem_t *format;
 };
 
@@ -73,13 +75,11 @@ static struct buffer out = {.max = CN_BODY_MAX};
 static struct buffer joined = {.max = CN_BODY_MAX};
 static struct buffer clean = {.max = CN_BODY_MAX * CN_UTF8_WORST};
 
-static int reserve(struct buffer *b, int more)
+static int grow(struct buffer *b, int more)
 {
 	int size = b->size ? b->size : 2048;
 	char *bigger = NULL;
 
-	if(b->len + more <= b->size)
-		return 0;
 	if(more > b->max - b->len)
 		return -1;
 	while(size < b->len + more)
@@ -90,6 +90,11 @@ static int reserve(struct buffer *b, int more)
 	b->s = bigger;
 	b->size = size;
 	return 0;
+}
+
+static inline int reserve(struct buffer *b, int more)
+{
+	return more <= b->size - b->len ? 0 : grow(b, more);
 }
 
 static int append(struct buffer *b, const char *s, int len)
@@ -121,15 +126,15 @@ static int append_number(long n)
 /* Is the string the same within the quotes of JSON as it is outside? */
 static bool is_plain(const str *value)
 {
+	static const bool changes[UCHAR_MAX + 1] = {[0 ... 0x1f] = true,
+			['"'] = true,
+			['\\'] = true,
+			[0x7f ... UCHAR_MAX] = true};
 	int i;
 
-	for(i = 0; i < value->len; i++) {
-		unsigned char c = value->s[i];
-
-		if(c < 0x20 || c > 0x7e || c == '"' || c == '\\')
-			return false;
-	}
-	return true;
+	for(i = 0; i < value->len && !changes[(unsigned char)value->s[i]]; i++)
+		;
+	return i == value->len;
 }
 
 static int append_plain(const str *value)
@@ -311,16 +316,15 @@ static int append_format(
 
 int cn_body_render(struct sip_msg *msg, const struct cn_event *ev, str *body)
 {
-	int i, err = 0;
+	const struct piece *p = template.pieces;
+	const struct piece *end = p + template.count;
+	int err = 0;
 
 	out.len = 0;
-	for(i = 0; i < template.count && err == 0; i++) {
-		const struct piece *p = &template.pieces[i];
-
+	for(; p < end && err == 0; p++) {
+		if(append(&out, p->text.s, p->text.len) < 0)
+			return -1;
 		switch(p->type) {
-			case PIECE_TEXT:
-				err = append(&out, p->text.s, p->text.len);
-				break;
 			case PIECE_VALUE:
 				err = append_value(msg, ev, p->format);
 				break;
@@ -329,6 +333,8 @@ int cn_body_render(struct sip_msg *msg, const struct cn_event *ev, str *body)
 				break;
 			case PIECE_CONTACTS:
 				err = append_contacts(ev);
+				break;
+			case PIECE_LAST:
 				break;
 		}
 	}
@@ -339,40 +345,25 @@ int cn_body_render(struct sip_msg *msg, const struct cn_event *ev, str *body)
 
 /* -------- compiling -------- */
 
-static struct piece *add_piece(enum piece_type type)
+/* What has been written to the buffer since the last piece is its text. */
+static int add_piece(enum piece_type type, pv_elem_t *format)
 {
+	const str text = {out.s, out.len};
 	struct piece *more;
 
 	more = pkg_realloc(
 			template.pieces, (template.count + 1) * sizeof(*template.pieces));
 	if(more == NULL) {
 		PKG_MEM_ERROR;
-		return NULL;
+		return -1;
 	}
 	template.pieces = more;
-	more += template.count++;
-	memset(more, 0, sizeof(*more));
+	more += template.count;
 	more->type = type;
-	return more;
-}
-
-/* What has been written to the buffer since the last piece is a piece. */
-static int end_text(void)
-{
-	struct piece *p;
-
-	if(out.len == 0)
-		return 0;
-	p = add_piece(PIECE_TEXT);
-	if(p == NULL)
+	more->format = format;
+	if(pkg_str_dup(&more->text, &text) < 0)
 		return -1;
-	p->text.s = pkg_malloc(out.len);
-	if(p->text.s == NULL) {
-		PKG_MEM_ERROR;
-		return -1;
-	}
-	memcpy(p->text.s, out.s, out.len);
-	p->text.len = out.len;
+	template.count++;
 	out.len = 0;
 	return 0;
 }
@@ -387,14 +378,13 @@ static int compile_string(const json_t *json, const char *path)
 {
 	str text = {(char *)json_string_value(json), json_string_length(json)};
 	pv_elem_t *format = NULL;
-	struct piece *p;
 	str copy;
 
 	if(memchr(text.s, '$', text.len) == NULL)
 		return append_string(&text);
 	template.has_id = template.has_id || strstr(text.s, "cms(id)") != NULL;
 	if(strcmp(text.s, "$cms(contacts)") == 0)
-		return end_text() < 0 || add_piece(PIECE_CONTACTS) == NULL ? -1 : 0;
+		return add_piece(PIECE_CONTACTS, NULL);
 	/* the format points into the text, which goes with the JSON tree */
 	if(pkg_str_dup(&copy, &text) < 0)
 		return -1;
@@ -404,13 +394,7 @@ static int compile_string(const json_t *json, const char *path)
 				path, copy.s);
 		return -1;
 	}
-	if(end_text() < 0)
-		return -1;
-	p = add_piece(is_single(format) ? PIECE_VALUE : PIECE_STRING);
-	if(p == NULL)
-		return -1;
-	p->format = format;
-	return 0;
+	return add_piece(is_single(format) ? PIECE_VALUE : PIECE_STRING, format);
 }
 
 static int compile(const json_t *json, const char *path);
@@ -483,7 +467,8 @@ int cn_body_init(const char *text)
 	}
 	out.len = 0;
 	/* room for something at least: an empty one has no address to print to */
-	if(reserve(&out, 1) == 0 && compile(json, "") == 0 && end_text() == 0)
+	if(reserve(&out, 1) == 0 && compile(json, "") == 0
+			&& add_piece(PIECE_LAST, NULL) == 0)
 		err = 0;
 	json_decref(json);
 	return err;
