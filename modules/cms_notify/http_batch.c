@@ -4,6 +4,10 @@
 
 /* Writes and reads batches. In the HTTP processes. */
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* memmem() */
+#endif
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,6 +163,10 @@ struct reading
 	int next; /* that is expected: results mostly come in order */
 	int max_bytes;
 	int unasked;
+	/* that was read last */
+	struct cn_answer_result result;
+	str model; /* its element, if others like it need not be read; or empty */
+	int id_at; /* where its id is in there */
 };
 
 static struct cn_http_batch_event *find(struct reading *r, const str *id)
@@ -200,25 +208,67 @@ static void keep(struct cn_http_batch_event *event, const str *element,
 		event->cause = CN_CAUSE_too_big;
 }
 
+/* Most results differ in nothing but their ids. Without a backslash a string is
+ * written in one way only: where such an element has its id once, that is the
+ * member, and with another event's id there it is that one's result. */
+static void make_model(struct reading *r, const str *element)
+{
+	const struct cn_answer_result *result = &r->result;
+	const char *end = element->s + element->len;
+	const char *at =
+			memmem(element->s, element->len, result->id, result->id_len);
+
+	r->model.len = 0;
+	if(at == NULL || memmem(at + 1, end - at - 1, result->id, result->id_len)
+			|| memchr(element->s, '\\', element->len))
+		return;
+	r->model = *element;
+	r->id_at = (int)(at - element->s);
+}
+
+static bool is_like_model(
+		const struct reading *r, const str *element, const str *id)
+{
+	int rest = r->id_at + id->len;
+
+	return element->len == r->model.len && id->len == r->result.id_len
+		   && memcmp(element->s, r->model.s, r->id_at) == 0
+		   && memcmp(element->s + r->id_at, id->s, id->len) == 0
+		   && memcmp(element->s + rest, r->model.s + rest, element->len - rest)
+					  == 0;
+}
+
+/* @return whose result it is, which is then in r; NULL: nobody's */
+static struct cn_http_batch_event *find_event(
+		struct reading *r, const str *element)
+{
+	const str *expected = &r->events[r->next].id;
+	str id = {r->result.id, 0};
+
+	if(is_like_model(r, element, expected))
+		return find(r, expected);
+	if(!cn_answer_result(element, &r->result)) {
+		r->model.len = 0;
+		return NULL;
+	}
+	make_model(r, element);
+	id.len = r->result.id_len;
+	return find(r, &id);
+}
+
 static void read_result(const str *element, void *user)
 {
 	struct reading *r = user;
-	struct cn_answer_result result;
-	struct cn_http_batch_event *event = NULL;
-	str id = {result.id, 0};
+	struct cn_http_batch_event *event = find_event(r, element);
 
-	if(cn_answer_result(element, &result)) {
-		id.len = result.id_len;
-		event = find(r, &id);
-	}
 	if(event == NULL) {
 		r->unasked++;
 		return;
 	}
-	if(result.status == 0 || event->answer.s)
+	if(r->result.status == 0 || event->answer.s)
 		forget(event);
 	else
-		keep(event, element, &result, r->max_bytes);
+		keep(event, element, &r->result, r->max_bytes);
 	event->answer.s = element->s; /* it has had one */
 }
 
@@ -235,7 +285,8 @@ static void forget_all(struct cn_http_batch_event *events, int count)
 int cn_http_batch_read(const str *answer, struct cn_http_batch_event *events,
 		int count, int max_bytes)
 {
-	struct reading r = {events, count, 0, max_bytes, 0};
+	struct reading r = {
+			.events = events, .count = count, .max_bytes = max_bytes};
 
 	forget_all(events, count);
 	if(walk(answer, read_result, &r))

@@ -26,12 +26,18 @@ const char *const fuzz_seeds[] = {
 		"\"text\": \"a]b,c}d\\\"e\", \"status\": 200} ] ",
 		"[{\"id\":\"id-b\",\"status\":200},{\"id\":\"id-b\",\"status\":200}]",
 		"[{\"id\":\"id-c\",\"status\":2e2,\"a\":{\"b\":[1,[2],{}]}}]",
+		"[{\"id\":\"id-a\",\"status\":200},{\"id\":\"id-b\",\"status\":200},"
+		"{\"id\":\"id-c\",\"status\":200},{\"id\":\"id-d\",\"status\":200}]",
+		"[{\"x\":\"id-a\",\"id\":\"id\\u002da\",\"status\":200},"
+		"{\"x\":\"id-b\",\"id\":\"id\\u002da\",\"status\":200}]",
+		"[{\"x\":\"id-a\",\"id\":\"id-a\",\"status\":200},"
+		"{\"x\":\"id-b\",\"id\":\"id-a\",\"status\":200}]",
 		"[]", "{\"id\": \"id-a\"}", "", NULL};
 
 const long fuzz_runs = 150000;
 
 const char *const fuzz_words[] = {"{", "}", "[", "]", "\"", ",", ":", "\\", "\\\"",
-		"{\"id\":\"id-a\",\"status\":200}", "{\"id\":\"id-b\",\"status\":599}",
+		"id-a", "id-b", "{\"id\":\"id-a\",\"status\":200}", "{\"id\":\"id-b\",\"status\":599}",
 		",{\"id\":\"id-c\",\"status\":302}", "\"status\":", "\"id\":\"id-d\"",
 		"\"retry_after\":", "3600", "1e999", "-0", "null", "0", "\t", "[[[[", "]]]]",
 		"\\u0000", "\xed\xa0\x80", " ", "\n", "\"]\"", NULL};

@@ -4,6 +4,7 @@
 
 #include "stubs.h"
 
+#include "base_answer.h"
 #include "http_batch.h"
 
 #define A "00000000000000000000000000000001"
@@ -13,8 +14,20 @@
 
 static struct cn_http_batch_event events[3];
 
+static int parsed;
+
+bool __real_cn_answer_result(const str *element, struct cn_answer_result *result);
+bool __wrap_cn_answer_result(const str *element, struct cn_answer_result *result);
+
+bool __wrap_cn_answer_result(const str *element, struct cn_answer_result *result)
+{
+	parsed++;
+	return __real_cn_answer_result(element, result);
+}
+
 static int start(void **state)
 {
+	parsed = 0;
 	memset(events, 0, sizeof(events));
 	events[0].id = STR(A);
 	events[0].body = STR("{\"a\":1}");
@@ -266,6 +279,52 @@ static void a_large_result_is_too_big_and_no_other(void **state)
 	claim(0, CN_CAUSE_too_big, 200, 0);
 }
 
+static void of_results_that_are_alike_one_is_parsed(void **state)
+{
+	assert_int_equal(read_copy("[" OK(A) "," OK(B) ", " OK(C) "]", 3), 0);
+	assert_int_equal(parsed, 1);
+	claim(0, CN_CAUSE_none, 200, 0);
+	claim(1, CN_CAUSE_none, 200, 0);
+	claim(2, CN_CAUSE_none, 200, 0);
+	assert_str(events[2].answer, OK(C));
+	parsed = 0;
+	assert_int_equal(read_copy("[" R(A, "\"status\":429,\"retry_after\":8") ","
+							   R(B, "\"status\":429,\"retry_after\":8") ","
+							   R(C, "\"status\":429,\"retry_after\":9") "]", 3),
+			0);
+	assert_int_equal(parsed, 2);
+	claim(0, CN_CAUSE_http, 429, 8);
+	claim(1, CN_CAUSE_http, 429, 8);
+	claim(2, CN_CAUSE_http, 429, 9);
+	/* what is no result is no model */
+	assert_int_equal(read_copy("[\"" A "\",\"" B "\"]", 2), 2);
+	claim(1, CN_CAUSE_bad_answer, 0, 0);
+}
+
+/* All are results of A, or none, whatever is said besides. */
+static void another_ids_place_is_not_the_ids(void **state)
+{
+	static const char *const rows[][2] = {
+			{"{\"x\":\"" A "\",\"id\":\"" A "\",\"status\":200}",
+					"{\"x\":\"" B "\",\"id\":\"" A "\",\"status\":200}"},
+			{"{\"id\":\"" A "\",\"x\":\"" A "\",\"status\":200}",
+					"{\"id\":\"" A "\",\"x\":\"" B "\",\"status\":200}"},
+			{"{\"x\":\"" A "\",\"id\":\"0000000000000000000000000000000\\u0031\","
+			 "\"status\":200}",
+					"{\"x\":\"" B
+					"\",\"id\":\"0000000000000000000000000000000\\u0031\","
+					"\"status\":200}"}};
+	char text[1000];
+	size_t i;
+
+	for(i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(text, sizeof(text), "[%s,%s]", rows[i][0], rows[i][1]);
+		assert_int_equal(read_copy(text, 2), 0);
+		claim(0, CN_CAUSE_bad_answer, 0, 0);
+		claim(1, CN_CAUSE_bad_answer, 0, 0);
+	}
+}
+
 static void what_is_no_array_has_no_result(void **state)
 {
 	static const char *const rows[] = {"", " ", "7", "{}", OK(A), "ok", "[", "]",
@@ -298,6 +357,8 @@ int main(void)
 			cmocka_unit_test_setup(a_status_is_a_number_from_200_to_599, start),
 			cmocka_unit_test_setup(a_pause_is_a_number_of_seconds, start),
 			cmocka_unit_test_setup(a_large_result_is_too_big_and_no_other, start),
+			cmocka_unit_test_setup(of_results_that_are_alike_one_is_parsed, start),
+			cmocka_unit_test_setup(another_ids_place_is_not_the_ids, start),
 			cmocka_unit_test_setup(what_is_no_array_has_no_result, start),
 	};
 
