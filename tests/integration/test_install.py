@@ -47,7 +47,19 @@ def test_the_drop_in_is_a_unit_file(installed):
     parser.optionxform = str
     with open(installed / DROP_IN, encoding="utf-8") as file:
         parser.read_file(file)
-    assert parser.sections() == ["Service"]
+    assert parser.sections() == ["Unit", "Service"]
+
+
+def test_the_service_is_always_started_again(installed):
+    """However often it has failed, and however Kamailio ended: with a process that
+    ends by itself it says success. tests/rooms/packages-life sees it come back."""
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str
+    parser.read(installed / DROP_IN, encoding="utf-8")
+    assert parser["Unit"]["StartLimitIntervalSec"] == "0"
+    assert parser["Service"]["Restart"] == "always"
+    # a mistake in the configuration fails, too, and does not fill the log
+    assert 1 <= int(parser["Service"]["RestartSec"]) <= 5
 
 
 def test_the_service_starts_as_the_package_says_with_another_allocator(
