@@ -72,6 +72,20 @@ int cn_utf8_repair(const str *from, char *to)
 	return to - start;
 }
 
+void cn_utf8_mask(str *text)
+{
+	unsigned char *p = (unsigned char *)text->s;
+	unsigned char *end = p + text->len;
+	int broken;
+
+	for(; p < end; p += broken) {
+		if(*p < 0x80)
+			broken = 1;
+		else if(sequence(p, end, &broken) < 0)
+			memset(p, '?', broken);
+	}
+}
+
 /* Controls (C0, DEL, C1) and the two that end a line in Unicode. */
 static bool is_text(const unsigned char *p, int n)
 {

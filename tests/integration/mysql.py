@@ -59,7 +59,8 @@ class Mysql:
 
     def _client(self, *args):
         return subprocess.run(
-            ["mariadb", "--no-defaults", "-u", "root", f"--socket={self._socket}",
+            ["mariadb", "--no-defaults", "--default-character-set=utf8mb4", "-u", "root",
+             f"--socket={self._socket}",
              *args], capture_output=True, text=True, timeout=300)
 
     def _answers(self):

@@ -129,6 +129,26 @@ def test_deferred_and_delivered(cms, kamailio, database):
     until(lambda: events_in(database) == [])
 
 
+USER_AGENTS = {"\udcba\udca3\udcbf\udcb5 1.0": "???? 1.0",  # GBK
+               "\u6444\u50cf\u673a \U0001f4f7": "\u6444\u50cf\u673a \U0001f4f7"}
+
+
+@pytest.mark.parametrize("user_agent", USER_AGENTS, ids=["gbk", "utf-8"])
+def test_a_registration_is_written(cms, kamailio, database, user_agent):
+    """Whatever a device calls itself. The database refused the row each time that
+    usrloc wrote, and after a restart the device was not registered."""
+    database.sql("DELETE FROM location")
+    server = kamailio(cms, config=on(database, "a", more=[
+        ("usrloc", "db_url", database.url), ("usrloc", "db_mode", 2),
+        ("usrloc", "timer_interval", 1)]))
+    ua = server.device(user_agent=user_agent)
+    for _ in "new", "refreshed":
+        assert ua.register(expires=600).status == 200
+        until(lambda: database.sql("SELECT username, user_agent, cseq FROM location")
+              == [[ua.user, USER_AGENTS[user_agent], str(ua.cseq)]])
+    assert events(cms) == ["register"]
+
+
 def test_each_delivers_its_own(cms, kamailio, database):
     """Two servers on one table: each event is delivered once, by the server
     that took it."""

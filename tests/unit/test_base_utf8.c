@@ -41,6 +41,19 @@ static void nothing_stays_nothing(void **state)
 	assert_int_equal(cn_utf8_repair(&none, room), 0);
 }
 
+static void what_is_broken_is_masked_in_its_place(void **state)
+{
+	static const char in[] = "\xba\xa3\xbf\xb5 \xe6\x91\x84 a\xc3( \xf0\x9f\x98";
+	static const char out[] = "???? \xe6\x91\x84 a?( ???";
+	str text = stub_exact(in, sizeof(in) - 1), none = {NULL, 0};
+
+	cn_utf8_mask(&text);
+	assert_int_equal(text.len, sizeof(out) - 1);
+	assert_memory_equal(text.s, out, text.len);
+	free(text.s);
+	cn_utf8_mask(&none);
+}
+
 static void edges_of_each_length_are_unchanged(void **state)
 {
 	unchanged("\x01 \x7f");
@@ -239,6 +252,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 			cmocka_unit_test(nothing_stays_nothing),
+			cmocka_unit_test(what_is_broken_is_masked_in_its_place),
 			cmocka_unit_test(edges_of_each_length_are_unchanged),
 			cmocka_unit_test(examples_of_the_standard),
 			cmocka_unit_test(just_outside_the_edges_is_broken),
