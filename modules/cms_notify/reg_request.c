@@ -79,16 +79,16 @@ static char *put(char *to, const str *s)
 	return to + s->len;
 }
 
-/* The AOR as a URI for people. */
+/* The AOR as a URI for people; unescaped, as it is in the events about a binding. */
 static void write_aor(struct cn_event *ev)
 {
 	const struct sip_uri *uri = scratch.uri;
 	char *p = stpcpy(scratch.aor, scheme_of(uri));
 
 	*p++ = ':';
-	if(uri->user.len > 0)
-		p = put(p, &uri->user);
-	if(uri->user.len > 0 && uri->host.len > 0)
+	if(ev->username.len > 0)
+		p = put(p, &ev->username);
+	if(ev->username.len > 0 && uri->host.len > 0)
 		*p++ = '@';
 	ev->domain.s = p;
 	ev->domain.len = uri->host.len;

@@ -42,6 +42,18 @@ def test_unregister(cms, kamailio, db_mode):
     assert events(cms) == ["register", "unregister"]
 
 
+def test_an_escaped_name_is_one_aor(cms, kamailio):
+    """However the device writes its name, all events give the same AOR."""
+    server = kamailio(cms, config=deferring(LEAVING))
+    ua = server.device()
+    escaped = f"<sip:%{ua.user[:1].encode().hex()}{ua.user[1:]}@{harness.DOMAIN}>"
+    assert ua.register(to=escaped).status == 200
+    assert ua.unregister(to=escaped).status == 200
+    wait_event(cms, "unregister")
+    assert events(cms) == ["register", "unregister"]
+    assert {r.json["aor"] for r in cms.requests} == {ua.aor}
+
+
 def test_expire(cms, kamailio):
     """A registration that runs out is told to the CMS."""
     server = kamailio(cms, config=deferring(LEAVING))
