@@ -469,7 +469,7 @@ static void show(const ucontact_t *b, time_t now, struct cn_alive_contact *c)
 	snprintf(c->uri, sizeof(c->uri), "%.*s", b->c.len, b->c.s);
 	snprintf(c->received, sizeof(c->received), "%.*s", b->received.len,
 			b->received.len > 0 ? b->received.s : "");
-	c->expires_s = b->expires ? (int)(b->expires - now) : 0;
+	c->expires_s = cn_binding_expires_s(b, now);
 	c->gone = cn_binding_is_gone(b);
 	c->heard_s = c->gone ? 0 : (int)(now - b->last_keepalive);
 }

@@ -4,6 +4,7 @@
 
 /* Reads a binding of usrloc as an event. In every process. */
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -106,6 +107,11 @@ void cn_binding_read(const usrloc_api_t *usrloc, struct cn_binding_view *v,
 bool cn_binding_is_gone(const ucontact_t *b)
 {
 	return b->last_keepalive == CN_BINDING_GONE;
+}
+
+int cn_binding_expires_s(const ucontact_t *b, time_t now)
+{
+	return b->expires ? (int)(b->expires - now) : INT_MAX;
 }
 
 bool cn_binding_is_live(const ucontact_t *b, time_t now)

@@ -40,6 +40,9 @@ bool cn_binding_is_gone(const ucontact_t *binding);
 /* Is it registered, and not GONE? */
 bool cn_binding_is_live(const ucontact_t *binding, time_t now);
 
+/* Seconds until it runs out; INT_MAX: it never does ("kamctl ul add"). */
+int cn_binding_expires_s(const ucontact_t *binding, time_t now);
+
 /* It is the server at which the device registered last that tells the CMS. */
 bool cn_binding_is_ours(const ucontact_t *binding);
 

@@ -363,7 +363,7 @@ struct cn_event *cn_usrloc_snapshot(unsigned hash, const char *ruid)
 			continue;
 		if(cn_binding_is_live(b, now) && cn_binding_is_ours(b)) {
 			cn_binding_read(&usrloc, &view, b, CN_KIND_SNAPSHOT);
-			view.contact.expires = b->expires ? (int)(b->expires - now) : 0;
+			view.contact.expires = cn_binding_expires_s(b, now);
 			cn_event_stamp(&view.ev);
 			ev = copy_event(&view.ev);
 		}

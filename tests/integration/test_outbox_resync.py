@@ -46,6 +46,19 @@ def test_resync(cms, kamailio):
     assert body["reason"] is None and 0 < body["contacts"][0]["expires"] <= 3600
 
 
+def test_a_contact_that_never_expires(cms, kamailio):
+    """An operator has added it ("kamctl ul add"): 0 is said of those that leave."""
+    server = kamailio(cms, config=deferring())
+    server.rpc("ul.add", "location", "lobby@" + harness.DOMAIN,
+               "sip:lobby@127.0.0.1:7001", 0, 1.0, ".", 0, 0, 0)
+    shown, = server.rpc("cms_notify.device", "lobby@" + harness.DOMAIN)["contacts"]
+    server.rpc("cms_notify.resync")
+    assert resynced(server)["sent"] == 1
+    post, = snapshots(cms)
+    assert not post.errors
+    assert post.json["contacts"][0]["expires"] == shown["expires_s"] == 2147483647
+
+
 def test_resync_of_one(cms, kamailio):
     """The contacts of one address alone."""
     server = kamailio(cms, config=deferring())
