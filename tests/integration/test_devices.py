@@ -48,6 +48,19 @@ def register(server, ua, status=200, **kw):
     return answer
 
 
+@pytest.mark.parametrize("most, lifetime", [(7200, 7260), (0, 31536000)],
+                         ids=["limit", "no limit"])
+def test_a_connection_lasts_as_long_as_a_registration(start, most, lifetime):
+    """The longest that there may be. Without a limit it was closed after a minute
+    in which nobody said anything."""
+    server = start(MAX_EXPIRES=most)
+    ua = server.device(transport="tcp")
+    register(server, ua, expires=3600)
+    connection, = (c for c in server.rpc("core.tcp_list")
+                   if c["src_port"] == ua.transport.local[1])
+    assert connection["lifetime"] == lifetime
+
+
 # -- a device restarts ----------------------------------------------------------
 
 def power_cut(ua, cseq=0):
