@@ -1,11 +1,14 @@
 """Each way that a registration can take gives back what it took. (The long
 version is test_soak.py.)"""
 
+import contextlib
+import socket
 import time
 
 import pytest
 
-from harness import CMS_MS, WAIT_SECONDS, ReferenceCms, registrar, until, version
+from harness import (
+    CMS_MS, HOST, WAIT_SECONDS, ReferenceCms, registrar, until, version)
 
 BUSY = [("cms_notify", "queue_size", 1), ("cms_notify", "max_connections", 1)]
 
@@ -125,6 +128,23 @@ def test_shared_memory_comes_back(kamailio, way):
         for _ in range(1 if way is expired else 10):
             way(server, cms, server.device(ua.user, contact=ua.contact))
         assert used(server) == before
+
+
+def test_a_tcp_connection_takes_18_kb(kamailio, cms):
+    """Whoever opens it, and without a word: SHM_MEMORY has room for as many as
+    TCP_MAX_CONNECTIONS allows."""
+    server = kamailio(cms, settings={})
+
+    def opened(number):
+        with contextlib.ExitStack() as stack:
+            for _ in range(number):
+                stack.enter_context(
+                    socket.create_connection((HOST, server.port)))
+            until(lambda: server.rpc("core.tcp_info")["opened_connections"]
+                  == number)
+            return server.shm_used()
+
+    assert opened(101) - opened(1) <= 100 * 18 * 1024
 
 
 def test_a_parked_registration_takes_8_kb(kamailio, cms):
