@@ -16,8 +16,8 @@
 #include "face_script.h"
 #include "face_step.h"
 #include "outbox.h"
-#include "reg_alive.h"
 #include "reg_classify.h"
+#include "reg_heard.h"
 #include "reg_park.h"
 
 /* -------- what the script says -------- */
@@ -122,7 +122,7 @@ static int ki_alive(sip_msg_t *msg, str *table_name, str *aor)
 {
 	struct udomain *table = cn_classify_table(table_name->s);
 
-	return table && cn_alive_heard(msg, table, given(aor)) ? 1 : -1;
+	return table && cn_heard_keep(msg, table, given(aor)) ? 1 : -1;
 }
 
 static int ki_metrics(sip_msg_t *msg)
@@ -309,7 +309,7 @@ static int w_alive2(struct sip_msg *msg, char *table, char *uri)
 
 	if(!read_aor(msg, uri, &aor))
 		return -1;
-	return cn_alive_heard(msg, (struct udomain *)table, given(&aor)) ? 1 : -1;
+	return cn_heard_keep(msg, (struct udomain *)table, given(&aor)) ? 1 : -1;
 }
 
 static int w_alive1(struct sip_msg *msg, char *table, char *unused)

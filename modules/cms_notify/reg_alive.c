@@ -2,19 +2,15 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Notes in usrloc's bindings who was heard, and finds who was not. In the SIP
- * workers, in the alive process and in the outbox process. */
+/* Finds in usrloc's bindings who was not heard. In the alive process and in the
+ * outbox process. */
 
 #include <stdio.h>
 #include <string.h>
 
 #include "../../core/dprint.h"
 #include "../../core/mem/shm_mem.h"
-#include "../../core/parser/contact/parse_contact.h"
-#include "../../core/parser/parse_from.h"
-#include "../../core/resolve.h"
 #include "../../core/sr_module.h"
-#include "../../core/strutils.h"
 #include "../../core/tcp_conn.h"
 #include "../usrloc/udomain.h"
 
@@ -26,7 +22,6 @@
 #include "reg_alive.h"
 #include "reg_binding.h"
 #include "reg_classify.h"
-#include "reg_request.h"
 #include "reg_usrloc.h"
 
 static usrloc_api_t usrloc;
@@ -58,7 +53,7 @@ static bool is_connected(const ucontact_t *b)
 	return con != NULL;
 }
 
-static bool has_lost_connection(const ucontact_t *b)
+bool cn_alive_has_lost_connection(const ucontact_t *b)
 {
 	return shared && shared->connections_known && has_connection(b)
 		   && !is_connected(b);
@@ -230,140 +225,7 @@ bool cn_alive_is_on(void)
 	return shared != NULL;
 }
 
-/* -------- who was heard -------- */
-
-static bool has_port(const struct sip_uri *uri, unsigned port)
-{
-	unsigned other =
-			uri->type == SIPS_URI_T || uri->proto == PROTO_TLS ? 5061 : 5060;
-
-	return port == (uri->port_no ? uri->port_no : other);
-}
-
-static bool came_over(const ucontact_t *b, const struct receive_info *rcv)
-{
-	return b->tcpconn_id != CN_BINDING_NO_CONNECTION
-		   && b->tcpconn_id == rcv->proto_reserved1;
-}
-
-static bool came_from(const ucontact_t *b, const struct receive_info *rcv)
-{
-	str address = b->received.len > 0 ? b->received : b->c;
-	struct sip_uri uri;
-	struct ip_addr ip;
-
-	if(came_over(b, rcv))
-		return true;
-	return parse_uri(address.s, address.len, &uri) >= 0
-		   && str2ipxbuf(&uri.host, &ip) >= 0 && ip_addr_cmp(&ip, &rcv->src_ip)
-		   && has_port(&uri, rcv->src_port);
-}
-
-/* The Contact of a message. */
-static bool read_contact(struct sip_msg *msg, str *uri)
-{
-	const contact_body_t *body;
-
-	if(parse_headers(msg, HDR_CONTACT_F, 0) < 0 || msg->contact == NULL
-			|| parse_contact(msg->contact) < 0)
-		return false;
-	body = msg->contact->parsed;
-	if(body->contacts == NULL)
-		return false;
-	*uri = body->contacts->uri;
-	return true;
-}
-
-/* A lost connection is told, whatever comes over another one. */
-static bool can_be_heard(
-		const ucontact_t *b, const struct receive_info *rcv, time_t now)
-{
-	return cn_binding_is_live(b, now)
-		   && (came_over(b, rcv) || !has_lost_connection(b));
-}
-
-/* @param uri of the message's Contact; NULL: its address says which it is */
-static bool keep_those(
-		urecord_t *record, struct sip_msg *msg, str *uri, time_t now)
-{
-	bool kept = false;
-	ucontact_t *b;
-
-	for(b = record->contacts; b; b = b->next) {
-		if(!can_be_heard(b, &msg->rcv, now)
-				|| !(uri ? cmp_uri_light_str(&b->c, uri) == 0
-						 : came_from(b, &msg->rcv)))
-			continue;
-		b->last_keepalive = now;
-		kept = true;
-	}
-	return kept;
-}
-
-static bool keep(urecord_t *record, struct sip_msg *msg)
-{
-	ucontact_t *b, *only = NULL;
-	time_t now = time(NULL);
-	int n = 0;
-	str uri;
-
-	for(b = record->contacts; b; b = b->next) {
-		if(!can_be_heard(b, &msg->rcv, now))
-			continue;
-		only = b;
-		n++;
-	}
-	if(n == 1)
-		only->last_keepalive = now;
-	return n == 1
-		   || (n > 1
-				   && (keep_those(record, msg, NULL, now)
-						   || (read_contact(msg, &uri)
-								   && keep_those(record, msg, &uri, now))));
-}
-
-/* Who registers is in To, and who answers; who sends anything else is in From. */
-static bool read_sender(struct sip_msg *msg, str *uri)
-{
-	if(msg->first_line.type == SIP_REPLY
-			|| msg->REQ_METHOD == METHOD_REGISTER) {
-		if(msg->to == NULL && parse_headers(msg, HDR_TO_F, 0) < 0)
-			return false;
-		if(msg->to == NULL)
-			return false;
-		*uri = get_to(msg)->uri;
-		return true;
-	}
-	if(parse_from_header(msg) < 0)
-		return false;
-	*uri = get_from(msg)->uri;
-	return true;
-}
-
-bool cn_alive_heard(struct sip_msg *msg, struct udomain *table, const str *aor)
-{
-	urecord_t *record;
-	bool heard = false;
-	str uri, key;
-
-	if(!cn_usrloc_in_memory())
-		return false;
-	if(aor)
-		uri = *aor;
-	else if(!read_sender(msg, &uri))
-		return false;
-	if(!cn_request_key(&uri, usrloc.use_domain, &key))
-		return false;
-	usrloc.lock_udomain(table, &key);
-	if(usrloc.get_urecord(table, &key, &record) == 0) {
-		heard = keep(record, msg);
-		usrloc.release_urecord(record);
-	}
-	usrloc.unlock_udomain(table, &key);
-	return heard;
-}
-
-/* -------- who was not -------- */
+/* -------- who is silent -------- */
 
 /* Whoever is of the future was heard before the clock was set back. A second is
  * no future: it may have begun after the look. */
@@ -401,7 +263,7 @@ static void look_at(ucontact_t *b, void *param)
 	due_s = heard_s(b, look) + cn_conf.alive_timeout_s + 1;
 	if(has_connection(b)) {
 		look->connected = true;
-		if(has_lost_connection(b))
+		if(cn_alive_has_lost_connection(b))
 			due_s = look->now_s;
 	}
 	if(due_s <= look->now_s && look->room > 0 && tell(b)) {

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-/* Signs of life, and who gives none. When a device was heard last is in usrloc's
+/* Who gives no sign of life. When a device was heard last is in usrloc's
  * binding (last_keepalive), where usrloc notes each REGISTER, too; it is in no
  * database. A binding whose device is off line is GONE first: it is there, but
  * counts as none, and the outbox is given the event. When that is stored the
@@ -13,8 +13,7 @@
 
 #include "base.h"
 
-struct sip_msg;
-struct udomain;
+struct ucontact;
 
 /* Process: main, in mod_init, after cn_classify_init(). */
 int cn_alive_init(void) CN_MUST;
@@ -27,15 +26,8 @@ void cn_alive_destroy(void);
  * read it. */
 void cn_alive_forget_connections(void);
 
-/**
- * The device was heard of just now: keep the contact that the message came from,
- * by its address or else by its Contact header, or the only one.
- * Process: SIP worker.
- *
- * @param aor URI of the AOR; NULL: of who has sent the message
- * @return false: no contact of the AOR is registered that this can be
- */
-bool cn_alive_heard(struct sip_msg *msg, struct udomain *table, const str *aor);
+/* Under the slot's lock. @return false also where it never had one */
+bool cn_alive_has_lost_connection(const struct ucontact *binding);
 
 /* -------- who is silent; process: alive -------- */
 

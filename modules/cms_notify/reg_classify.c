@@ -364,18 +364,27 @@ static void classify_by_usrloc(struct udomain *table, struct cn_event *ev)
 	usrloc.unlock_udomain(table, &ev->key);
 }
 
-/* As usrloc does, which would count the hash three times. */
+struct urecord *cn_classify_find(
+		struct udomain *table, unsigned hash, const str *key)
+{
+	urecord_t *record;
+	str aor = *key;
+
+	if(asks_usrloc)
+		return usrloc.get_urecord(table, &aor, &record) == 0 ? record : NULL;
+	/* as usrloc does, which would count the hash once more */
+	record = table->table[hash & (table->size - 1)].first;
+	while(record && (record->aorhash != hash || !same_str(&record->aor, &aor)))
+		record = record->next;
+	return record;
+}
+
 static void classify_in_memory(struct udomain *table, struct cn_event *ev)
 {
 	struct hslot *slot = &table->table[ev->hash & (table->size - 1)];
-	urecord_t *record;
 
 	rec_lock_get(&slot->rlock);
-	for(record = slot->first; record; record = record->next) {
-		if(record->aorhash == ev->hash && same_str(&record->aor, &ev->key))
-			break;
-	}
-	judge(record, ev);
+	judge(cn_classify_find(table, ev->hash, &ev->key), ev);
 	rec_lock_release(&slot->rlock);
 }
 

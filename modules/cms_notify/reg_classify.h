@@ -13,6 +13,7 @@
 #include "job_event.h"
 
 struct udomain;
+struct urecord;
 
 /* Process: main, in mod_init. Needs usrloc and registrar loaded. */
 int cn_classify_init(void) CN_MUST;
@@ -38,6 +39,11 @@ bool cn_classify_key(struct sip_msg *msg, const str *aor, str *key) CN_MUST;
 
 /* By what usrloc knows it, and jobs and rows. */
 unsigned cn_classify_hash(const str *key);
+
+/* The bindings of an AOR; NULL: there are none. In memory, under the lock of the
+ * slot. */
+struct urecord *cn_classify_find(
+		struct udomain *table, unsigned hash, const str *key);
 
 /**
  * Decide for each contact whether the CMS must know. Looks at the bindings

@@ -191,6 +191,43 @@ def test_unknown(cms, kamailio):
     assert keepalive(ua) == 404
 
 
+def listed(server):
+    """The devices in the order of usrloc's lists, one for each slot."""
+    domain, = server.rpc("ul.dump")["Domains"]
+    return [record["Info"]["AoR"].partition("@")[0]
+            for record in domain["Domain"]["AoRs"]]
+
+
+def turns(order, names):
+    """How often the names go back in the order."""
+    places = [order.index(name) for name in names]
+    return sum(a > b for a, b in zip(places, places[1:]))
+
+
+@pytest.mark.parametrize("db_mode", [0, 2])
+def test_order_of_the_list(cms, kamailio, db_mode):
+    """Who is heard moves to the end of its slot's list; the list stays whole,
+    also while devices come and go."""
+    server = kamailio(cms, config=alive(LONG, more=[
+        ("usrloc", "hash_size", 2), *usrloc(db_mode)]))  # four slots
+    devices = [server.device() for _ in range(24)]
+    for ua in devices:
+        assert ua.register().status == 200
+    for order in (devices, devices[::-1], devices[::2] + devices[1::2]):
+        for ua in order:
+            assert keepalive(ua) == 200
+        names = [ua.user for ua in order]
+        assert sorted(listed(server)) == sorted(names)
+        assert turns(names, listed(server)) <= 3
+        leaves = order.pop()
+        assert leaves.unregister().status == 200
+        assert keepalive(leaves) == 404
+        assert leaves.register().status == 200
+        assert keepalive(leaves) == 200
+        devices = [*order, leaves]
+    assert all(keepalive(ua) == 200 for ua in devices)
+
+
 @pytest.mark.parametrize("uri, from_, to", [
     ("", None, "<sip:platform@somewhere.com>"),
     (', "sip:$fU@telecom.com"', "<sip:{user}@127.0.0.1:5060>", None)])

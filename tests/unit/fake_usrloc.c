@@ -41,6 +41,7 @@ static struct
 	} listeners[LISTENERS_MAX];
 	int listener_count;
 	str locked; /* the AOR */
+	bool changed; /* which bindings there are */
 } fake;
 
 static int index_of(const struct udomain *table)
@@ -84,6 +85,8 @@ ucontact_t *fake_binding_in(
 
 	assert_true(fake.count < BINDINGS_MAX);
 	snprintf(ruid, sizeof(ruid), "uloc-%d", ++fake.count);
+	memset(e, 0, sizeof(*e));
+	fake.changed = true;
 	e->table = index_of(table);
 	e->aor = copy(aor);
 	e->binding = b;
@@ -114,6 +117,7 @@ static void free_entry(struct entry *e)
 {
 	if(e->binding == NULL)
 		return;
+	fake.changed = true;
 	free(e->aor.s);
 	free(e->binding->ruid.s);
 	free(e->binding->c.s);
@@ -187,7 +191,7 @@ static void show(struct entry *first)
 	ucontact_t **last = &first->record.contacts;
 	int i;
 
-	memset(&first->record, 0, sizeof(first->record));
+	*last = NULL;
 	first->record.aor = first->aor;
 	first->record.aorhash = core_hash(&first->aor, NULL, 0);
 	for(i = 0; i < fake.count; i++) {
@@ -202,13 +206,24 @@ static void show(struct entry *first)
 	}
 }
 
+static void append(struct hslot *slot, struct urecord *record)
+{
+	record->prev = slot->last;
+	if(slot->last)
+		slot->last->next = record;
+	else
+		slot->first = record;
+	slot->last = record;
+	slot->n++;
+}
+
 /* usrloc's lists of all that there is, as who walks them finds them. */
 static void fill_slot(int table)
 {
-	struct urecord **last = &slots[table].first;
 	int i, j;
 
-	*last = NULL;
+	slots[table].first = slots[table].last = NULL;
+	slots[table].n = 0;
 	for(i = 0; i < fake.count; i++) {
 		struct entry *e = &fake.entries[i];
 
@@ -221,9 +236,24 @@ static void fill_slot(int table)
 		if(j < i || e->binding == NULL || e->table != table)
 			continue;
 		show(e);
-		*last = &e->record;
-		last = &e->record.next;
+		e->record.prev = e->record.next = NULL;
+		append(&slots[table], &e->record);
 	}
+}
+
+/* Whoever has the lock may change their order. */
+static void check_slot(const struct hslot *slot)
+{
+	const struct urecord *record, *before = NULL;
+	int n = 0;
+
+	for(record = slot->first; record; record = record->next) {
+		assert_ptr_equal(record->prev, before);
+		before = record;
+		n++;
+	}
+	assert_ptr_equal(slot->last, before);
+	assert_int_equal(slot->n, n);
 }
 
 void rec_lock_get(rec_lock_t *lock)
@@ -236,15 +266,20 @@ void rec_lock_get(rec_lock_t *lock)
 		waits();
 	assert_int_equal(fake_usrloc.locked, 0);
 	fake_usrloc.locked++;
-	for(i = 0; i < TABLES; i++) {
-		if(lock == &slots[i].rlock)
-			fill_slot(i);
-	}
+	for(i = 0; i < TABLES && fake.changed; i++)
+		fill_slot(i);
+	fake.changed = false;
 }
 
 void rec_lock_release(rec_lock_t *lock)
 {
+	int i;
+
 	assert_int_equal(fake_usrloc.locked, 1);
+	for(i = 0; i < TABLES; i++) {
+		if(lock == &slots[i].rlock)
+			check_slot(&slots[i]);
+	}
 	fake_usrloc.locked--;
 }
 

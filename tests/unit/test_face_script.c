@@ -16,8 +16,8 @@
 #include "face_script.h"
 #include "face_step.h"
 #include "outbox.h"
-#include "reg_alive.h"
 #include "reg_classify.h"
+#include "reg_heard.h"
 #include "reg_park.h"
 
 /* -------- the rest of the module -------- */
@@ -104,7 +104,7 @@ bool cn_http_answer(struct sip_msg *msg)
 	return answers_http;
 }
 
-bool cn_alive_heard(struct sip_msg *msg, struct udomain *table, const str *aor)
+bool cn_heard_keep(struct sip_msg *msg, struct udomain *table, const str *aor)
 {
 	got.asked++;
 	keep(table, aor);

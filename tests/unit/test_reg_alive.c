@@ -5,8 +5,11 @@
 /* Who was heard and who was not, as the bindings of a usrloc of our own say, on a
  * clock of our own. */
 
+#include "../../core/hashes.h"
+#include "../../core/parser/parse_from.h"
 #include "../../core/sr_module.h"
 #include "../../core/tcp_conn.h"
+#include "../usrloc/udomain.h"
 
 #include "fake_modules.h"
 #include "fake_usrloc.h"
@@ -21,7 +24,7 @@
 #include "reg_alive.h"
 #include "reg_binding.h"
 #include "reg_classify.h"
-#include "reg_request.h"
+#include "reg_heard.h"
 #include "reg_usrloc.h"
 
 struct cn_conf cn_conf;
@@ -96,13 +99,31 @@ str cn_usrloc_key(const char *aor)
 }
 
 /* The part behind the scheme. */
-bool cn_request_key(const str *aor, bool use_domain, str *key)
+bool cn_classify_key(struct sip_msg *of, const str *aor, str *key)
 {
 	if(aor->len < 5 || memcmp(aor->s, "sip:", 4) != 0)
 		return false;
 	key->s = aor->s + 4;
 	key->len = aor->len - 4;
 	return true;
+}
+
+unsigned cn_classify_hash(const str *key)
+{
+	return core_hash(key, NULL, 0);
+}
+
+struct urecord *cn_classify_find(
+		struct udomain *table, unsigned hash, const str *key)
+{
+	struct urecord *record = table->table[0].first;
+
+	assert_int_equal(fake_usrloc.locked, 1);
+	while(record
+			&& (record->aorhash != hash || record->aor.len != key->len
+					|| memcmp(record->aor.s, key->s, key->len) != 0))
+		record = record->next;
+	return record;
 }
 
 /* -------- the core -------- */
@@ -154,6 +175,9 @@ static int end(void **state)
 
 /* A message of this first line and with these headers more.
  * @param aor URI, NULL: as the message says */
+static const char *from = "<sip:" AOR ">;tag=12103";
+static bool parsed; /* From, by the module */
+
 static bool hear(const char *first, const char *more, const char *aor)
 {
 	str uri = stub_str(aor ? aor : "");
@@ -162,15 +186,16 @@ static bool hear(const char *first, const char *more, const char *aor)
 	snprintf(text, sizeof(text),
 			"%s sip:34020000@telecom.com SIP/2.0\r\n"
 			"Via: SIP/2.0/UDP 172.16.163.3:7000;branch=z9hG4bK28145\r\n"
-			"From: <sip:" AOR ">;tag=12103\r\n"
+			"From: %s\r\n"
 			"To: <sip:34020000@telecom.com>\r\n"
 			"Call-ID: 1\r\nCSeq: 20 %s\r\n%s\r\n",
-			first, first, more);
+			first, from, first, more);
 	assert_true(sip_read(&msg, text, (int)strlen(text)));
 	if(connected)
 		msg.rcv.proto_reserved1 = connected;
-	heard = cn_alive_heard(
+	heard = cn_heard_keep(
 			&msg, fake_usrloc_table("location"), aor ? &uri : NULL);
+	parsed = msg.from && msg.from->parsed;
 	sip_free(&msg);
 	return heard;
 }
@@ -296,6 +321,74 @@ static void the_aor_is_the_senders_or_the_scripts(void **state)
 	assert_int_equal(b->last_keepalive, now_s);
 	/* who registers is in To */
 	assert_true(hear("REGISTER", "", NULL));
+}
+
+/* However the header is written, it is read as the parser reads it. */
+static void a_plain_from_needs_no_parser(void **state)
+{
+	static const struct
+	{
+		const char *from;
+		bool is_fine, is_plain;
+	} headers[] = {
+			{"<sip:" AOR ">;tag=12103", true, true},
+			{"<sip:" AOR ">;tag=a.-b_C~%", true, true},
+			{"\"A <b>\" <sip:" AOR ">;tag=1", true, false},
+			{"A <sip:" AOR ">;tag=1", true, false},
+			{"sip:" AOR ";tag=1", true, false},
+			{"<sip:" AOR ">", true, false},
+			{"<sip:" AOR "> ;tag=1", true, false},
+			{"<sip:" AOR ">;a=b;tag=1", true, false},
+			{"<sip:" AOR ">;tag=1;a=\"b;c\"", true, false},
+			{"<sip:" AOR ";a>;tag=1", false, true},
+			{"<sip:" AOR ">;tag=", true, false},
+			{"<sip:" AOR ">;tag=\"", false, false},
+			{"<sip:" AOR, false, false},
+			{"<>;tag=1", false, true},
+			{"<sip:" AOR "\r\n >;tag=1", false, false},
+	};
+	ucontact_t *b = binding(AOR, CONTACT);
+	int i;
+
+	for(i = 0; i < (int)(sizeof(headers) / sizeof(headers[0])); i++) {
+		now_s++;
+		from = headers[i].from;
+		if(keepalive() != headers[i].is_fine)
+			fail_msg("From: %s", from);
+		if(headers[i].is_fine)
+			assert_int_equal(parsed, !headers[i].is_plain);
+		assert_int_equal(b->last_keepalive == now_s, headers[i].is_fine);
+	}
+	from = headers[0].from;
+}
+
+static const char *last_of_slot(void)
+{
+	static char aor[64];
+	const struct urecord *r = fake_usrloc_table("location")->table[0].last;
+
+	snprintf(aor, sizeof(aor), "%.*s", r->aor.len, r->aor.s);
+	return aor;
+}
+
+/* So that who sends next is found at once. Whether the list is whole is seen
+ * where the lock is released. */
+static void who_is_heard_is_the_last_of_its_slot(void **state)
+{
+	binding("a@h", CONTACT);
+	assert_true(hear("MESSAGE", "", "sip:a@h"));
+	binding("b@h", CONTACT);
+	binding("expired@h", CONTACT)->expires = now_s - 1;
+	assert_true(hear("MESSAGE", "", "sip:a@h"));
+	assert_string_equal(last_of_slot(), "a@h");
+	assert_true(hear("MESSAGE", "", "sip:a@h"));
+	assert_string_equal(last_of_slot(), "a@h");
+	assert_true(hear("MESSAGE", "", "sip:b@h"));
+	assert_string_equal(last_of_slot(), "b@h");
+	assert_false(hear("MESSAGE", "", "sip:expired@h"));
+	assert_string_equal(last_of_slot(), "b@h");
+	assert_true(hear("MESSAGE", "", "sip:a@h"));
+	assert_string_equal(last_of_slot(), "a@h");
 }
 
 static void without_bindings_in_memory_nobody_is_heard(void **state)
@@ -706,6 +799,8 @@ int main(void)
 			TEST(or_that_of_the_connection),
 			TEST(or_else_that_of_the_contact),
 			TEST(the_aor_is_the_senders_or_the_scripts),
+			TEST(a_plain_from_needs_no_parser),
+			TEST(who_is_heard_is_the_last_of_its_slot),
 			TEST(without_bindings_in_memory_nobody_is_heard),
 			TEST(who_is_silent_for_longer_is_told),
 			TEST(who_was_heard_is_not),
