@@ -100,9 +100,10 @@ static void stop(void)
 static const char *obey(rpc_t *rpc, void *ctx)
 {
 	unsigned seconds = 0;
-	str word;
+	str word = {NULL, -1};
 
-	if(rpc->scan(ctx, "*.S", &word) > 0) {
+	/* jsonrpcs empties it where the parameter is neither text nor a number */
+	if(rpc->scan(ctx, "*.S", &word) > 0 || word.len == 0) {
 		if(word.len == 3 && memcmp(word.s, "off", 3) == 0) {
 			stop();
 			return NULL;
