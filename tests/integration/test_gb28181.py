@@ -488,6 +488,23 @@ def test_nobody_else_is_the_platform(server, device):
     assert device.transport.requests == []
 
 
+def test_a_platform_at_the_address_of_the_server(module_kamailio, module_cms, folder):
+    """A device whose contacts lead to the server itself: what the platform sends it
+    comes back as if it were the platform's. It goes no further round, and is not
+    doubled: one request took all shared memory."""
+    server = module_kamailio(module_cms, settings={
+        **SETTINGS, "GB_PASSWORD_FILE": password_file(folder),
+        "GB_PLATFORM_ADDRESSES": HOST})
+    device = Device(server, Dialect("", "", gb_dialects.HIKVISION.replace(
+        "<sip:{id}@{own}>", "<sip:{id}@{at};x=1>, <sip:{id}@{at};x=2>")))
+    assert device.enter().status == 200
+    assert len(server.contacts(device)) == 2
+    before = server.rpc("tm.stats")["total"]
+    with platform(server, HOST) as way:
+        assert way.send(request(way, "MESSAGE", device.aor)).wait().status == 482
+    assert server.rpc("tm.stats")["total"] == before + 1
+
+
 def test_a_device_that_is_not_there(server, device):
     with platform(server) as way:
         assert way.send(request(way, "MESSAGE", device.aor)).wait().status == 480
