@@ -54,6 +54,19 @@ def test_expires_of_who_leaves_and_who_asks(server):
     assert response.status == 200 and response.get("Expires") is None
 
 
+def test_expires_of_several_contacts(server):
+    """None: who has moved says that the old contact leaves, and 0 would mean that he
+    is not registered."""
+    ua = server.device()
+    old, new = "<sip:x@127.0.0.1:7001>", "<sip:x@127.0.0.1:7002>"
+    assert ua.register(contacts=[old]).get("Expires") == "3600"
+    gone = old + ";expires=0"
+    for contacts in ([f"{new}, {gone}"], [f"{gone}, {new}"], [gone, new], [new, gone]):
+        response = ua.register(contacts=contacts, expires=3600)
+        assert response.status == 200 and response.get("Expires") is None
+        assert response.contacts == [new + ";expires=3600"]
+
+
 def test_expires_of_what_a_site_sets(kamailio, cms):
     """By a parameter of registrar, in whatever file it is."""
     server = kamailio(cms)
