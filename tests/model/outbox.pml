@@ -62,6 +62,8 @@ byte last;                   /* number given; the lease keeps it */
 mtype:row table[EVENTS];
 byte heard[3];               /* by contact: newest that the CMS has answered */
 byte accepted[3];            /* the same, with a 2xx */
+mtype:late = { NOT_LATE, LATE, LATE_UNASKED };
+mtype:late late_post[EVENTS]; /* given up, and the CMS may still read it */
 
 /* -------- of the claims -------- */
 
@@ -187,6 +189,34 @@ inline accepts(job)
 	j = 0
 }
 
+/* Who waits for a POST does not any more: it may be read, or never. */
+inline leaves_post(job)
+{
+	late_post[job] = (unasked[job] -> LATE_UNASKED : LATE)
+}
+
+/* What is late may be older than what the CMS has accepted. By the number it knows. */
+inline reads_late(x)
+{
+	for(j : A .. B) {
+		if
+		:: (contacts[x] & j) != 0 ->
+#ifdef LATE_IN_ORDER
+			assert(in_order(x, j));
+#endif
+			heard[j] = (seq[x] > heard[j] -> seq[x] : heard[j])
+		:: else
+		fi
+	}
+	j = 0;
+	if
+	:: late_post[x] == LATE -> accepts(x)
+	:: else
+	fi;
+	late_post[x] = NOT_LATE;
+	printf("%d: the CMS accepts it, late\n", x)
+}
+
 /* -------- the life of a registration -------- */
 
 /* No usable answer: cn_outbox_store(), or the end. */
@@ -221,6 +251,14 @@ inline enter(job)
 		:: has_older(job) -> order[job] = HELD
 		:: else -> go(job)
 		fi
+	fi
+}
+
+inline give_up(job)
+{
+	if
+	:: post[job] == WIRE -> leaves_post(job)
+	:: else
 	fi
 }
 
@@ -318,11 +356,13 @@ end:
 	:: d_step { verdict[e] == NONE && (post[e] == WIRE || post[e] == TOOK) &&
 			fault();
 		printf("%d: no answer\n", e);
+		give_up(e);
 		fail(e) }
 
 	/* watchdog: the deadline; a quarter second later; ASKED for too long */
 	:: d_step { in_index(e) && verdict[e] == NONE && fault();
 		printf("%d: deadline\n", e);
+		give_up(e);
 		fail(e) }
 	:: d_step { verdict[e] == STORING && fault();
 		verdict[e] = UNAVAILABLE;
@@ -344,6 +384,14 @@ end:
 
 /* -------- HTTP process: a delivery -------- */
 
+inline give_up_delivery()
+{
+	if
+	:: delivery == ON_WIRE -> late_post[sent_row] = LATE
+	:: else
+	fi
+}
+
 active proctype deliver()
 {
 end:
@@ -360,10 +408,32 @@ end:
 		lets_go = true;
 		printf("row %d: accepted\n", sent_row) }
 	:: d_step { (delivery == ON_WIRE || delivery == TAKEN) && fault();
+		give_up_delivery();
 		delivery = FAILED;
 		lets_go = true;
 		printf("row %d: no answer\n", sent_row) }
 	:: d_step { lets_go -> release(); lets_go = false } /* cn_order_left() */
+	od
+}
+
+/* -------- the network -------- */
+
+#define network_has(x) \
+	d_step { late_post[x] != NOT_LATE -> reads_late(x) } \
+	:: d_step { late_post[x] != NOT_LATE -> late_post[x] = NOT_LATE }
+
+active proctype network()
+{
+end:
+	do
+	:: network_has(0)
+	:: network_has(1)
+#if EVENTS > 2
+	:: network_has(2)
+#endif
+#if EVENTS > 3
+	:: network_has(3)
+#endif
 	od
 }
 
@@ -699,7 +769,7 @@ inline crash()
 		excused = excused || owed[i];
 #endif
 		if
-		:: order[i] != COMING -> forget(i)
+		:: order[i] != COMING -> give_up(i); forget(i)
 		:: else
 		fi;
 		counted[i] = false;
@@ -711,6 +781,7 @@ inline crash()
 	:: ring?_,_
 	:: empty(ring) -> break
 	od;
+	give_up_delivery();
 	delivery = FREE; sent_row = NOBODY; lets_go = false;
 	phase = IDLE; picked = NOBODY; changed = false; newest = 0;
 	forget_settled();
@@ -726,6 +797,7 @@ init
 		for(i : 0 .. EVENTS - 1) {
 			order[i] = COMING; post[i] = UNSENT; verdict[i] = NONE;
 			row[i] = NO; answer[i] = NOTHING; table[i] = NO;
+			late_post[i] = NOT_LATE;
 			if
 			:: contacts[i] = A
 			:: i > 0 -> contacts[i] = B /* else A and B are the same */
