@@ -92,6 +92,12 @@ enum cn_verdict cn_policy_verdict(long status)
 	}
 }
 
+bool cn_policy_may_be_known(long status)
+{
+	return cn_policy_verdict(status) == CN_ACCEPTED || status == 409
+		   || status == 502 || status == 504;
+}
+
 enum cn_says cn_policy_says(enum cn_cause cause, long status)
 {
 	switch(cause) {

@@ -76,6 +76,11 @@ const char *cn_kind_name(enum cn_kind kind);
  */
 enum cn_verdict cn_policy_verdict(long status);
 
+/* May the CMS have accepted an event that ended as unavailable with this status?
+ * 2xx: the answer came too late, or not whole; 409: another attempt of it is worked
+ * on; 502, 504: a gateway has no answer of the CMS behind it. */
+bool cn_policy_may_be_known(long status);
+
 /* What the end of an attempt says of the CMS. */
 enum cn_says
 {

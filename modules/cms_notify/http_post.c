@@ -97,15 +97,26 @@ static bool is_over(const struct cn_job *job)
 	return cn_job_decided(job) || cn_job_storing(job);
 }
 
+/* From here on whoever ends the job knows that the CMS may know of it.
+ * @return false: somebody has ended it before */
+static bool begin_attempt(struct cn_job *job)
+{
+	cn_job_begin_attempt(job);
+	if(!is_over(job))
+		return true;
+	cn_job_end_attempt(job, false);
+	return false;
+}
+
 void cn_post_add(struct cn_post *post, struct cn_job *job, bool again)
 {
 	int64_t now = cn_now_us();
-	bool over = is_over(job);
+	bool in_time = cn_admission_has_time(cn_job_deadline_us(job) - now);
 
-	if(over || !cn_admission_has_time(cn_job_deadline_us(job) - now)) {
+	if(!in_time || !begin_attempt(job)) {
 		if(again)
 			cn_admission_left(1);
-		if(over)
+		if(is_over(job))
 			cn_job_release(job);
 		else
 			cn_http_jobs_fail(job, CN_CAUSE_timeout);
@@ -176,16 +187,14 @@ static int write_request(struct cn_post *post, struct cn_http_request *request,
 	return 0;
 }
 
-/* Send to the first endpoint from this one on that takes it.
- * @return CN_CAUSE_none: under way */
-static enum cn_cause attempt(
+/* @return CN_CAUSE_none: under way */
+static enum cn_cause try_from(
 		struct cn_post *post, struct cn_http *http, int endpoint)
 {
 	const struct cn_endpoints *list = cn_http_endpoints(http);
 	struct cn_http_request request;
 	char key[CN_HTTP_BATCH_KEY_SIZE];
 	int64_t now = cn_now_us();
-	int i;
 
 	while(endpoint < list->count && !cn_breaker_pass(list->slot[endpoint], now))
 		endpoint++;
@@ -201,11 +210,23 @@ static enum cn_cause attempt(
 		cn_breaker_report(slot_of(post), CN_CAUSE_memory, 0, now);
 		return CN_CAUSE_memory;
 	}
-	for(i = 0; i < post->count; i++)
-		cn_job_begin_attempt(post->jobs[i]);
 	cn_stats_attempt_begin(slot_of(post));
 	cn_room_began(slot_of(post));
 	return CN_CAUSE_none;
+}
+
+/* Send to the first endpoint from this one on that takes it; its jobs have begun
+ * an attempt.
+ * @return CN_CAUSE_none: under way */
+static enum cn_cause attempt(
+		struct cn_post *post, struct cn_http *http, int endpoint)
+{
+	enum cn_cause cause = try_from(post, http, endpoint);
+	int i;
+
+	for(i = 0; i < post->count && cause != CN_CAUSE_none; i++)
+		cn_job_end_attempt(post->jobs[i], false);
+	return cause;
 }
 
 static void fail_jobs(struct cn_post *post, enum cn_cause cause)
@@ -291,7 +312,7 @@ static bool move_on(
 	int left = 0, i;
 
 	for(i = 0; i < post->count; i++) {
-		if(may_go_on(post->jobs[i], now))
+		if(may_go_on(post->jobs[i], now) && begin_attempt(post->jobs[i]))
 			post->jobs[left++] = post->jobs[i];
 		else
 			end_as_all(post->jobs[i], result);
@@ -364,7 +385,7 @@ static int end_jobs(struct cn_post *post, const struct cn_http_result *result,
 	return again;
 }
 
-/* Has the CMS been told, perhaps, without having said so? */
+/* Does the CMS know of it, perhaps? What it accepts may come too late. */
 static void end_attempt(const struct cn_post *post,
 		const struct cn_http_result *result, bool results)
 {
@@ -372,13 +393,13 @@ static void end_attempt(const struct cn_post *post,
 
 	for(i = 0; i < post->count; i++) {
 		long status = results ? events[i].status : result->status;
-		bool lost = result->lost || status == 409;
+		bool known = result->lost || cn_policy_may_be_known(status);
 
 		/* it has read the event */
 		if(results)
-			lost = lost || events[i].cause == CN_CAUSE_bad_answer
-				   || events[i].cause == CN_CAUSE_too_big;
-		cn_job_end_attempt(post->jobs[i], lost);
+			known = known || events[i].cause == CN_CAUSE_bad_answer
+					|| events[i].cause == CN_CAUSE_too_big;
+		cn_job_end_attempt(post->jobs[i], known);
 	}
 }
 

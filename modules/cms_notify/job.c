@@ -51,7 +51,7 @@ struct cn_job
 	bool defers;
 	bool has_row;
 	bool attempting; /* a POST is under way */
-	bool lost;		 /* one had no answer */
+	bool known;		 /* one may have been accepted */
 	void *tag;
 	int key_count;
 	struct key keys[];
@@ -374,18 +374,19 @@ const struct cn_outcome *cn_job_outcome(const struct cn_job *job)
 
 void cn_job_begin_attempt(struct cn_job *job)
 {
-	job->attempting = true;
+	/* before the caller looks whether the job has been ended */
+	__atomic_store_n(&job->attempting, true, __ATOMIC_SEQ_CST);
 }
 
-void cn_job_end_attempt(struct cn_job *job, bool lost)
+void cn_job_end_attempt(struct cn_job *job, bool known)
 {
-	job->lost = job->lost || lost;
-	job->attempting = false;
+	job->known = job->known || known;
+	__atomic_store_n(&job->attempting, false, __ATOMIC_SEQ_CST);
 }
 
 bool cn_job_may_be_known(const struct cn_job *job)
 {
-	return job->attempting || job->lost;
+	return __atomic_load_n(&job->attempting, __ATOMIC_SEQ_CST) || job->known;
 }
 
 bool cn_job_claim_sending(struct cn_job *job)

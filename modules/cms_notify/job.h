@@ -123,10 +123,14 @@ void *cn_job_tag(const struct cn_job *job);
 void cn_job_set_sent(struct cn_job *job, int64_t now_us);
 bool cn_job_sent(const struct cn_job *job);
 
-/* Attempts to POST it. Has the CMS been told, perhaps, without having said so?
- * Process: HTTP; any. */
+/* Attempts to POST it. An attempt begins before it is looked at whether the job has
+ * been ended. Process: HTTP.
+ *
+ * @param known the CMS may have accepted it */
 void cn_job_begin_attempt(struct cn_job *job);
-void cn_job_end_attempt(struct cn_job *job, bool lost);
+void cn_job_end_attempt(struct cn_job *job, bool known);
+
+/* May the CMS have accepted it, or do so yet? Process: any. */
 bool cn_job_may_be_known(const struct cn_job *job);
 
 /* Whoever calls one of these first owns the delivery's fate: it is sent, or it

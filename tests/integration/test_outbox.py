@@ -4,7 +4,7 @@ import pytest
 
 from deferring import (
     LEAVING, defer, deferring, drained, events, is_ready, rows, url)
-from harness import shown, until
+from harness import NOTIFY, shown, until
 
 pytestmark = pytest.mark.contract
 
@@ -103,6 +103,29 @@ def test_accepted_directly(cms, kamailio):
     drained(server)
     accepted = [r.json["id"] for r in cms.requests if r.outcome == 200]
     assert accepted == [shown(answer)["id"]] and old not in accepted
+
+
+@pytest.mark.parametrize("status", [409, 502, 504])
+def test_accepted_behind_a_gateway(cms, kamailio, status):
+    """What the CMS may have accepted although its answer does not say so is told
+    again, and not what is older."""
+    server = kamailio(cms, config=deferring(
+        ("detect_reboot", 1), before=f"if (is_present_hf(\"X-Now\")) {{{NOTIFY}\n}}"))
+    ua = server.device()
+    cms.rule(status=503, match={"call_id": "boot1@test"})
+    old = defer(server, ua, call_id="boot1@test")
+    server.rpc("cms_notify.pause")
+    rule = cms.rule(status=status, match={"call_id": "boot2@test"})
+    server.settle()  # or else it shares the verdict of the first
+    answer = ua.register(call_id="boot2@test", headers=[("X-Now", "y")])
+    assert answer.status == 503
+    new = shown(answer)["id"]
+    until(lambda: [r["event_id"] for r in rows(server)] == [new])
+    cms.remove_rule(rule)
+    server.rpc("cms_notify.resume")
+    drained(server)
+    accepted = [r.json["id"] for r in cms.requests if r.outcome == 200]
+    assert accepted == [new] and old != new
 
 
 def test_joined_share_a_row(cms, kamailio):

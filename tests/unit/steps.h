@@ -17,6 +17,8 @@ int64_t step_outbox_due_us(void);
 int step_http_start(void);
 void step_http(void);
 void step_http_done(void *user, const struct cn_http_result *result);
+/* Has the i-th job of a POST its verdict? */
+bool step_http_is_decided(const void *user, int i);
 
 /* who resumes */
 void step_verdict(void);

@@ -25,3 +25,8 @@ void step_http_done(void *user, const struct cn_http_result *result)
 {
 	on_done(user, result);
 }
+
+bool step_http_is_decided(const void *user, int i)
+{
+	return cn_job_decided(((const struct cn_post *)user)->jobs[i]);
+}

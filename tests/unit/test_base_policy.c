@@ -57,6 +57,19 @@ static void every_status_has_its_verdict(void **state)
 	}
 }
 
+/* What is older must not be told after it. */
+static void what_a_late_answer_or_a_gateway_may_have_told_is_known(void **state)
+{
+	static const int known[] = {200, 204, 299, 409, 502, 504};
+	static const int not_known[] = {0, 199, 300, 400, 408, 429, 500, 503};
+	int i;
+
+	for(i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		assert_true(cn_policy_may_be_known(known[i]));
+	for(i = 0; i < sizeof(not_known) / sizeof(not_known[0]); i++)
+		assert_false(cn_policy_may_be_known(not_known[i]));
+}
+
 static void without_a_status_the_cms_was_unavailable(void **state)
 {
 	assert_int_equal(cn_policy_verdict(0), CN_UNAVAILABLE);
@@ -265,6 +278,8 @@ int main(void)
 			cmocka_unit_test(names_are_those_of_the_interface),
 			cmocka_unit_test(each_cause_has_a_line_for_people),
 			cmocka_unit_test(every_status_has_its_verdict),
+			cmocka_unit_test(
+					what_a_late_answer_or_a_gateway_may_have_told_is_known),
 			cmocka_unit_test(without_a_status_the_cms_was_unavailable),
 			cmocka_unit_test(a_decision_is_not_asked_for_again),
 			cmocka_unit_test(a_conflict_is_in_the_hands_of_the_cms),

@@ -71,6 +71,8 @@ static void cms_reads(void)
 {
 	int i = (int)dice(FLIGHTS_MAX), n;
 
+	if(chance(20) && step_cms_late())
+		return;
 	for(n = 0; n < FLIGHTS_MAX; n++) {
 		struct flight *f = &flights[(i + n) % FLIGHTS_MAX];
 
@@ -133,6 +135,7 @@ static void die(void)
 	world->killed_in_trouble |= database_trouble();
 	if(database_trouble())
 		world->exempt_count = world->accepted_count;
+	give_up_flights();
 	world->kills++;
 	stub_exit(KILLED);
 }
@@ -231,6 +234,18 @@ int __wrap_cn_ring_push(struct cn_ring *ring, void **item)
 	now.pushing--;
 	meanwhile(3);
 	return err;
+}
+
+bool __real_cn_job_decide(
+		struct cn_job *job, const struct cn_outcome *outcome);
+
+bool __wrap_cn_job_decide(struct cn_job *job, const struct cn_outcome *outcome)
+{
+	bool first = __real_cn_job_decide(job, outcome);
+
+	if(first)
+		flights_are_late(cn_job_seq(job));
+	return first;
 }
 
 bool __real_cn_index_enter_delivery(struct cn_job *job, int64_t newest);
@@ -336,7 +351,6 @@ static void settle(void)
 	now.http_stands = false;
 	world->database = DB_FINE;
 	world->cms = 100;
-	run(HTTP, give_up_late_flights); /* before anything newer is sent */
 	for(i = 0; i < 2000 && !is_quiet(); i++) {
 		run(OUTBOX, outbox_round);
 		run(HTTP, step_http);
@@ -358,6 +372,8 @@ static void settle(void)
 				cn_job_count(), waiting_rows(),
 				(int)cn_ring_count(cn_outbox_ring()), cn_delivery_any());
 	check(is_quiet());
+	while(step_cms_late())
+		;
 	run(OUTBOX, outbox_round); /* what is to be deleted has been */
 }
 
@@ -521,7 +537,7 @@ static void whatever_happens_what_a_device_was_told_is_true(void **state)
 	const char *seed = getenv("OUTBOX_SEED"), *runs = getenv("OUTBOX_RUNS");
 	int n = runs ? atoi(runs) : 1000, failed = 0, i;
 	long kills = 0, deferred = 0, delivered = 0, db_failures = 0, batches = 0;
-	long offline = 0, back = 0;
+	long offline = 0, back = 0, outdated = 0;
 
 	world = stub_shared(sizeof(*world));
 	if(seed) {
@@ -538,17 +554,18 @@ static void whatever_happens_what_a_device_was_told_is_true(void **state)
 		batches += world->batches;
 		offline += world->offline;
 		back += world->back;
+		outdated += world->outdated;
 	}
 	print_message("%d runs: %ld kills, %ld deferred, %ld accepted, %ld failures "
 				  "of the database, %ld answers to several events, %ld off "
-				  "line, %ld back before\n",
+				  "line, %ld back before, %ld outdated\n",
 			i - 1, kills, deferred, delivered, db_failures, batches, offline,
-			back);
+			back, outdated);
 	assert_int_equal(failed, 0);
 	/* all of it has happened */
 	assert_true(kills > n / 10 && deferred > n && delivered > n
 				&& db_failures > n / 2 && batches > n / 10 && offline > n / 10
-				&& back > n / 10);
+				&& back > n / 10 && outdated > n / 20);
 }
 
 int main(void)

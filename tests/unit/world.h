@@ -27,6 +27,7 @@
 #define EVENTS_MAX 4096
 #define TOLD_MAX 4096
 #define FLIGHTS_MAX 16
+#define LATE_MAX 64
 #define KILLED 77
 #define EPOCH_US 1795588330000000
 /* What a verdict may take after its deadline: time to store, and the steps in
@@ -76,6 +77,19 @@ struct told
 	int64_t seq;
 };
 
+/* An event of a POST. */
+struct part
+{
+	char id[CN_ID_LEN + 1];
+	int aor, contacts;
+	unsigned kind;
+	int64_t seq;
+	int status; /* what it has said of it, 0: nothing */
+	int log;	/* where that is in the list of what it accepted, -1: not */
+	bool late;	/* its job had ended when the CMS read it */
+	bool exempt, unknown; /* as of struct accepted, when it was sent */
+};
+
 struct world
 {
 	uint64_t dice;
@@ -90,6 +104,9 @@ struct world
 	int told_count;
 	struct accepted refused[EVENTS_MAX]; /* for good */
 	int refused_count;
+	/* what the server has given up, and the CMS may still read */
+	struct part late[LATE_MAX];
+	int late_count;
 	/* nothing that was accepted up to here says what must not come later: the
 	 * server was killed while its database did not answer */
 	int exempt_count;
@@ -104,7 +121,7 @@ struct world
 	bool gone[AORS][CONTACTS];		  /* bound, and was silent for too long */
 	int64_t saved[AORS][CONTACTS];	  /* number of the REGISTER that did */
 	int offline, back;				  /* told; registered again before */
-	int kills, deferred, delivered, stores_failed, batches;
+	int kills, deferred, delivered, stores_failed, batches, outdated;
 };
 extern struct world *world;
 
@@ -189,17 +206,6 @@ void show(struct cn_job *job, const struct cn_waiter *waiter);
 
 /* -------- the CMS -------- */
 
-/* An event of a POST. */
-struct part
-{
-	char id[CN_ID_LEN + 1];
-	int aor, contacts;
-	unsigned kind;
-	int64_t seq;
-	int status; /* what it has said of it, 0: nothing */
-	int log;	/* where that is in the list of what it accepted, -1: not */
-};
-
 #define BATCH_MAX 8
 
 struct flight
@@ -220,6 +226,13 @@ void step_cms(struct flight *f);
 /* Its answer arrives, or gets lost. */
 void step_answer(struct flight *f);
 void give_up_late_flights(void);
+/* The job of this number has ended: a POST of it that the CMS has not read yet is
+ * late. */
+void flights_are_late(int64_t seq);
+/* The server is killed. */
+void give_up_flights(void);
+/* The CMS reads something that is late. @return false: there is nothing */
+bool step_cms_late(void);
 
 /* -------- the database -------- */
 

@@ -66,6 +66,24 @@ void cn_clients_run(int timeout_ms, bool looks)
 {
 }
 
+/* The HTTP process stands still. It may be the one that resumes. */
+static void stand_still(unsigned percent)
+{
+	bool resumes = chance(50), before = now.busy[VERDICT];
+
+	if(now.quiet || !chance(percent))
+		return;
+	now.busy[VERDICT] = before || resumes;
+	advance(dice(2000000));
+	now.busy[VERDICT] = before;
+}
+
+/* Had the table been read when this number was given? */
+static bool is_unknown(int64_t seq)
+{
+	return !db.loaded || (seq >= db.first_seq && seq <= db.unknown_seq);
+}
+
 /* @return what is behind it */
 static const char *read_part(struct part *p, const char *text)
 {
@@ -76,6 +94,9 @@ static const char *read_part(struct part *p, const char *text)
 			== 5);
 	p->status = 0;
 	p->log = -1;
+	p->late = false;
+	p->exempt = database_trouble();
+	p->unknown = is_unknown(p->seq);
 	return text + n;
 }
 
@@ -86,6 +107,8 @@ int cn_http_post(struct cn_http *http, const struct cn_http_request *request,
 	const char *p = text;
 	struct flight *f = flights;
 
+	/* when all is decided, but for what others do meanwhile */
+	stand_still(2);
 	while(f < flights + FLIGHTS_MAX && f->user)
 		f++;
 	if(f == flights + FLIGHTS_MAX)
@@ -97,6 +120,7 @@ int cn_http_post(struct cn_http *http, const struct cn_http_request *request,
 	for(f->count = 0; f->count < request->answers; f->count++) {
 		check(f->count < cn_conf.batch_max);
 		p = read_part(&f->parts[f->count], *p == '[' || *p == ',' ? p + 1 : p);
+		f->parts[f->count].late = step_http_is_decided(user, f->count);
 	}
 	check(strcmp(p, cn_conf.batch_max > 1 ? "]" : "") == 0);
 	f->user = user;
@@ -121,13 +145,11 @@ static void claim_silent(const struct part *f)
 	world->offline++;
 }
 
-static void cms_accepts(struct part *f)
+/* Nothing older may come, but for what is late. */
+static void claim_order(const struct part *f)
 {
-	struct accepted *a = &world->accepted[world->accepted_count];
 	int i;
 
-	check(world->accepted_count < EVENTS_MAX);
-	claim_silent(f);
 	for(i = world->exempt_count; i < world->accepted_count; i++) {
 		const struct accepted *b = &world->accepted[i];
 
@@ -149,14 +171,42 @@ static void cms_accepts(struct part *f)
 				keys[f->aor], f->contacts, f->seq, b->contacts, b->seq);
 		check(!"older after newer");
 	}
+}
+
+/* The contacts of which the CMS has accepted nothing newer: by this it knows what
+ * is late. */
+static int not_outdated(const struct part *f)
+{
+	int contacts = f->contacts, i;
+
+	for(i = 0; i < world->accepted_count; i++) {
+		if(world->accepted[i].aor == f->aor && world->accepted[i].seq > f->seq)
+			contacts &= ~world->accepted[i].contacts;
+	}
+	world->outdated += contacts != f->contacts;
+	return contacts;
+}
+
+static void cms_accepts(struct part *f)
+{
+	struct accepted *a = &world->accepted[world->accepted_count];
+	int contacts = f->contacts;
+
+	check(world->accepted_count < EVENTS_MAX);
+	if(f->late)
+		contacts = not_outdated(f);
+	else
+		claim_order(f);
+	if(contacts == 0)
+		return;
+	claim_silent(f);
 	a->aor = f->aor;
-	a->contacts = f->contacts;
+	a->contacts = contacts;
 	a->seq = f->seq;
 	a->kind = f->kind;
 	a->answered = false;
-	a->exempt = database_trouble();
-	a->unknown = !db.loaded
-				 || (f->seq >= db.first_seq && f->seq <= db.unknown_seq);
+	a->exempt = database_trouble() || (f->late && f->exempt);
+	a->unknown = f->late ? f->unknown : is_unknown(f->seq);
 	f->log = world->accepted_count++;
 	world->delivered++;
 }
@@ -218,13 +268,68 @@ void step_cms(struct flight *f)
 	trace("CMS: %d\n", f->status);
 }
 
+void flights_are_late(int64_t seq)
+{
+	int i, k;
+
+	for(i = 0; i < FLIGHTS_MAX; i++) {
+		for(k = 0; k < flights[i].count; k++) {
+			if(flights[i].user && flights[i].status == 0
+					&& flights[i].parts[k].seq == seq)
+				flights[i].parts[k].late = true;
+		}
+	}
+}
+
+/* Nobody waits for an answer any more; that does not keep the CMS from reading. */
+static void leave_behind(struct flight *f)
+{
+	int i;
+
+	for(i = 0; i < f->count; i++) {
+		f->parts[i].late = true;
+		if(chance(50))
+			world->late[world->late_count++ % LATE_MAX] = f->parts[i];
+	}
+}
+
+void give_up_flights(void)
+{
+	int i;
+
+	for(i = 0; i < FLIGHTS_MAX; i++) {
+		if(flights[i].user && flights[i].status == 0)
+			leave_behind(&flights[i]);
+	}
+}
+
+bool step_cms_late(void)
+{
+	int n = world->late_count < LATE_MAX ? world->late_count : LATE_MAX;
+	struct part *p;
+
+	if(n == 0)
+		return false;
+	p = &world->late[dice((unsigned)n)];
+	trace("late:\n");
+	cms_decides(p);
+	*p = world->late[n - 1];
+	world->late_count = n - 1;
+	return true;
+}
+
 static void end_flight(struct flight *f, const struct cn_http_result *result)
 {
 	void *user = f->user;
 	int i;
 
+	if(f->status == 0)
+		leave_behind(f);
+	stand_still(10);
 	for(i = 0; i < f->count; i++) {
-		if(result->status == 200 && f->parts[i].log >= 0)
+		/* an answer that comes too late is none */
+		if(result->status == 200 && f->parts[i].log >= 0
+				&& !step_http_is_decided(user, i))
 			world->accepted[f->parts[i].log].answered = true;
 	}
 	if(result->cause == CN_CAUSE_none)
