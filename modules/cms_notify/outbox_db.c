@@ -127,18 +127,12 @@ int cn_db_take_number(int64_t *n, db1_res_t *result)
 
 void cn_db_text(const db_val_t *v, char *to, int size)
 {
-	const char *s = VAL_NULL(v) ? "" : VAL_STRING(v);
-	int len;
-
-	/* a BLOB is what PostgreSQL takes text for */
-	if(!VAL_NULL(v) && VAL_TYPE(v) != DB1_STRING)
-		len = VAL_STR(v).len;
-	else
-		len = (int)strlen(s);
-	if(len >= size)
-		len = size - 1;
-	memcpy(to, s, len);
-	to[len] = '\0';
+	if(VAL_NULL(v))
+		to[0] = '\0';
+	else if(VAL_TYPE(v) == DB1_STRING)
+		snprintf(to, size, "%s", VAL_STRING(v));
+	else /* a BLOB is what PostgreSQL takes text for */
+		snprintf(to, size, "%.*s", VAL_STR(v).len, VAL_STR(v).s);
 }
 
 /* -------- connection -------- */

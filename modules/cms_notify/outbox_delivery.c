@@ -324,14 +324,10 @@ static void end(struct cn_job *job)
 	under_way--;
 }
 
-bool cn_delivery_take_ended(void)
+void cn_delivery_take_ended(void)
 {
 	struct cn_job *job;
-	bool any = false;
 
-	while((job = cn_http_jobs_take_ended()) != NULL) {
+	while((job = cn_http_jobs_take_ended()) != NULL)
 		end(job);
-		any = true;
-	}
-	return any;
 }

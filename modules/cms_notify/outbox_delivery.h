@@ -13,8 +13,8 @@
 /* Process: main, in mod_init. */
 int cn_delivery_init(void) CN_MUST;
 
-/* Take what has ended. @return false: nothing has */
-bool cn_delivery_take_ended(void);
+/* Take what has ended. */
+void cn_delivery_take_ended(void);
 
 /* Choose rows that are due, as many as may be under way. What other processes
  * have said by now must be known before they are sent. */

@@ -271,7 +271,7 @@ static void work(void)
 	int64_t now = cn_now_us();
 	bool all;
 
-	(void)cn_delivery_take_ended();
+	cn_delivery_take_ended();
 	open_table(now);
 	take_over(now);
 	cn_retry_answered(cn_stats_answered_us());
@@ -334,7 +334,7 @@ static void drain(void)
 	while(cn_stop_left_us() > -CN_DRAIN_AFTER_HTTP_US) {
 		bool last = cn_job_count() == 0 && !cn_delivery_any();
 
-		(void)cn_delivery_take_ended();
+		cn_delivery_take_ended();
 		open_table(cn_now_us());
 		kept_us = 0;
 		(void)take_commands(cn_now_us());

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../core/clist.h"
 #include "../../core/dprint.h"
 
 #include "reg_usrloc.h"
@@ -24,7 +25,7 @@
 
 struct cn_task
 {
-	struct cn_task *next;
+	struct cn_task *next, *prev;
 	int tries;
 	unsigned hash;
 	int64_t due_us; /* not before */
@@ -32,13 +33,13 @@ struct cn_task
 };
 
 /* of the outbox process */
+static struct cn_task tasks = {.next = &tasks, .prev = &tasks}; /* their head */
 static struct
 {
 	struct cn_resync_progress *progress; /* as everybody sees it */
-	struct cn_task *first, **last;
 	int under_way;
 	int64_t next_us; /* by the rate */
-} work = {.last = &work.first};
+} work;
 
 bool cn_resync_ask(const str *aor)
 {
@@ -67,23 +68,6 @@ void cn_resync_progress(struct cn_resync_progress *progress)
 
 /* -------- in the outbox process -------- */
 
-static void append(struct cn_task *task)
-{
-	task->next = NULL;
-	*work.last = task;
-	work.last = &task->next;
-}
-
-static struct cn_task *take(void)
-{
-	struct cn_task *task = work.first;
-
-	work.first = task->next;
-	if(work.first == NULL)
-		work.last = &work.first;
-	return task;
-}
-
 static void add(unsigned hash, const str *ruid)
 {
 	struct cn_task *task = calloc(1, sizeof(*task) + ruid->len + 1);
@@ -95,7 +79,7 @@ static void add(unsigned hash, const str *ruid)
 	}
 	task->hash = hash;
 	memcpy(task->ruid, ruid->s, ruid->len);
-	append(task);
+	clist_append(&tasks, task, next, prev);
 	work.progress->waiting++;
 }
 
@@ -151,20 +135,19 @@ struct cn_task *cn_resync_next(
 	*due_us = now_us + CN_IDLE_US;
 	if(!is_running())
 		return NULL;
-	while(work.first == NULL && work.progress->part < CN_USRLOC_PARTS)
+	while(clist_empty(&tasks, next) && work.progress->part < CN_USRLOC_PARTS)
 		look_further();
-	if(work.first == NULL) {
+	if(clist_empty(&tasks, next)) {
 		if(work.under_way == 0)
 			finish();
 		return NULL;
 	}
-	*due_us = work.next_us;
-	if(*due_us < work.first->due_us)
-		*due_us = work.first->due_us;
+	task = tasks.next;
+	*due_us = work.next_us > task->due_us ? work.next_us : task->due_us;
 	if(now_us < *due_us)
 		return NULL;
 	*due_us = now_us;
-	task = take();
+	clist_rm(task, next, prev);
 	*ev = cn_usrloc_snapshot(task->hash, task->ruid);
 	if(*ev == NULL) { /* it has gone meanwhile */
 		work.progress->waiting--;
@@ -184,7 +167,7 @@ void cn_resync_told(struct cn_task *task, enum cn_told told)
 	if(told == CN_TOLD_NOT_NOW
 			|| (told == CN_TOLD_FAILED && ++task->tries < CN_TRIES)) {
 		task->due_us = cn_now_us() + CN_PAUSE_US;
-		append(task);
+		clist_append(&tasks, task, next, prev);
 		return;
 	}
 	p->waiting--;
