@@ -307,7 +307,7 @@ static struct cn_command *copy_job(
 
 /* What the CMS may have accepted, although its answer did not come, is told
  * again: what is older must not be. */
-static enum cn_command_type end_of(const struct cn_job *job)
+enum cn_command_type cn_outbox_end_of(const struct cn_job *job)
 {
 	switch(cn_job_outcome(job)->verdict) {
 		case CN_ACCEPTED:
@@ -331,7 +331,7 @@ static int keep_job(struct cn_job *job)
 
 void cn_outbox_settle(struct cn_job *job)
 {
-	enum cn_command_type end = shared ? end_of(job) : CN_LOOK;
+	enum cn_command_type end = shared ? cn_outbox_end_of(job) : CN_LOOK;
 
 	/* not known yet: what is older cannot be kept from being told */
 	if(end == CN_WAIT && !shared->known)

@@ -126,6 +126,9 @@ struct cn_command
 	bool done;				 /* LEAVE: it is stored */
 };
 
+/* What the end of a job means for its row: SETTLE, WAIT or WITHDRAW; LOOK: nothing. */
+enum cn_command_type cn_outbox_end_of(const struct cn_job *job);
+
 struct cn_ring *cn_outbox_ring(void);
 void cn_command_free(struct cn_command *command); /* NULL is allowed */
 

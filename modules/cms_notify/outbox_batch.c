@@ -270,10 +270,7 @@ static void remove_all(struct cn_row *deleted)
 /* Has it ended, without the CMS having it? */
 static bool is_over(const struct cn_job *job)
 {
-	return cn_job_decided(job)
-		   && (cn_job_outcome(job)->verdict == CN_REJECTED
-				   || (cn_job_outcome(job)->verdict == CN_UNAVAILABLE
-						   && !cn_job_may_be_known(job)));
+	return cn_job_decided(job) && cn_outbox_end_of(job) == CN_WITHDRAW;
 }
 
 /* Too late, or not stored: nobody hears of it, unless it may stand for others. */
