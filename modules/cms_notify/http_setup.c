@@ -55,6 +55,19 @@ static bool has_host(const char *url)
 	return p && p[3] != '\0' && strchr("/?#", p[3]) == NULL;
 }
 
+/* libcurl translates another one by the locale, and Kamailio has none: each POST would
+ * fail. */
+static bool host_is_ascii(CURLU *u)
+{
+	char *host = NULL, *p;
+	bool ok = curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK;
+
+	for(p = host; ok && *p != '\0'; p++)
+		ok = (*p & 0x80) == 0;
+	curl_free(host);
+	return ok;
+}
+
 bool cn_http_url_ok(const char *url, const char **error)
 {
 	CURLU *u = curl_url();
@@ -70,6 +83,8 @@ bool cn_http_url_ok(const char *url, const char **error)
 	else if(curl_url_get(u, CURLUPART_SCHEME, &part, 0) != CURLUE_OK
 			|| (strcmp(part, "http") != 0 && strcmp(part, "https") != 0))
 		*error = "the scheme must be http or https";
+	else if(!host_is_ascii(u))
+		*error = "the name of the host is not ASCII, write it as xn--...";
 	curl_free(part);
 	part = NULL;
 	if(*error == NULL && curl_url_get(u, CURLUPART_USER, &part, 0) == CURLUE_OK)

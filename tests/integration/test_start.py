@@ -127,6 +127,8 @@ def test_no_cms_url():
     ("http://[::1/", ""),
     ("http://cms.example/a b", ""),
     ("http://cms.example/\t", ""),
+    ("http://b\u00fccher.example/", "xn--"),
+    ("http://b%C3%BCcher.example/", "xn--"),
 ])
 def test_a_url_that_cannot_be_posted_to(url, why):
     said = without_url(url)
