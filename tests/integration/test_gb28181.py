@@ -505,6 +505,23 @@ def test_a_platform_at_the_address_of_the_server(module_kamailio, module_cms, fo
     assert server.rpc("tm.stats")["total"] == before + 1
 
 
+def test_a_platform_under_a_name_of_the_server(module_kamailio, module_cms, folder):
+    """One on the same machine, which calls itself by the address that is an alias of
+    the server, is not taken for the server itself."""
+    server = module_kamailio(module_cms, settings={
+        **SETTINGS, "GB_PASSWORD_FILE": password_file(folder),
+        "GB_PLATFORM_ADDRESSES": HOST})
+    server.stop()
+    server.write("kamailio-site.cfg", f"alias={HOST}\n")
+    server.start()
+    device = Device(server, Dialect("", ""))
+    assert device.enter().status == 200
+    with platform(server, HOST) as way:
+        sent = way.send(request(way, "MESSAGE", device.aor))
+        device.transport.reply(device.transport.wait_request("MESSAGE"), 200)
+        assert sent.wait().status == 200
+
+
 def test_a_device_that_is_not_there(server, device):
     with platform(server) as way:
         assert way.send(request(way, "MESSAGE", device.aor)).wait().status == 480
