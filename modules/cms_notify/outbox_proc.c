@@ -43,8 +43,11 @@
 #define CN_TAKE_OVER_US 2000000
 /* An AOR with something under way is looked at again after this. */
 #define CN_AGAIN_US 50000
-/* Numbers may be given that far above the lease that is stored. */
+/* Numbers may be given up to the lease that is stored, which is that far ahead; from there
+ * they go on after a restart. Where servers share the table that is soon: until its clock
+ * is there, a server's numbers are above those of the others. */
 #define CN_LEASE_US 60000000
+#define CN_SHARED_LEASE_US 6000000
 #define CN_DRAIN_LOOK_US 20000
 /* The HTTP processes end what is under way by the end of the time. */
 #define CN_DRAIN_AFTER_HTTP_US 200000
@@ -54,6 +57,7 @@ static int64_t open_us; /* not before */
 static int64_t take_over_us;
 static int64_t resync_us; /* when there may be a binding to tell */
 static int64_t lease;	  /* as it is in the table */
+static int64_t leased;	  /* the last number when it was written */
 
 static bool loaded;
 static int64_t kept_us;				 /* when those are looked at again */
@@ -77,7 +81,7 @@ static void open_table(int64_t now)
 	/* what fails is opened again at once, but not over and over */
 	open_us = cn_now_us() + CN_OPEN_AGAIN_US;
 	if(err == 0) {
-		lease = kept_us = 0;
+		lease = leased = kept_us = 0;
 		loaded = true;
 		/* from here on, so that none is missed */
 		cn_outbox_set_known();
@@ -235,11 +239,15 @@ static void replay(struct cn_row *row, void *unused)
 
 static void keep_lease(void)
 {
-	int64_t last = cn_number_last();
+	int64_t ahead = cn_db_is_shared() ? CN_SHARED_LEASE_US : CN_LEASE_US;
+	int64_t last = cn_number_last(), clock = cn_number_clock_us();
 
-	if(cn_stop_asked() || last == 0 || last < lease - CN_LEASE_US / 2)
+	if(cn_stop_asked() || last == leased
+			|| (clock < lease - ahead / 2 && last < lease - ahead / 12))
 		return;
-	lease = last + CN_LEASE_US;
+	leased = last;
+	/* numbers that are ahead of the clock do not go with it */
+	lease = last + ahead / 6 > clock + ahead ? last + ahead / 6 : clock + ahead;
 	cn_batch_set_lease(lease);
 }
 

@@ -70,7 +70,11 @@ int cn_table_open(int statement_ms, bool owns, int64_t *lease)
 	if(cn_db_open(statement_ms, CN_TABLE_VERSION) < 0)
 		return -1;
 	if((!owns || take_ownership() == 0)
-			&& CN_DB_ASK_NUMBER(lease, "SELECT MAX(seq) FROM %s", table) == 0)
+			&& CN_DB_ASK_NUMBER(lease,
+					   "SELECT MAX(seq) FROM %s WHERE owner = %" PRId64
+					   " OR state <> %d",
+					   table, owner, CN_STATE_LEASE)
+					   == 0)
 		return 0;
 	cn_db_close();
 	return -1;

@@ -185,15 +185,20 @@ AHEAD_US = 3600 * 1000000
 
 
 def start_two(cms, kamailio, database):
-    """a, whose clock is an hour ahead, and b: no server numbers below what is in
-    the table when it reads that first."""
+    """a, whose clock is an hour ahead, and b: a server's numbers go on above its
+    lease."""
     b = kamailio(cms, config=on(database, "b"))
     drained(b)
-    database.sql("INSERT INTO cms_outbox (event_id, seq, owner, node, state)"
-                 " VALUES ('server:ahead',"
-                 f" {int(time.time() * 1e6) + AHEAD_US}, 1, 'ahead', 3)")
     a = kamailio(cms, config=on(database, "a"))
+    assert a.device().register().status == 200
+    lease = "node = 'a' AND state = 3"
+    until(lambda: database.sql(f"SELECT seq FROM cms_outbox WHERE {lease}"))
+    a.stop()
+    database.sql(f"UPDATE cms_outbox SET seq = {int(time.time() * 1e6) + AHEAD_US}"
+                 f" WHERE {lease}")
+    a.start()
     drained(a)
+    cms.clear()
     return a, b
 
 

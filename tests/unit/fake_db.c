@@ -588,18 +588,27 @@ static db1_res_t *select_count(void)
 
 static db1_res_t *select_highest(void)
 {
-	int64_t highest = 0;
+	int64_t highest = 0, owner, lease;
 	db1_res_t *r = new_result(1);
 	db_val_t *v = add_row(r);
-	int i;
+	int i, n = 0;
 
-	want("FROM " FAKE_TABLE);
+	want("FROM " FAKE_TABLE " WHERE owner =");
+	owner = read_number();
+	want("OR state <>");
+	lease = read_number();
 	for(i = 0; i < table()->count; i++) {
-		if(number(&table()->rows[i].cells[1]) > highest)
-			highest = number(&table()->rows[i].cells[1]);
+		const struct cell *cells = table()->rows[i].cells;
+
+		if(number(&cells[2]) != owner
+				&& number(&cells[column("state", 5)]) == lease)
+			continue;
+		n++;
+		if(number(&cells[1]) > highest)
+			highest = number(&cells[1]);
 	}
 	set_number(v, highest);
-	VAL_NULL(v) = table()->count == 0;
+	VAL_NULL(v) = n == 0;
 	return r;
 }
 

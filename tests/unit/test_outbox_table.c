@@ -394,6 +394,21 @@ static void the_lease_is_known_at_the_next_start(void **state)
 	}
 }
 
+/* Its clock is its own, and may be behind: where its numbers end is not known. */
+static void the_lease_of_another_server_is_its_own(void **state)
+{
+	int i;
+
+	for(i = 1; i < ENGINES; i++) {
+		begin_with(engines[i]);
+		assert_int_equal(cn_table_set_lease(2000), 0);
+		assert_int_equal(insert(1500, CN_ROW_WAITING), 0);
+		cn_db_close();
+		assert_int_equal(connect_as(engines[i], "sip2"), 0);
+		assert_int_equal(lease, 1500); /* but what it has stored counts */
+	}
+}
+
 /* -------- whose rows these are -------- */
 
 static void with_sqlite_all_rows_are_ours_whatever_the_node(void **state)
@@ -825,6 +840,7 @@ int main(void)
 			TEST(any_number_of_rows_is_deleted_and_no_other),
 			TEST(bodies_are_those_of_rows_that_are_there_and_ours),
 			TEST(the_lease_is_known_at_the_next_start),
+			TEST(the_lease_of_another_server_is_its_own),
 			TEST(with_sqlite_all_rows_are_ours_whatever_the_node),
 			TEST(where_servers_share_it_rows_are_of_their_node),
 			TEST(a_second_server_of_the_same_node_does_not_use_it),
