@@ -28,6 +28,7 @@
 #include "http_room.h"
 #include "job.h"
 #include "outbox_leaving.h"
+#include "outbox_location.h"
 #include "admit.h"
 #include "admit_share.h"
 #include "reg_answer.h"
@@ -36,6 +37,7 @@
 #include "reg_park.h"
 #include "reg_restart.h"
 #include "face_drain.h"
+#include "reg_table.h"
 #include "face_http.h"
 #include "face_pv.h"
 #include "face_rpc.h"
@@ -137,7 +139,8 @@ static int mod_init(void)
 			|| cn_number_init() < 0 || cn_job_init(capacity) < 0
 			|| cn_index_init(capacity) < 0 || cn_outbox_init() < 0
 			|| cn_http_proc_init() < 0 || cn_leaving_init(cn_pv_set_event) < 0
-			|| cn_outbox_proc_init() < 0 || cn_usrloc_init() < 0
+			|| cn_outbox_proc_init() < 0 || cn_reg_table_init() < 0
+			|| cn_usrloc_init() < 0 || cn_location_init() < 0
 			|| cn_alive_init() < 0 || cn_verdict_init(cn_pv_set_verdict) < 0
 			|| cn_watch_init() < 0 || cn_drain_init() < 0)
 		return -1;

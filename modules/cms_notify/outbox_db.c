@@ -111,6 +111,8 @@ int64_t cn_db_number(const db_val_t *v)
 			return (int64_t)VAL_UBIGINT(v);
 		case DB1_DOUBLE:
 			return (int64_t)VAL_DOUBLE(v);
+		case DB1_DATETIME:
+			return (int64_t)VAL_TIME(v);
 		default:
 			return 0;
 	}
@@ -125,14 +127,25 @@ int cn_db_take_number(int64_t *n, db1_res_t *result)
 	return cn_db_forget(result);
 }
 
+str cn_db_str(const db_val_t *v)
+{
+	str s = STR_STATIC_INIT("");
+
+	if(VAL_NULL(v))
+		return s;
+	/* a BLOB is what PostgreSQL takes text for */
+	if(VAL_TYPE(v) != DB1_STRING)
+		return VAL_STR(v);
+	s.s = (char *)VAL_STRING(v);
+	s.len = (int)strlen(s.s);
+	return s;
+}
+
 void cn_db_text(const db_val_t *v, char *to, int size)
 {
-	if(VAL_NULL(v))
-		to[0] = '\0';
-	else if(VAL_TYPE(v) == DB1_STRING)
-		snprintf(to, size, "%s", VAL_STRING(v));
-	else /* a BLOB is what PostgreSQL takes text for */
-		snprintf(to, size, "%.*s", VAL_STR(v).len, VAL_STR(v).s);
+	str s = cn_db_str(v);
+
+	snprintf(to, size, "%.*s", s.len, s.s);
 }
 
 /* -------- connection -------- */
@@ -223,6 +236,24 @@ int cn_db_insert(const db_key_t *keys, const db_val_t *values, int count)
 		return 0;
 	cn_db_close();
 	return -1;
+}
+
+db1_res_t *cn_db_find(const str *in, const db_key_t *columns,
+		const db_val_t *values, int count, int column_count)
+{
+	db1_res_t *result = NULL;
+
+	if(con == NULL)
+		return NULL;
+	if(dbf.use_table(con, in) < 0
+			|| dbf.query(con, (db_key_t *)columns, NULL, (db_val_t *)values,
+					   (db_key_t *)columns, count, column_count, NULL, &result)
+					   < 0
+			|| dbf.use_table(con, &table) < 0) {
+		cn_db_close();
+		return NULL;
+	}
+	return result;
 }
 
 /* -------- transactions -------- */

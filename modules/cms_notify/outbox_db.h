@@ -56,7 +56,13 @@ int cn_db_take_number(int64_t *n, db1_res_t *result) CN_MUST;
 int cn_db_insert(
 		const db_key_t *keys, const db_val_t *values, int count) CN_MUST;
 
-int64_t cn_db_number(const db_val_t *v);
+/* The rows of another table that have these values in the first columns. @return NULL: it
+ * failed */
+db1_res_t *cn_db_find(const str *in, const db_key_t *columns,
+		const db_val_t *values, int count, int column_count) CN_MUST;
+
+int64_t cn_db_number(const db_val_t *v); /* of a time: since 1970 */
+str cn_db_str(const db_val_t *v);		 /* of the row; NULL: empty */
 void cn_db_text(const db_val_t *v, char *to, int size); /* NULL: "" */
 
 #endif

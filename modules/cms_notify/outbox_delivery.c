@@ -21,6 +21,7 @@
 #include "outbox.h"
 #include "outbox_batch.h"
 #include "outbox_delivery.h"
+#include "outbox_location.h"
 #include "outbox_leaving.h"
 #include "outbox_resync.h"
 #include "outbox_retry.h"
@@ -78,13 +79,22 @@ static int send(const struct cn_delivery_facts *facts, int64_t newest)
 	return 0;
 }
 
+/* A contact that is there and has registered before this is not back. Who runs out is
+ * deleted when the row is stored, but usrloc tells of other deletions before they are
+ * made. */
+static int64_t back_since_s(const struct cn_row *row)
+{
+	return row->kind == CN_KIND_EXPIRE ? 0 : row->created_us / 1000000;
+}
+
 /* Is there no point in sending the row? It tells of a contact's leaving that is
  * there again; or a server that is dead had it, and the contact has come here
  * since. */
 static bool is_needless(const struct cn_row *row)
 {
 	if(row->kind != CN_KIND_REGISTER)
-		return cn_usrloc_is_live(row->of->name, row->contacts);
+		return cn_location_is_back(
+				row->of->name, row->contacts, back_since_s(row));
 	return row->taken
 		   && cn_usrloc_came_here(
 				   row->of->name, row->contacts, row->created_us / 1000000);

@@ -27,6 +27,7 @@
 #include "outbox_command.h"
 #include "outbox_delivery.h"
 #include "outbox_leaving.h"
+#include "outbox_location.h"
 #include "outbox_proc.h"
 #include "outbox_retry.h"
 #include "outbox_rows.h"
@@ -104,6 +105,8 @@ static void take_over(int64_t now)
 	cn_outbox_db_begins();
 	n = cn_table_take_over();
 	err = n < 0 ? -1 : n > 0 ? cn_sync_read() : cn_sync_look_elsewhere();
+	if(err == 0)
+		err = cn_location_take_expired();
 	cn_outbox_db_answered(err == 0);
 	if(n > 0 && err == 0)
 		LM_NOTICE(

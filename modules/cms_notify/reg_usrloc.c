@@ -26,6 +26,7 @@
 #include "outbox.h"
 #include "reg_settings.h"
 #include "reg_request.h"
+#include "reg_table.h"
 
 static usrloc_api_t usrloc;
 static const int *db_load; /* usrloc's parameters */
@@ -79,13 +80,21 @@ static bool has_lost_its_connection(const ucontact_t *b)
 	return con == NULL;
 }
 
+/* Of what servers share in a database, who deletes it hears of that, and nobody
+ * else; of what is replicated all do. */
+static bool is_told_here(const ucontact_t *b, int type)
+{
+	return cn_binding_is_ours(b)
+		   || (usrloc.db_mode == DB_ONLY && type == UL_CONTACT_DELETE);
+}
+
 /* Under usrloc's lock: copies and returns. While the server stops, in the main
  * process, there is no lock and nobody else. */
 static void on_leaving(ucontact_t *b, int type, void *unused)
 {
 	(void)unused;
 	/* of who is GONE the CMS is told that already */
-	if(!cn_binding_is_ours(b) || cn_binding_is_gone(b))
+	if(!is_told_here(b, type) || cn_binding_is_gone(b))
 		return;
 	if(type == UL_CONTACT_DELETE) {
 		/* Also told more than once. And while usrloc writes back, what was
@@ -119,10 +128,13 @@ static int listen_to_usrloc(int types)
 		LM_ERR("usrloc has no parameter db_load or handle_lost_tcp\n");
 		return -1;
 	}
-	if((types & UL_CONTACT_EXPIRE) && usrloc.db_mode == DB_ONLY
-			&& usrloc.use_domain) {
+	if(cn_reg_table_keeps_expired()) {
+		types &= ~UL_CONTACT_EXPIRE; /* told from there */
+	} else if((types & UL_CONTACT_EXPIRE) && usrloc.db_mode == DB_ONLY
+			  && usrloc.use_domain) {
 		LM_ERR("events: with usrloc's db_mode 3 and use_domain there is no "
-			   "expire, as usrloc does not say in whose domain\n");
+			   "expire without its rm_expired_delay, as usrloc does not say in "
+			   "whose domain\n");
 		return -1;
 	}
 	if(server_id == 0 && find_module_by_name("dmq_usrloc")) {

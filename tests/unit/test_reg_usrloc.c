@@ -22,6 +22,7 @@
 #include "reg_classify.h"
 #include "reg_request.h"
 #include "reg_settings.h"
+#include "reg_table.h"
 #include "reg_usrloc.h"
 
 struct cn_conf cn_conf;
@@ -30,6 +31,13 @@ struct cn_conf cn_conf;
 #define CONTACT "sip:gzj@172.16.163.3:7000"
 #define CONTACT_2 "sip:gzj@172.16.163.4:7000"
 #define PARAM_INT (1u << 1)
+
+static bool keeps_expired;
+
+bool cn_reg_table_keeps_expired(void)
+{
+	return keeps_expired;
+}
 
 /* -------- what it is told -------- */
 
@@ -193,6 +201,7 @@ static int start(void **state)
 	fake_usrloc_start();
 	db_load = 1;
 	handle_lost_tcp = 0;
+	keeps_expired = false;
 	fake_param("usrloc", "db_load", PARAM_INT, &db_load);
 	fake_param("usrloc", "handle_lost_tcp", PARAM_INT, &handle_lost_tcp);
 	memset(&cn_conf, 0, sizeof(cn_conf));
@@ -296,6 +305,20 @@ static void another_servers_binding_is_its_business(void **state)
 	fake_usrloc_tell(b, UL_CONTACT_EXPIRE);
 	fake_usrloc_tell(b, UL_CONTACT_DELETE);
 	assert_int_equal(told.left, 0);
+}
+
+static void what_is_shared_is_told_by_who_deletes_it(void **state)
+{
+	ucontact_t *b = fake_binding(AOR, CONTACT, -1);
+
+	fake_usrloc.db_mode = DB_ONLY;
+	fake_usrloc.use_domain = 0;
+	assert_int_equal(cn_usrloc_init(), 0);
+	b->server_id = 2;
+	fake_usrloc_tell(b, UL_CONTACT_EXPIRE);
+	assert_int_equal(told.left, 0);
+	fake_usrloc_tell(b, UL_CONTACT_DELETE);
+	assert_int_equal(told.left, 1);
 }
 
 /* With handle_lost_tcp usrloc deletes what has lost its connection. */
@@ -746,6 +769,16 @@ static void what_usrloc_does_not_say_cannot_be_told(void **state)
 	assert_int_equal(cn_usrloc_init(), 0);
 }
 
+static void what_usrloc_keeps_is_told_from_its_table(void **state)
+{
+	fake_usrloc_end();
+	fake_usrloc_start();
+	fake_usrloc.db_mode = DB_ONLY;
+	keeps_expired = true;
+	assert_int_equal(cn_usrloc_init(), 0);
+	assert_int_equal(fake_usrloc_types(), UL_CONTACT_DELETE);
+}
+
 static void who_waits_for_the_database_needs_processes(void **state)
 {
 	static const struct
@@ -789,6 +822,7 @@ int main(void)
 			TEST(the_operator_chooses_what_is_told),
 			TEST(usrloc_is_listened_to_for_what_is_told),
 			TEST(another_servers_binding_is_its_business),
+			TEST(what_is_shared_is_told_by_who_deletes_it),
 			TEST(a_lost_connection_is_expiry),
 			TEST(all_that_a_binding_tells_is_told),
 			TEST(it_is_told_how_many_are_left),
@@ -809,6 +843,7 @@ int main(void)
 			TEST(who_is_not_live_or_not_ours_is_not_shown),
 			TEST(without_what_it_needs_it_does_not_start),
 			TEST(what_usrloc_does_not_say_cannot_be_told),
+			TEST(what_usrloc_keeps_is_told_from_its_table),
 			TEST(who_waits_for_the_database_needs_processes),
 			TEST(servers_that_replicate_need_names),
 	};

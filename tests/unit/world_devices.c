@@ -304,6 +304,16 @@ bool cn_usrloc_is_live(const char *key, const char *about)
 	return live;
 }
 
+bool cn_location_is_back(const char *aor, const char *about, int64_t since_s)
+{
+	return cn_usrloc_is_live(aor, about);
+}
+
+int cn_location_take_expired(void)
+{
+	return 0;
+}
+
 bool cn_usrloc_came_here(const char *key, const char *about, int64_t since_s)
 {
 	return false;
