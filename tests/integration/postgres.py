@@ -1,5 +1,6 @@
 """A PostgreSQL server of its own for a test."""
 
+import contextlib
 import glob
 import os
 import shutil
@@ -65,10 +66,31 @@ class Postgres:
         self._run("pg_ctl", "-D", self._data, "-w", "-t", "200",
                   "-m", "immediate", "stop")
 
+    @property
+    def _psql(self):
+        return [os.path.join(self._bin, "psql"), "-XAtq", "-h", HOST, "-p",
+                str(self.port), "-U", "kamailio"]
+
+    @contextlib.contextmanager
+    def session(self):
+        """session(sql): in one connection, so that a transaction lasts."""
+        with subprocess.Popen([*self._psql, "kamailio"], text=True,
+                              stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as psql:
+            def run(text):
+                psql.stdin.write(f"{text};\n\\echo done\n")
+                psql.stdin.flush()
+                for line in psql.stdout:
+                    if line == "done\n":
+                        return
+                raise RuntimeError("psql has ended")
+
+            yield run
+            psql.stdin.close()
+
     def sql(self, text):
         """Rows of text, or []."""
         out = subprocess.run(
-            [os.path.join(self._bin, "psql"), "-XAtq", "-h", HOST, "-p",
-             str(self.port), "-U", "kamailio", "-c", text, "kamailio"],
+            [*self._psql, "-c", text, "kamailio"],
             check=True, capture_output=True, text=True, timeout=300).stdout
         return [line.split("|") for line in out.splitlines()]

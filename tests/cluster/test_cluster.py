@@ -1,0 +1,366 @@
+"""Devices behind a balancer, three servers, one database."""
+
+import contextlib
+import os
+import signal
+import time
+
+import pytest
+
+from cluster import DEVICES, Fleet
+from harness import HOST, until
+from sip_ua import Ua
+from test_strangers import Dialog, both_directions
+
+
+def register(ua, **kw):
+    """Repeated until it is answered, as devices do."""
+    registration = ua.start_register(retransmit=True, **kw)
+    answer = registration.wait()
+    assert answer.status == 200, answer.start_line
+    return registration
+
+
+def lose(cluster, server):
+    server.kill()
+    until(lambda: not cluster.front.is_up(server))
+
+
+def back(cluster, server):
+    server.start()
+    until(lambda: cluster.front.is_up(server))
+
+
+def is_drained(cluster):
+    return not cluster.postgres.sql("SELECT 1 FROM cms_outbox WHERE state < 3")
+
+
+def message(cluster, sender, ua, text):
+    """From one device to another, through whatever server; its answer."""
+    challenged = sender.send(
+        sender.build("MESSAGE", ua.aor, to=f"<{ua.aor}>", body=text),
+        retransmit=True).wait()
+    assert challenged.status == 407, challenged.start_line
+    sent = sender.send(sender.build(
+        "MESSAGE", ua.aor, to=f"<{ua.aor}>", body=text, headers=[
+            ("Proxy-Authorization", sender.authorization(
+                challenged.challenge(), "MESSAGE", body=text))]),
+        retransmit=True)
+    request = ua.transport.wait_request("MESSAGE")
+    assert request.body == text
+    ua.transport.reply(request, 200)
+    return sent.wait()
+
+
+# -- refreshes ------------------------------------------------------------------------
+
+
+def test_refresh_elsewhere_is_a_refresh(cluster):
+    """Who is registered at one server is so at all, also when that one is dead, and
+    when it is back."""
+    ua = cluster.device()
+    register(ua)
+    first = cluster.server_of(ua)
+    lose(cluster, first)
+    register(ua)
+    assert cluster.server_of(ua) is not first
+    back(cluster, first)
+    register(ua)
+    assert cluster.server_of(ua) is first
+    assert cluster.events(ua) == [("register", "new", first.name)]
+
+
+def test_moves_to_another_server(cluster):
+    """With another address at another server: told once, as moved."""
+    ua = cluster.device()
+    register(ua)
+    first = cluster.server_of(ua)
+    lose(cluster, first)
+    moved = cluster.device(ua.user)
+    register(moved)
+    register(moved)
+    assert [e[:2] for e in cluster.events(ua)] == [
+        ("register", "new"), ("register", "moved")]
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_reached_through_whatever_server(cluster, transport):
+    """A device gets what others send to it, also when its server is dead."""
+    ua, sender = cluster.device(transport=transport), cluster.device()
+    register(ua)
+    assert message(cluster, sender, ua, b"all there").status == 200
+    lose(cluster, cluster.server_of(ua))
+    assert message(cluster, sender, ua, b"one is dead").status == 200
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("contact", [None, "<sip:x@10.1.2.3:5060>"],
+                         ids=["plain", "NAT"])
+def test_a_call(cluster, transport, contact):
+    """Requests of a dialog go through the balancer, both ways."""
+    both_directions(cluster.device(transport=transport, contact=contact),
+                    cluster.device())
+
+
+def test_a_call_leads_to_its_two_ends(cluster):
+    """As without a balancer: its marks bring a request nowhere else."""
+    alice, bob, carol = (cluster.device() for _ in range(3))
+    register(alice)
+    register(bob)
+    call = Dialog(alice, bob)
+    host, port = carol.transport.local
+    for uri in (f"sip:x@{host}:{port}",
+                f"sip:x@{bob.transport.host_port};alias={host}~{port}~1"):
+        assert alice.send(call.build(alice, "INFO", uri)).wait().status == 403
+    assert not carol.transport.received()
+
+
+def test_connections_are_kept_for_devices(cluster):
+    """The balancer keeps that over which somebody registers, and no other for long."""
+    ua, other = (cluster.device(transport="tcp") for _ in range(2))
+    register(ua)
+    other.options(f"sip:{HOST}:{cluster.front.port}")
+    kept = {c["src_port"]: c["lifetime"] > 120
+            for c in cluster.front.rpc("core.tcp_list")}
+    assert kept[ua.transport.local[1]] and not kept[other.transport.local[1]]
+
+
+def test_the_event_says_where_the_device_is(cluster):
+    """Not where the balancer is; what a device says of that itself is not believed."""
+    ua = cluster.device()
+    register(ua, path="<sip:192.0.2.66;lr>",
+             headers=[("X-Source", "udp:192.0.2.66:5060")])
+    source, = [e["source"] for r in cluster.cms.requests for e in r.events]
+    assert (source["ip"], source["port"]) == (DEVICES, ua.transport.local[1])
+    (path, received), = cluster.postgres.sql(
+        f"SELECT path, received FROM location WHERE username = '{ua.user}'")
+    assert "192.0.2.66" not in path + received
+
+
+# -- Digest ---------------------------------------------------------------------------
+
+
+def test_a_challenge_comes_back_to_its_server(cluster):
+    """All servers work, and nobody is challenged twice, whatever Call-IDs he has."""
+    devices = [cluster.device() for _ in range(12)]
+    for ua in devices:
+        registration = register(ua, authenticated={"call_id": ua.user})
+        assert len(registration.steps) == 2
+    assert {cluster.server_of(ua).port for ua in devices} == {
+        server.port for server in cluster.servers}
+
+
+def at(server, ua):
+    """The same device at the balancer's address, and nothing between."""
+    return Ua(server.address, ua.user, ua.domain, ua.password, local=(HOST, 0))
+
+
+def test_challenge_of_another_server(cluster):
+    """Credentials for it are answered by a new challenge that says "stale": the
+    device does not take its password for a wrong one."""
+    a, b, _ = cluster.servers
+    ua = cluster.device()
+    with at(a, ua) as there, at(b, ua) as here:
+        first = there.send(there.build_register()).wait().challenge()
+        second = here.send(here.build_register(
+            authorization=here.authorization(first))).wait()
+        assert second.status == 401
+        assert second.challenge()["stale"] == "true"
+        assert second.challenge()["nonce"] != first["nonce"]
+        assert here.send(here.build_register(authorization=here.authorization(
+            second.challenge()))).wait().status == 200
+
+
+def test_no_credentials_work_twice(cluster):
+    """What somebody has captured is worth nothing, at no server."""
+    ua = cluster.device()
+    sent = register(ua).steps[-1].request
+    cluster.events(ua)
+    value = sent.get("Authorization")
+    thieves = [cluster.device(ua.user),
+               *(at(server, ua) for server in cluster.servers)]
+    for thief in thieves:
+        with thief:
+            for call_id in (sent.get("Call-ID"), None):
+                answer = thief.send(thief.build_register(
+                    authorization=value, call_id=call_id)).wait()
+                assert answer.status == 401, answer.start_line
+    assert len(cluster.events(ua)) == 1
+    assert cluster.bindings(ua) == [ua.contact[1:-1]]
+
+
+def test_servers_answer_the_balancer_alone(cluster):
+    server = cluster.servers[0]
+    ua = cluster.device(to=server)
+    stranger = ua.send(ua.build_register())
+    with at(server, ua) as balancer:
+        server.handle(balancer)
+    server.wait_idle(server.pids("udp receiver"))
+    assert not stranger.responses
+
+
+# -- the outbox -----------------------------------------------------------------------
+
+
+def test_deferred_by_who_is_dead(cluster):
+    """Another server delivers what a dead one has stored, once."""
+    ua = cluster.device()
+    cluster.cms.stop()
+    register(ua)
+    server = cluster.server_of(ua)
+    server.kill()
+    cluster.cms.start()
+    cluster.cms.wait_until(lambda: cluster.told(ua))
+    until(lambda: is_drained(cluster))
+    assert cluster.events(ua) == [("register", "new", server.name)]
+
+
+def test_unregister_elsewhere_is_told_once(cluster):
+    """Who registers at one server and leaves at another: the latter tells it."""
+    ua = cluster.device()
+    register(ua)
+    lose(cluster, cluster.server_of(ua))
+    register(ua, expires=0)
+    cluster.cms.wait_until(lambda: len(cluster.told(ua)) > 1)
+    assert [e[0] for e in cluster.events(ua)] == ["register", "unregister"]
+
+
+def test_who_runs_out_is_told_once(cluster):
+    """Also when the server at which he registered is dead."""
+    uas = [cluster.device() for _ in range(6)]
+    for ua in uas:
+        register(ua, expires=6)
+    lose(cluster, cluster.server_of(uas[0]))
+    cluster.cms.wait_until(lambda: all(
+        any(e["event"] == "expire" for e in cluster.told(ua)) for ua in uas), 60)
+    until(lambda: is_drained(cluster))
+    for ua in uas:
+        assert not cluster.bindings(ua)
+        first, last = cluster.told(ua)
+        assert (first["event"], last["event"]) == ("register", "expire")
+        assert first["seq"] < last["seq"]
+        assert last["contacts"][0]["uri"] == ua.contact[1:-1]
+        assert last["source"] == first["source"]
+
+
+@contextlib.contextmanager
+def stopped(servers):
+    """Their outbox processes see nothing of what the others write."""
+    pids = [pid for server in servers
+            for pid in server.pids("cms_notify outbox")]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_who_is_back_has_not_run_out(cluster, here):
+    """What was to be told of a contact that is there again is told to nobody, be it
+    back at the server that was to tell it or at another, which has not heard of it."""
+    first, other, _ = cluster.servers
+    server = first if here else other
+    ua = cluster.device()
+    register(ua, expires=1)
+    rule = cluster.cms.rule(status=503, match={"event": "expire"})
+    for one in cluster.others(server):
+        cluster.take_out(one)
+    with stopped(cluster.others(first)):
+        until(lambda: cluster.postgres.sql(
+            "SELECT 1 FROM cms_outbox WHERE state = 0"), 60)
+        register(ua)
+        assert cluster.server_of(ua) is server
+        cluster.cms.remove_rule(rule)
+        until(lambda: is_drained(cluster), 60)
+    assert [e["event"] for e in cluster.told(ua)] == ["register", "register"]
+    for one in cluster.others(server):
+        cluster.take_out(one, False)
+
+
+def a_minute_ago():
+    """As usrloc writes it. What is older than an hour it deletes itself."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() - 60))
+
+
+def test_who_is_registering_does_not_run_out(cluster):
+    """A server passes over what another session has locked; the rest is told."""
+    ua, other = cluster.device(), cluster.device()
+    register(ua)
+    register(other)
+    with cluster.postgres.session() as session:
+        session("BEGIN")
+        session(f"UPDATE location SET expires = '{a_minute_ago()}'"
+                f" WHERE username IN ('{ua.user}', '{other.user}')")
+        session("COMMIT; BEGIN")
+        session("SELECT 1 FROM location WHERE username ="
+                f" '{ua.user}' FOR UPDATE")
+        cluster.cms.wait_until(lambda: len(cluster.told(other)) > 1, 60)
+        session("UPDATE location SET expires = '2100-01-01'"
+                f" WHERE username = '{ua.user}'")
+        session("COMMIT")
+    until(lambda: is_drained(cluster), 60)
+    assert [e["event"] for e in cluster.told(other)] == ["register", "expire"]
+    assert [e["event"] for e in cluster.told(ua)] == ["register"]
+    assert cluster.bindings(ua) and not cluster.bindings(other)
+
+
+def test_many_run_out_at_once(cluster):
+    """More than a server takes in a transaction: each is told once."""
+    count = 250
+    cluster.postgres.sql(
+        "INSERT INTO location (ruid, username, domain, contact, expires)"
+        " SELECT 'test-' || n, 'many' || n, 'telecom.com',"
+        f" 'sip:many' || n || '@192.0.2.9', '{a_minute_ago()}'"
+        f" FROM generate_series(1, {count}) n")
+    cluster.cms.wait_until(
+        lambda: sum(len(r.events) for r in cluster.cms.requests) >= count, 60)
+    until(lambda: is_drained(cluster))
+    told = [(e["event"], e["username"]) for r in cluster.cms.requests
+            for e in r.events]
+    assert sorted(told) == sorted(
+        ("expire", f"many{n}") for n in range(1, count + 1))
+    assert not cluster.postgres.sql(
+        "SELECT 1 FROM location WHERE ruid LIKE 'test-%'")
+
+
+def test_database_away(cluster):
+    """Devices are told to come back; what was registered is so when it is back."""
+    ua, other = cluster.device(), cluster.device()
+    register(ua)
+    for server in cluster.servers:
+        server.allow_errors(".")
+    cluster.postgres.stop()
+    for device in (ua, other):
+        answer = device.register(retransmit=True)
+        assert answer.status == 503 and int(answer.get("Retry-After")) > 0
+    cluster.postgres.start()
+    for device in (ua, other):
+        until(lambda: device.register(retransmit=True).status == 200)
+    until(lambda: all(
+        server.rpc("cms_notify.outbox")["database"] == "ready"
+        for server in cluster.servers))
+    assert [e[:2] for e in cluster.events(ua)] == [("register", "new")]
+    assert [e[:2] for e in cluster.events(other)] == [("register", "new")]
+
+
+def test_each_server_dies_under_load(cluster):
+    """Each in turn, while devices register with one address after the other: each
+    request is answered, and who was told 200 is registered and known to the CMS."""
+    fleet = Fleet([cluster.device() for _ in range(10)])
+    with fleet:
+        for server in cluster.servers:
+            fleet.wait(2)
+            server.kill()
+            fleet.wait(2)
+            back(cluster, server)
+    until(lambda: is_drained(cluster), 60)
+    assert all(step.finals for step in fleet.steps)
+    for ua, contacts in fleet.registered.items():
+        told = {c["uri"] for e in cluster.told(ua) for c in e["contacts"]}
+        assert set(contacts) <= told
+        assert set(contacts) <= set(cluster.bindings(ua))
+        seqs = [e["seq"] for e in cluster.told(ua)]
+        assert len(seqs) == len(set(seqs))
