@@ -11,7 +11,7 @@ export KAMAILIO_SRC DESTDIR
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all module help install run deb test-deb test test-unit coverage test-integration \
-	test-cluster \
+	test-cluster test-cluster-short \
 	test-faults-short test-rooms test-image test-kamailio versions test-faults storm soak \
 	fuzz bench bench-refresh bench-outbox bench-scaling bench-signing bench-reload bench-alive \
 	bench-connections lint format docs clean
@@ -33,7 +33,8 @@ help:
 	@echo "                       test-model-long: with larger bounds"
 	@echo "make test-integration  integration tests on the installed Kamailio;"
 	@echo "                       PYTEST_ARGS='-k word'"
-	@echo "make test-cluster      three servers, one database, a balancer in front"
+	@echo "make test-cluster      three servers, one database, a balancer in front;"
+	@echo "                       test-cluster-short: without the long ones"
 	@echo "make test-kamailio     integration tests on the Kamailio of a source"
 	@echo "                       tree, built here: KAMAILIO_SRC="
 	@echo "make versions          the same, or without KAMAILIO_SRC= on the"
@@ -82,7 +83,7 @@ run: module
 	@$(if $(KAMAILIO_SRC),scripts/kamailio-build "$(KAMAILIO_SRC)")
 	@scripts/run
 
-test: test-unit test-model test-integration test-cluster test-faults-short
+test: test-unit test-model test-integration test-cluster-short test-faults-short
 
 test-unit:
 	@scripts/deps build kamailio test
@@ -132,10 +133,11 @@ versions:
 	@scripts/deps build $(if $(KAMAILIO_SRC),tree,kamailio page) run test
 	@scripts/versions $(if $(KAMAILIO_SRC),"$(KAMAILIO_SRC)",installed) $(PYTEST_ARGS)
 
-test-cluster: module
+test-cluster test-cluster-short: module
 	@scripts/deps kamailio run test
 	env $$(scripts/kamailio-env installed) \
-		$(PYTHON) -m pytest tests/cluster $(PYTEST_ARGS)
+		$(PYTHON) -m pytest tests/cluster $(if $(filter %-short,$@),-m "not long") \
+		$(PYTEST_ARGS)
 
 test-faults-short: module
 	@scripts/deps kamailio run test faults

@@ -15,9 +15,10 @@
 #include "base_conf.h"
 #include "outbox_db.h"
 
-/* An idle connection of a machine that has vanished ends after this, and its
- * lock with it. */
-#define CN_SILENCE_S 4
+/* The connection of a machine that has vanished ends after this, and its lock with
+ * it. MySQL knows by idleness alone. */
+#define CN_SILENCE_S 3
+#define CN_IDLE_S 8
 
 static db_func_t dbf;
 static str url;
@@ -191,13 +192,17 @@ static int set_limits(int ms)
 	if(is_engine("postgres"))
 		return CN_DB_RUN("SET statement_timeout = %d", ms)
 			   || CN_DB_RUN("SET synchronous_commit = on")
-			   || CN_DB_RUN("SET tcp_keepalives_idle = %d", CN_SILENCE_S)
+			   || CN_DB_RUN("SET tcp_keepalives_idle = 1")
 			   || CN_DB_RUN("SET tcp_keepalives_interval = 1")
-			   || CN_DB_RUN("SET tcp_keepalives_count = 3");
+			   || CN_DB_RUN("SET tcp_keepalives_count = %d", CN_SILENCE_S - 1)
+			   /* also if something has been sent to it; from version 12 on */
+			   || CN_DB_RUN("SELECT set_config(name, '%d', false) FROM"
+							" pg_settings WHERE name = 'tcp_user_timeout'",
+					   CN_SILENCE_S * 1000);
 	if(is_engine("mysql"))
 		return CN_DB_RUN("SET SESSION innodb_lock_wait_timeout = %d,"
 						 " SESSION wait_timeout = %d",
-				(ms + 999) / 1000, 2 * CN_SILENCE_S);
+				(ms + 999) / 1000, CN_IDLE_S);
 	return 0;
 }
 

@@ -41,7 +41,7 @@
 #define CN_STATEMENT_MS 2000
 #define CN_DRAIN_STATEMENT_MS 200
 #define CN_OPEN_AGAIN_US 1000000
-#define CN_TAKE_OVER_US 2000000
+#define CN_TAKE_OVER_US 1000000
 /* An AOR with something under way is looked at again after this. */
 #define CN_AGAIN_US 50000
 /* Numbers may be given up to the lease that is stored, which is that far ahead; from there

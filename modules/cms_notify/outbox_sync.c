@@ -18,7 +18,7 @@
 #include "outbox_table.h"
 
 /* What waits at other servers is read anew after so many looks. */
-#define CN_ELSEWHERE_LOOKS 20
+#define CN_ELSEWHERE_LOOKS 40
 #define CN_CLOCKS_US 5000000
 
 static int64_t elsewhere_seq; /* highest number seen of other servers */

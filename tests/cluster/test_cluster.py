@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cluster import DEVICES, Fleet
-from harness import HOST, until
+from harness import DOMAIN, HOST, until
 from sip_ua import Ua
 from test_strangers import Dialog, both_directions
 
@@ -238,6 +238,32 @@ def test_deferred_by_who_is_dead(cluster):
     assert cluster.events(ua) == [("register", "new", server.name)]
 
 
+def seconds_until_handed_over(cluster):
+    """From the death of a server until another one has what it deferred, by the clock
+    of the database."""
+    ua = cluster.device()
+    register(ua)
+    owner = f"SELECT owner FROM cms_outbox WHERE aor = '{ua.user}@{DOMAIN}'"
+    before = cluster.postgres.sql(owner)
+    server = cluster.server_of(ua)
+    clock = "SELECT extract(epoch FROM clock_timestamp())"
+    killed, = cluster.postgres.sql(clock)
+    server.kill()
+    until(lambda: cluster.postgres.sql(owner) != before)
+    now, = cluster.postgres.sql(clock)
+    back(cluster, server)
+    return float(now[0]) - float(killed[0])
+
+
+def test_what_a_dead_server_has_left_is_taken_soon(cluster):
+    """Within five seconds of its death."""
+    cluster.cms.stop()
+    tries = (seconds_until_handed_over(cluster) for _ in range(3))
+    assert any(seconds < 5 for seconds in tries)  # others use the machine, too
+    cluster.cms.start()
+    until(lambda: is_drained(cluster))
+
+
 def test_unregister_elsewhere_is_told_once(cluster):
     """Who registers at one server and leaves at another: the latter tells it."""
     ua = cluster.device()
@@ -248,6 +274,7 @@ def test_unregister_elsewhere_is_told_once(cluster):
     assert [e[0] for e in cluster.events(ua)] == ["register", "unregister"]
 
 
+@pytest.mark.long
 def test_who_runs_out_is_told_once(cluster):
     """Also when the server at which he registered is dead."""
     uas = [cluster.device() for _ in range(6)]
@@ -280,6 +307,7 @@ def stopped(servers):
             os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("here", [True, False])
 def test_who_is_back_has_not_run_out(cluster, here):
     """What was to be told of a contact that is there again is told to nobody, be it
@@ -388,6 +416,7 @@ def assert_one_answer(step):
             (401, step.final.to_tag)}
 
 
+@pytest.mark.long
 def test_each_server_dies_under_load(cluster):
     """Each in turn, while devices register with one address after the other: each
     request has one answer, and who was told 200 is registered and known to the CMS."""

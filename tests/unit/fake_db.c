@@ -720,7 +720,7 @@ static db1_res_t *run(void)
 		return begin(), new_result(0);
 	if(is("COMMIT"))
 		return commit(), new_result(0);
-	if(is("PRAGMA busy_timeout = ") || is("SET "))
+	if(is("PRAGMA busy_timeout = ") || is("SET ") || is("SELECT set_config("))
 		return setting();
 	if(is("SELECT pg_backend_pid()") || is("SELECT CONNECTION_ID()"))
 		return one_number(state.session);

@@ -276,7 +276,7 @@ static void look_at_all(void)
 {
 	int i;
 
-	for(i = 0; i < 20; i++)
+	for(i = 0; i < 40; i++)
 		assert_int_equal(cn_sync_look_elsewhere(), 0);
 }
 
@@ -356,7 +356,7 @@ static void a_failure_elsewhere_is_told(void **state)
 
 	store("sip2", 100, 1, CN_ROW_WAITING);
 	assert_int_equal(load(), 0);
-	for(i = 0; i < 20; i++) { /* whichever look it is */
+	for(i = 0; i < 40; i++) { /* whichever look it is */
 		if(!cn_db_is_open())
 			assert_int_equal(load(), 0);
 		fake_db_fail_at(1, FAKE_ERROR);

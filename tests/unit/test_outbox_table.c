@@ -528,9 +528,10 @@ static void each_engine_is_told_how_long_it_may_take(void **state)
 	begin_with(POSTGRES);
 	assert_true(fake_db_was_asked("SET statement_timeout = 2000"));
 	assert_true(fake_db_was_asked("SET synchronous_commit = on"));
-	assert_true(fake_db_was_asked("SET tcp_keepalives_idle = 4"));
+	assert_true(fake_db_was_asked("SET tcp_keepalives_idle = 1"));
 	assert_true(fake_db_was_asked("SET tcp_keepalives_interval = 1"));
-	assert_true(fake_db_was_asked("SET tcp_keepalives_count = 3"));
+	assert_true(fake_db_was_asked("SET tcp_keepalives_count = 2"));
+	assert_true(fake_db_was_asked("SELECT set_config(name, '3000', false)"));
 	begin_with(MYSQL);
 	assert_true(fake_db_was_asked("SET SESSION innodb_lock_wait_timeout = 2,"
 								  " SESSION wait_timeout = 8"));
