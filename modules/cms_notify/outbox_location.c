@@ -30,7 +30,8 @@
 #include "reg_usrloc.h"
 
 #define CN_TAKE_MAX 100
-#define CN_TAKE_ROUNDS 10
+/* Who defers waits as long. */
+#define CN_TAKE_US 200000
 #define CN_COLUMNS                                                   \
 	"ruid, username, domain, contact, received, path, callid, cseq," \
 	" user_agent, instance, reg_id, socket"
@@ -194,7 +195,7 @@ static int let_wait(void)
 
 static int take_from(const str *table)
 {
-	int rounds = CN_TAKE_ROUNDS;
+	int64_t until_us = cn_now_us() + CN_TAKE_US;
 
 	do {
 		taken.count = 0;
@@ -204,7 +205,7 @@ static int take_from(const str *table)
 		}
 		if(let_wait() < 0)
 			return -1;
-	} while(taken.count == CN_TAKE_MAX && --rounds > 0);
+	} while(taken.count == CN_TAKE_MAX && cn_now_us() < until_us);
 	return 0;
 }
 
