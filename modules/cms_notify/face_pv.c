@@ -20,6 +20,7 @@
 #include "admit.h"
 #include "face_drain.h"
 #include "face_pv.h"
+#include "outbox.h"
 #include "base_stats.h"
 #include "admit_reservation.h"
 
@@ -281,6 +282,16 @@ static int show_draining(
 	return pv_get_uintval(msg, param, res, cn_drain_is_on());
 }
 
+static int show_outbox_ready(
+		struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
+{
+	struct cn_outbox_state outbox = {.ready = false};
+
+	if(cn_outbox_exists())
+		cn_outbox_state(&outbox);
+	return pv_get_uintval(msg, param, res, outbox.ready);
+}
+
 static int show_password(
 		struct sip_msg *msg, pv_param_t *param, pv_value_t *res)
 {
@@ -326,6 +337,7 @@ static const struct
 		{"user_agent", show_user_agent},
 		{"node", show_node},
 		{"draining", show_draining},
+		{"outbox_ready", show_outbox_ready},
 		{"key", show_key},
 		{"password", show_password},
 };

@@ -1,6 +1,8 @@
 """Three servers with the shipped configuration, one PostgreSQL, a balancer in front.
 
     Cluster   .servers, .front, .postgres, .cms; device() is one behind the balancer
+
+`settings` of a server: a function of its number, for what differs.
 """
 
 import itertools
@@ -38,7 +40,8 @@ class Cluster:
         self._users = itertools.count(1)
         self._uas = []
         self.servers = [
-            Kamailio(cms, settings=self._settings(number, settings))
+            Kamailio(cms, settings=self._settings(
+                number, settings(number) if settings else {}))
             for number in range(1, COUNT + 1)]
         for number, server in enumerate(self.servers, 1):
             server.name = f"sip{number}"
@@ -51,7 +54,7 @@ class Cluster:
                 "CMS_VERDICT_PROCESSES": None, "CMS_BREAKER_COOLDOWN": 100,
                 "CMS_TIMEOUT": 4000,
                 "CMS_EVENTS": "register,unregister,expire",
-                **(settings or {})}
+                **settings}
 
     def _front(self, server, _cms):
         server.write("servers", "".join(

@@ -34,18 +34,28 @@ def postgres():
 
 
 @pytest.fixture(scope="module")
-def whole(postgres):
+def reference():
     with harness.ReferenceCms() as cms:
-        cluster = Cluster(postgres, cms)
-        _clusters.append(cluster)
-        try:
-            yield cluster.start()
-            for server in cluster.all:
-                server.stop()
-                _check(server)
-        finally:
-            _clusters.remove(cluster)
-            cluster.close()
+        yield cms
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return None
+
+
+@pytest.fixture(scope="module")
+def whole(postgres, reference, settings):
+    cluster = Cluster(postgres, reference, settings)
+    _clusters.append(cluster)
+    try:
+        yield cluster.start()
+        for server in cluster.all:
+            server.stop()
+            _check(server)
+    finally:
+        _clusters.remove(cluster)
+        cluster.close()
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def clients_of(port):
 
 
 class Firewall:
-    """Loses packets on their way to and from a TCP port."""
+    """Loses packets on their way to and from a TCP port, or an address."""
 
     def drop(self, port, probability=1.0, ways=("--dport", "--sport")):
         for way in ways:
@@ -62,6 +62,10 @@ class Firewall:
         """What goes from one client's port to a server's."""
         self._run("-A", "INPUT", "-p", "tcp", "--sport", str(client),
                   "--dport", str(port), "-j", "DROP")
+
+    def drop_host(self, host):
+        for way in ("-s", "-d"):
+            self._run("-A", "INPUT", way, host, "-j", "DROP")
 
     def clear(self):
         self._run("-F", "INPUT")

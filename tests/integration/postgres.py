@@ -12,9 +12,10 @@ from harness import HOST, TOP, Port, environment
 
 class Postgres:
     """A cluster in a folder of its own, with the tables of Kamailio and of the
-    module. PostgreSQL does not run as root: then it runs as its own user."""
+    module. It listens on these addresses. PostgreSQL does not run as root: then it runs as its own user."""
 
-    def __init__(self):
+    def __init__(self, addresses=(HOST,)):
+        self._addresses = ",".join(addresses)
         self._bin = os.path.dirname(
             sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))[-1])
         self._port = Port()
@@ -60,7 +61,7 @@ class Postgres:
     def start(self):
         self._run("pg_ctl", "-D", self._data, "-w", "-t", "200", "-l",
                   os.path.join(self.folder, "log"), "-o",
-                  f"-p {self.port} -h {HOST} -k {self.folder}", "start")
+                  f"-p {self.port} -h {self._addresses} -k {self.folder}", "start")
 
     def stop(self):
         self._run("pg_ctl", "-D", self._data, "-w", "-t", "200",

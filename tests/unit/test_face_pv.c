@@ -14,6 +14,7 @@
 #include "base_conf.h"
 #include "admit.h"
 #include "face_pv.h"
+#include "outbox.h"
 #include "base_stats.h"
 
 struct cn_conf cn_conf;
@@ -54,6 +55,19 @@ const str *cn_secret(void)
 unsigned int cryptorand(void)
 {
 	return 1;
+}
+
+static bool outbox_exists, outbox_ready;
+
+bool cn_outbox_exists(void)
+{
+	return outbox_exists;
+}
+
+void cn_outbox_state(struct cn_outbox_state *state)
+{
+	memset(state, 0, sizeof(*state));
+	state->ready = outbox_ready;
 }
 
 static struct test_event event;
@@ -157,6 +171,17 @@ static void it_drains_or_not_as_a_number(void **state)
 	draining = true;
 	assert_int_equal(number("draining"), 1);
 	draining = false;
+}
+
+static void it_is_known_whether_the_database_answers(void **state)
+{
+	outbox_exists = outbox_ready = true;
+	assert_int_equal(number("outbox_ready"), 1);
+	outbox_ready = false;
+	assert_int_equal(number("outbox_ready"), 0);
+	outbox_ready = true;
+	outbox_exists = false;
+	assert_int_equal(number("outbox_ready"), 0);
 }
 
 static void a_wrong_name_is_refused_when_the_script_is_read(void **state)
@@ -592,6 +617,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 			TEST(without_an_event_all_are_null),
 			TEST(it_drains_or_not_as_a_number),
+			TEST(it_is_known_whether_the_database_answers),
 			TEST(a_wrong_name_is_refused_when_the_script_is_read),
 			TEST(a_verdict_is_seen_while_it_is_shown),
 			TEST(the_text_is_of_the_cms_or_of_the_cause),

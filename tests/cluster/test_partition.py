@@ -1,0 +1,122 @@
+"""A server that is cut off from the database, or from the CMS."""
+
+import sys
+
+import pytest
+
+from cluster import Cluster
+from harness import DOMAIN, HOST, TOP, ReferenceCms, until
+from postgres import Postgres
+from test_cluster import is_drained, register
+
+sys.path.insert(0, str(TOP / "tests" / "faults"))
+
+from network import private_network  # noqa: E402
+
+
+def database(number):
+    """Where a server has it."""
+    return f"127.0.1.{number}"
+
+
+def cms(number):
+    return f"127.0.2.{number}"
+
+
+@pytest.fixture(scope="module")
+def network():
+    with private_network() as firewall:
+        yield firewall
+
+
+@pytest.fixture(scope="module")
+def postgres(network):
+    with Postgres([HOST, *map(database, (1, 2, 3))]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def reference(network):
+    with ReferenceCms(host="0.0.0.0") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def settings(postgres, reference):
+    return lambda number: {
+        "DB_URL": postgres.url.replace(HOST, database(number)),
+        "CMS_URL": reference.url.replace("0.0.0.0", cms(number))}
+
+
+@pytest.fixture
+def firewall(network, cluster):
+    yield network
+    network.clear()
+
+
+def number_of(cluster, server):
+    return cluster.servers.index(server) + 1
+
+
+def seconds_until_handed_over(cluster, firewall):
+    """From the moment at which a server cannot reach the database any more until
+    another one has what it deferred, by the clock of the database."""
+    ua = cluster.device()
+    register(ua)
+    owner = f"SELECT owner FROM cms_outbox WHERE aor = '{ua.user}@{DOMAIN}'"
+    before = cluster.postgres.sql(owner)
+    server = cluster.server_of(ua)
+    clock = "SELECT extract(epoch FROM clock_timestamp())"
+    lost, = cluster.postgres.sql(clock)
+    firewall.drop_host(database(number_of(cluster, server)))
+    until(lambda: cluster.postgres.sql(owner) != before)
+    now, = cluster.postgres.sql(clock)
+    firewall.clear()
+    until(lambda: cluster.front.is_up(server))
+    return float(now[0]) - float(lost[0])
+
+
+def test_from_the_database(cluster, firewall):
+    """The balancer takes the server out. Its devices go to others and are not new
+    there; back at it they are not either."""
+    ua = cluster.device()
+    register(ua)
+    first = cluster.server_of(ua)
+    first.allow_errors(".")
+    firewall.drop_host(database(number_of(cluster, first)))
+    until(lambda: not cluster.front.is_up(first))
+    register(ua)
+    assert cluster.server_of(ua) is not first
+    firewall.clear()
+    until(lambda: cluster.front.is_up(first))
+    register(ua)
+    assert cluster.server_of(ua) is first
+    assert cluster.events(ua) == [("register", "new", first.name)]
+
+
+def test_what_it_has_deferred_is_taken_soon(cluster, firewall):
+    """Within five seconds, and told once."""
+    for server in cluster.servers:
+        server.allow_errors(".")
+    cluster.cms.stop()
+    tries = (seconds_until_handed_over(cluster, firewall) for _ in range(3))
+    assert any(seconds < 5 for seconds in tries)
+    cluster.cms.start()
+    until(lambda: is_drained(cluster))
+    told = [e["id"] for r in cluster.cms.requests for e in r.events]
+    assert len(told) == len(set(told))
+
+
+def test_from_the_cms(cluster, firewall):
+    """Its events wait. It is told what another server has registered meanwhile before
+    that, and in the end the CMS knows the newest."""
+    ua, other = cluster.device(), cluster.device()
+    register(ua)
+    first = cluster.server_of(ua)
+    firewall.drop_host(cms(number_of(cluster, first)))
+    register(ua, contacts=["<sip:x@127.0.0.9:7000>"])
+    register(other)
+    firewall.clear()
+    until(lambda: is_drained(cluster), 60)
+    assert [e[1] for e in cluster.events(ua)] == ["new", "moved"]
+    assert [e[1] for e in cluster.events(other)] == ["new"]
