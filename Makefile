@@ -10,7 +10,7 @@ export KAMAILIO_SRC DESTDIR
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all module help install run deb test-deb test test-unit coverage test-integration \
+.PHONY: all module help install run cluster deb test-deb test test-unit coverage test-integration \
 	test-cluster test-cluster-short \
 	test-faults-short test-rooms test-image test-kamailio versions test-faults storm soak \
 	fuzz bench bench-refresh bench-outbox bench-scaling bench-signing bench-reload bench-alive \
@@ -25,6 +25,7 @@ help:
 	@echo "make deb               Debian packages of it, in build/deb"
 	@echo "make run               the whole registration flow, live;"
 	@echo "                       CMS_URL= SIP_PORT= DATA_DIR="
+	@echo "make cluster           many servers, one of which is killed, live"
 	@echo "make test              unit, integration and short fault tests"
 	@echo "make test-unit         unit tests alone"
 	@echo "make fuzz              the fuzz tests again and again; FUZZ_SECONDS=3600"
@@ -83,6 +84,10 @@ run: module
 	@$(if $(KAMAILIO_SRC),scripts/kamailio-build "$(KAMAILIO_SRC)")
 	@scripts/run
 
+cluster: module
+	@scripts/deps kamailio run test
+	@env $$(scripts/kamailio-env installed) tests/cluster/show
+
 test: test-unit test-model test-integration test-cluster-short test-faults-short
 
 test-unit:
@@ -134,7 +139,7 @@ versions:
 	@scripts/versions $(if $(KAMAILIO_SRC),"$(KAMAILIO_SRC)",installed) $(PYTEST_ARGS)
 
 test-cluster test-cluster-short: module
-	@scripts/deps kamailio run test
+	@scripts/deps kamailio run test faults
 	env $$(scripts/kamailio-env installed) \
 		$(PYTHON) -m pytest tests/cluster $(if $(filter %-short,$@),-m "not long") \
 		$(PYTEST_ARGS)

@@ -76,6 +76,15 @@ class Cluster:
         self.front.rpc("dispatcher.set_state", "d" if out else "a", 1,
                        f"sip:{HOST}:{server.port}")
 
+    def lose(self, server):
+        """It is killed, and the balancer has noticed."""
+        server.kill()
+        until(lambda: not self.front.is_up(server))
+
+    def bring_back(self, server):
+        server.start()
+        until(lambda: self.front.is_up(server))
+
     def start(self):
         for one in self.all:
             one.start()

@@ -4,7 +4,6 @@ import sys
 
 import pytest
 
-from cluster import Cluster
 from harness import DOMAIN, HOST, TOP, ReferenceCms, until
 from postgres import Postgres
 from test_cluster import is_drained, register
@@ -12,6 +11,8 @@ from test_cluster import is_drained, register
 sys.path.insert(0, str(TOP / "tests" / "faults"))
 
 from network import private_network  # noqa: E402
+
+pytestmark = pytest.mark.long
 
 
 def database(number):
