@@ -72,6 +72,7 @@ def seconds_until_handed_over(cluster, firewall):
     firewall.drop_host(database(number_of(cluster, server)))
     until(lambda: cluster.postgres.sql(owner) != before)
     now, = cluster.postgres.sql(clock)
+    until(lambda: not cluster.front.is_up(server))
     firewall.clear()
     until(lambda: cluster.front.is_up(server))
     return float(now[0]) - float(lost[0])
