@@ -73,6 +73,22 @@ def test_moves_to_another_server(cluster):
         ("register", "new"), ("register", "moved")]
 
 
+def test_a_server_is_drained(cluster):
+    """Its devices go to others, and are not new there."""
+    ua = cluster.device()
+    register(ua)
+    first = cluster.server_of(ua)
+    first.rpc("cms_notify.drain", 10)
+    until(lambda: not cluster.front.is_up(first))
+    register(ua)
+    assert cluster.server_of(ua) is not first
+    first.rpc("cms_notify.drain", "off")
+    until(lambda: cluster.front.is_up(first))
+    register(ua)
+    assert cluster.server_of(ua) is first
+    assert cluster.events(ua) == [("register", "new", first.name)]
+
+
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_reached_through_whatever_server(cluster, transport):
     """A device gets what others send to it, also when its server is dead."""
