@@ -9,7 +9,7 @@ import itertools
 import threading
 
 import harness
-from harness import DOMAIN, HOST, PASSWORD, REALM, TOP, Kamailio, until
+from harness import DOMAIN, HOST, PASSWORD, REALM, TOP, Kamailio, shipped_with, until
 from sip_ua import NoAnswer, Transport, Ua
 
 FRONT = TOP / "scripts" / "etc" / "kamailio-front.cfg"
@@ -39,13 +39,14 @@ class Cluster:
         self.postgres, self.cms = postgres, cms
         self._users = itertools.count(1)
         self._uas = []
-        self.servers = [
-            Kamailio(cms, settings=self._settings(
-                number, settings(number) if settings else {}))
-            for number in range(1, COUNT + 1)]
+        self.servers = [Kamailio(cms) for _ in range(COUNT)]
+        self.front = Front(cms, config=self._front)
+        # as doc/cluster.md has it
+        alias = f"alias={HOST}:{self.front.port}\n"
         for number, server in enumerate(self.servers, 1):
             server.name = f"sip{number}"
-        self.front = Front(cms, config=self._front)
+            server.configure(config=shipped_with(
+                alias, self._settings(number, settings)))
 
     def _settings(self, number, settings):
         return {"WITH_CLUSTER": "", "WITH_PGSQL": "", "WITH_DEFER": "",
@@ -54,7 +55,7 @@ class Cluster:
                 "CMS_VERDICT_PROCESSES": None, "CMS_BREAKER_COOLDOWN": 100,
                 "CMS_TIMEOUT": 4000,
                 "CMS_EVENTS": "register,unregister,expire",
-                **settings}
+                **(settings(number) if settings else {})}
 
     def _front(self, server, _cms):
         server.write("servers", "".join(
