@@ -717,6 +717,9 @@ class _Connection(asyncio.Protocol):
                 "commonName")
         self.number = self._cms.opened(
             self, bool(tls is not None and tls.session_reused))
+        if not self._cms.running:  # accepted before it was stopped
+            self.end(reset=True)
+            return
         rule = self._cms.take_rule("accept")
         if rule is not None:
             self.end(rule.reset)

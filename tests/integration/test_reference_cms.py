@@ -441,6 +441,24 @@ def test_a_killed_cms_resets_and_refuses_until_it_is_back(cms):
     assert post(cms)[0] == 200
 
 
+@pytest.mark.parametrize("turns", range(5))
+def test_who_connects_as_it_is_killed_is_not_kept(cms, turns):
+    """However far its loop has come with the connection."""
+    async def killed():
+        clients = [socket.create_connection((cms.host, cms.port), WAIT_SECONDS)
+                   for _ in range(3)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await cms.unlisten()
+        return clients
+
+    clients = cms.run(killed())
+    cms.wait_until(lambda: cms.open_connections == 0)
+    for client in clients:
+        client.close()
+
+
+
 def test_requests_in_one_segment_or_in_pieces_are_the_same(cms):
     body = json.dumps(event()).encode()
     head = "".join(f"{n}: {v}\r\n" for n, v in headers().items())
