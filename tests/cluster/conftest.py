@@ -67,6 +67,8 @@ def cluster(whole):
     harness.until(lambda: all(map(whole.front.is_up, whole.servers)))
     whole.cms.clear()
     yield whole
+    for server in whole.servers:
+        whole.take_out(server, False)
     whole.cms.clear_rules()
     whole.cms.release()
     for server in whole.all:
