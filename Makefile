@@ -88,7 +88,7 @@ cluster: module
 	@scripts/deps kamailio run test
 	@env $$(scripts/kamailio-env installed) tests/cluster/show
 
-test: test-unit test-model test-integration test-cluster-short test-faults-short
+test: test-unit test-model test-integration test-faults-short
 
 test-unit:
 	@scripts/deps build kamailio test
