@@ -18,6 +18,22 @@ DEVICES = "127.0.0.9"
 COUNT = 3
 
 
+def register(ua, **kw):
+    """As devices do: repeated until it is answered, and begun again when that says so.
+    On a busy machine a server is given up for a moment, and an event is not stored in
+    time."""
+    tries = []
+
+    def is_answered():
+        tries.append(ua.start_register(retransmit=True, **kw))
+        answer = tries[-1].wait()
+        return answer.status != 503 or int(answer.get("Retry-After")) <= 0
+
+    until(is_answered, 120)
+    assert tries[-1].result.status == 200, tries[-1].result.start_line
+    return tries[-1]
+
+
 class Front(Kamailio):
     """The balancer: it has none of the module's commands."""
 

@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
+from cluster import register
 from harness import DOMAIN, HOST, TOP, ReferenceCms, until
 from postgres import Postgres
-from test_cluster import is_drained, register
+from test_cluster import is_drained
 
 sys.path.insert(0, str(TOP / "tests" / "faults"))
 
