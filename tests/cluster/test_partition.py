@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from cluster import register
-from harness import DOMAIN, HOST, TOP, ReferenceCms, until
+from harness import HOST, TOP, ReferenceCms, until
 from postgres import Postgres
-from test_cluster import is_drained
+from test_cluster import is_drained, seconds_until_handed_over
 
 sys.path.insert(0, str(TOP / "tests" / "faults"))
 
@@ -60,25 +60,6 @@ def number_of(cluster, server):
     return cluster.servers.index(server) + 1
 
 
-def seconds_until_handed_over(cluster, firewall):
-    """From the moment at which a server cannot reach the database any more until
-    another one has what it deferred, by the clock of the database."""
-    ua = cluster.device()
-    register(ua)
-    owner = f"SELECT owner FROM cms_outbox WHERE aor = '{ua.user}@{DOMAIN}'"
-    before = cluster.postgres.sql(owner)
-    server = cluster.server_of(ua)
-    clock = "SELECT extract(epoch FROM clock_timestamp())"
-    lost, = cluster.postgres.sql(clock)
-    firewall.drop_host(database(number_of(cluster, server)))
-    until(lambda: cluster.postgres.sql(owner) != before)
-    now, = cluster.postgres.sql(clock)
-    until(lambda: not cluster.front.is_up(server))
-    firewall.clear()
-    until(lambda: cluster.front.is_up(server))
-    return float(now[0]) - float(lost[0])
-
-
 def test_from_the_database(cluster, firewall):
     """The balancer takes the server out. Its devices go to others and are not new
     there; back at it they are not either."""
@@ -102,7 +83,16 @@ def test_what_it_has_deferred_is_taken_soon(cluster, firewall):
     for server in cluster.servers:
         server.allow_errors(".")
     cluster.cms.stop()
-    tries = (seconds_until_handed_over(cluster, firewall) for _ in range(3))
+    def cut_off(server):
+        firewall.drop_host(database(number_of(cluster, server)))
+
+    def bring_back(server):
+        until(lambda: not cluster.front.is_up(server))
+        firewall.clear()
+        until(lambda: cluster.front.is_up(server))
+
+    tries = (seconds_until_handed_over(cluster, cut_off, bring_back)
+             for _ in range(3))
     assert any(seconds < 5 for seconds in tries)
     cluster.cms.start()
     until(lambda: is_drained(cluster))
