@@ -24,6 +24,15 @@ def drain(server, *args):
     return server.rpc("cms_notify.drain", *args)
 
 
+def registered(server, *devices):
+    """Who comes before its answer is through with the server waits no longer for the
+    CMS, but is served as one who does."""
+    for device in devices or [server.device()]:
+        assert device.register().status == 200
+    server.settle()
+    return device
+
+
 def untimed(shown):
     """Without the seconds that are left."""
     return {name: value for name, value in shown.items() if name != "left_s"}
@@ -73,8 +82,7 @@ def test_who_is_not_authenticated_is_told_nothing(start):
 @pytest.mark.contract
 def test_a_refresh_is_served_where_a_balancer_sends_it_elsewhere(start):
     server = start()
-    device = server.device()
-    assert device.register().status == 200
+    device = registered(server)
     assert drain(server)["state"] == "draining"
     assert device.register().status == 200
     assert len(server.contacts(device)) == 1
@@ -86,8 +94,7 @@ def test_a_refresh_is_served_where_a_balancer_sends_it_elsewhere(start):
 def test_a_refresh_is_sent_elsewhere(start, how):
     """It is not registered here any more, and is new when draining has ended."""
     server = start(DRAIN_CONTACT=ELSEWHERE)
-    device = server.device()
-    assert device.register().status == 200
+    device = registered(server)
     assert drain(server)["contacts"] == 1
     assert where(device.register(**how)) == MOVED
     assert server.contacts(device) == []
@@ -105,8 +112,7 @@ def test_of_several_contacts_the_one_that_refreshes_leaves(start):
     one = server.device()
     other, last = (server.device(one.user) for _ in range(2))
     other.contact = other.contact.replace(">", ";transport=TLS>")
-    for device in (one, other, last):
-        assert device.register().status == 200
+    registered(server, one, other, last)
     drain(server)
     assert where(one.register(call_id="another")) == MOVED
     assert len(server.contacts(one)) == 2
@@ -118,8 +124,7 @@ def test_of_several_contacts_the_one_that_refreshes_leaves(start):
 def test_one_contact_leaves_whatever_its_address_has_become(start):
     """WITH_ONE_CONTACT: another contact of a registered address is a refresh."""
     server = start(DRAIN_CONTACT=ELSEWHERE, WITH_ONE_CONTACT=1)
-    device = server.device()
-    assert device.register().status == 200
+    device = registered(server)
     drain(server)
     again = server.device(device.user)
     assert where(again.register()) == MOVED
@@ -131,8 +136,7 @@ def test_one_contact_leaves_whatever_its_address_has_become(start):
     {"expires": 0}, {"contacts": "*", "expires": 0}])
 def test_who_leaves_is_served(start, settings, wanted, how):
     server = start(**settings)
-    device = server.device()
-    assert device.register().status == 200
+    device = registered(server)
     drain(server)
     assert device.register(**how).status == 200
     assert server.contacts(device) == []
@@ -142,8 +146,7 @@ def test_who_leaves_is_served(start, settings, wanted, how):
 @SETTINGS
 def test_who_asks_is_told_its_contacts(start, settings, wanted):
     server = start(**settings)
-    device = server.device()
-    assert device.register().status == 200
+    device = registered(server)
     drain(server)
     response = device.register(contacts=[], expires=None)
     assert response.status == 200 and device.contact in response.get("Contact")
@@ -177,8 +180,7 @@ def test_a_device_follows(start, cms):
     then what was left here is nothing."""
     other = start(NODE_NAME="other")
     server = start(DRAIN_CONTACT=f"sip:{HOST}:{other.port}", NODE_NAME="this")
-    device = server.device()
-    assert device.register().status == 200
+    device = registered(server)
     drain(server)
     _, contact, _ = where(device.register())
     assert contact == f"<sip:{HOST}:{other.port}>"
@@ -225,7 +227,7 @@ def test_readyz(start, port):
 def test_the_time_is_over(start):
     """It is done, and goes on: nobody is taken."""
     server = start()
-    assert server.device().register().status == 200
+    registered(server)
     assert drain(server, 1)["left_s"] == 1
     until(lambda: state(server) == "done")
     assert server.status()["drain"] == {
@@ -236,7 +238,7 @@ def test_the_time_is_over(start):
 
 def test_a_restart_ends_it(start):
     server = start()
-    assert server.device().register().status == 200
+    registered(server)
     drain(server, 3600)
     server.restart()
     assert server.status()["drain"] == OFF
@@ -246,7 +248,7 @@ def test_a_restart_ends_it(start):
 def test_another_time(start):
     """The last one counts."""
     server = start()
-    assert server.device().register().status == 200
+    registered(server)
     assert drain(server, 1)["contacts"] == 1
     assert drain(server, "86400")["left_s"] > 86000
     assert drain(server) == {"state": "draining", "contacts": 1, "parked": 0}
@@ -268,7 +270,7 @@ def test_a_wrong_time(start, wrong):
 @pytest.mark.contract
 def test_by_kamcmd(start):
     server = start()
-    assert server.device().register().status == 200
+    registered(server)
     shown = kamcmd_values(server.kamcmd("cms_notify.drain", 3600))
     assert int(shown.pop("left_s")) > 3000
     assert shown == {"state": "draining", "contacts": "1", "parked": "0"}
@@ -311,8 +313,7 @@ def test_bindings_in_a_database_are_everybodys(start):
     """Nobody has to leave there: the time is needed, and says when it is done."""
     server = start(USRLOC_DB_MODE=3, CMS_VERDICT_PROCESSES=2,
                    DRAIN_CONTACT=ELSEWHERE)
-    device = server.device()
-    assert device.register().status == 200
+    device = registered(server)
     with pytest.raises(RpcError, match="How many seconds.*db_mode 3"):
         server.rpc("cms_notify.drain")
     assert server.status()["drain"] == OFF
