@@ -215,11 +215,13 @@ def test_the_others_do_not_wait_for_the_first(cms, kamailio):
         wait_edges(server, "away", "back")
 
 
-def test_endpoints_while_one_is_away(cms, kamailio):
+def test_endpoints_while_one_is_away(cms, kamailio, tmp_path):
     """cms_notify.endpoints: what has failed, how, and how often; an event that
     was not sent is no attempt."""
+    settings = tmp_path / "settings"
+    settings.write_text("breaker_cooldown = 600000\n")
     server = kamailio(cms, config=breaking(
-        ("max_connections", 4), failures=3))
+        ("max_connections", 4), ("settings_file", str(settings)), failures=3))
     break_it(server, cms)
     for _ in range(5):
         assert server.device().register().status == 503
@@ -228,6 +230,8 @@ def test_endpoints_while_one_is_away(cms, kamailio):
             one["last_cause"], one["last_status"]) == (
                 "open", 3, 3, 0, "http", 503)
     cms.rule(hold=True)
+    settings.write_text("breaker_cooldown = 10\n")
+    server.rpc("cms_notify.reload")
     waiting = keep_trying(server, lambda: cms.held > 0)
     wait_for_the_one(waiting)
     one, = server.rpc("cms_notify.endpoints")
