@@ -72,18 +72,37 @@ int cn_utf8_repair(const str *from, char *to)
 	return to - start;
 }
 
-void cn_utf8_mask(str *text)
+/* As nearly everything is: eight bytes at a time. */
+static const unsigned char *skip_ascii(
+		const unsigned char *p, const unsigned char *end)
 {
+	uint64_t eight;
+
+	for(; end - p >= (int)sizeof(eight); p += sizeof(eight)) {
+		memcpy(&eight, p, sizeof(eight));
+		if(eight & 0x8080808080808080u)
+			break;
+	}
+	while(p < end && *p < 0x80)
+		p++;
+	return p;
+}
+
+bool cn_utf8_mask(const str *text)
+{
+	unsigned char *end = (unsigned char *)text->s + text->len;
 	unsigned char *p = (unsigned char *)text->s;
-	unsigned char *end = p + text->len;
+	bool changes = false;
 	int broken;
 
-	for(; p < end; p += broken) {
-		if(*p < 0x80)
-			broken = 1;
-		else if(sequence(p, end, &broken) < 0)
+	while((p = (unsigned char *)skip_ascii(p, end)) < end) {
+		if(sequence(p, end, &broken) < 0) {
 			memset(p, '?', broken);
+			changes = true;
+		}
+		p += broken;
 	}
+	return changes;
 }
 
 /* Controls (C0, DEL, C1) and the two that end a line in Unicode. */

@@ -20,8 +20,9 @@
  */
 int cn_utf8_repair(const str *from, char *to);
 
-/** Make a string UTF-8 where it is: each byte of a broken sequence becomes "?". */
-void cn_utf8_mask(str *text);
+/** Make a string UTF-8 where it is: each byte of a broken sequence becomes "?".
+ * @return whether there was one */
+bool cn_utf8_mask(const str *text);
 
 #define CN_UTF8_SHOWN 4 /* bytes that one becomes: \x1b */
 

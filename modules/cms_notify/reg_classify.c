@@ -17,7 +17,6 @@
 
 #include "base_conf.h"
 #include "base_history.h"
-#include "base_utf8.h"
 #include "job_index.h"
 #include "reg_binding.h"
 #include "reg_classify.h"
@@ -46,11 +45,6 @@ static void on_binding(ucontact_t *binding, int type, void *unused)
 	if(type & UL_CONTACT_INSERT) {
 		cn_index_saved(binding->aor);
 		cn_expired_forget(binding->aor, &binding->c);
-	}
-	if(type & (UL_CONTACT_INSERT | UL_CONTACT_UPDATE)) {
-		/* PostgreSQL and MySQL take no row with anything else, and usrloc would
-		 * try again and again. Some devices have GBK in there. */
-		cn_utf8_mask(&binding->user_agent);
 	} else if(binding->expires != UL_EXPIRED_TIME) {
 		cn_expired_note(binding->aor, &binding->c);
 		/* who is GONE is off line, and has that step already */
@@ -71,8 +65,7 @@ int cn_classify_init(void)
 		return -1;
 	}
 	if(usrloc.register_ulcb(
-			   UL_CONTACT_INSERT | UL_CONTACT_UPDATE | UL_CONTACT_EXPIRE,
-			   on_binding, NULL)
+			   UL_CONTACT_INSERT | UL_CONTACT_EXPIRE, on_binding, NULL)
 			< 0) {
 		LM_ERR("cannot listen to usrloc\n");
 		return -1;

@@ -24,6 +24,7 @@
 #include "../../core/ut.h"
 #include "../registrar/registrar.h"
 
+#include "base_utf8.h"
 #include "reg_park.h"
 #include "reg_path.h"
 #include "reg_settings.h"
@@ -51,6 +52,14 @@ static bool parse(struct sip_msg *msg)
 		   && msg->cseq
 		   && (msg->expires == NULL || msg->expires->parsed
 				   || parse_expires(msg->expires) >= 0);
+}
+
+/* PostgreSQL and MySQL take no row with anything else, and usrloc would try again
+ * and again. Some devices have GBK in there. */
+static void mask_user_agent(struct sip_msg *msg)
+{
+	if(msg->user_agent && cn_utf8_mask(&msg->user_agent->body))
+		cn_park_amend(msg, &msg->user_agent->body);
 }
 
 static void lower(char *s, int len)
@@ -408,7 +417,10 @@ int cn_request_read(struct sip_msg *msg, const str *aor, bool use_domain,
 	int err;
 
 	memset(ev, 0, sizeof(*ev));
-	if(!parse(msg) || (scratch.uri = find_aor(msg, aor)) == NULL
+	if(!parse(msg))
+		return 0;
+	mask_user_agent(msg);
+	if((scratch.uri = find_aor(msg, aor)) == NULL
 			|| !read_key(scratch.uri, use_domain, ev)
 			|| str2int(&get_cseq(msg)->number, &ev->cseq) < 0)
 		return 0;

@@ -129,23 +129,27 @@ def test_deferred_and_delivered(cms, kamailio, database):
     until(lambda: events_in(database) == [])
 
 
-USER_AGENTS = {"\udcba\udca3\udcbf\udcb5 1.0": "???? 1.0",  # GBK
-               "\u6444\u50cf\u673a \U0001f4f7": "\u6444\u50cf\u673a \U0001f4f7"}
+GBK = "\udcba\udca3\udcbf\udcb5 1.0"
+UTF_8 = "\u6444\u50cf\u673a \U0001f4f7"
 
 
-@pytest.mark.parametrize("user_agent", USER_AGENTS, ids=["gbk", "utf-8"])
-def test_a_registration_is_written(cms, kamailio, database, user_agent):
-    """Whatever a device calls itself. The database refused the row each time that
-    usrloc wrote, and after a restart the device was not registered."""
+@pytest.mark.parametrize("db_mode, user_agent, written", [
+    (2, GBK, "???? 1.0"), (3, GBK, "???? 1.0"), (2, UTF_8, UTF_8)],
+    ids=["gbk", "gbk, db_mode 3", "utf-8"])
+def test_a_registration_is_written(cms, kamailio, database, db_mode, user_agent,
+                                   written):
+    """Whatever a device calls itself, new or refreshed. The database refused the row
+    each time that usrloc wrote, and after a restart the device was not registered."""
     database.sql("DELETE FROM location")
     server = kamailio(cms, config=on(database, "a", more=[
-        ("usrloc", "db_url", database.url), ("usrloc", "db_mode", 2),
+        ("usrloc", "db_url", database.url), ("usrloc", "db_mode", db_mode),
         ("usrloc", "timer_interval", 1)]))
     ua = server.device(user_agent=user_agent)
-    for _ in "new", "refreshed":
+    for called in "", " and longer", "":
+        ua.user_agent = user_agent + called
         assert ua.register(expires=600).status == 200
         until(lambda: database.sql("SELECT username, user_agent, cseq FROM location")
-              == [[ua.user, USER_AGENTS[user_agent], str(ua.cseq)]])
+              == [[ua.user, written + called, str(ua.cseq)]])
     assert events(cms) == ["register"]
 
 

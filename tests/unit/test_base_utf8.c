@@ -47,11 +47,32 @@ static void what_is_broken_is_masked_in_its_place(void **state)
 	static const char out[] = "???? \xe6\x91\x84 a?( ???";
 	str text = stub_exact(in, sizeof(in) - 1), none = {NULL, 0};
 
-	cn_utf8_mask(&text);
+	assert_true(cn_utf8_mask(&text));
 	assert_int_equal(text.len, sizeof(out) - 1);
 	assert_memory_equal(text.s, out, text.len);
+	assert_false(cn_utf8_mask(&text));
 	free(text.s);
-	cn_utf8_mask(&none);
+	assert_false(cn_utf8_mask(&none));
+}
+
+/* Whatever is before it, and behind. */
+static void one_broken_byte_is_found_wherever_it_is(void **state)
+{
+	static const char text[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+	int len, at;
+
+	for(len = 1; len < (int)sizeof(text); len++) {
+		for(at = 0; at < len; at++) {
+			str s = stub_exact(text, len);
+
+			s.s[at] = '\xff';
+			assert_true(cn_utf8_mask(&s));
+			assert_int_equal(s.s[at], '?');
+			s.s[at] = text[at];
+			assert_memory_equal(s.s, text, len);
+			free(s.s);
+		}
+	}
 }
 
 static void edges_of_each_length_are_unchanged(void **state)
@@ -253,6 +274,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 			cmocka_unit_test(nothing_stays_nothing),
 			cmocka_unit_test(what_is_broken_is_masked_in_its_place),
+			cmocka_unit_test(one_broken_byte_is_found_wherever_it_is),
 			cmocka_unit_test(edges_of_each_length_are_unchanged),
 			cmocka_unit_test(examples_of_the_standard),
 			cmocka_unit_test(just_outside_the_edges_is_broken),

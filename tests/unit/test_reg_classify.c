@@ -610,6 +610,17 @@ static void the_case_of_the_transport_makes_no_other_contact(void **state)
 			CN_REASON_MOVED);
 }
 
+/* save() finds it so, and the parked copy, too. */
+static void a_user_agent_becomes_utf8_in_the_message(void **state)
+{
+	amended = NO_STR;
+	(void)classify("User-Agent: \xe6\x91\x84 1.0\r\n" REGISTER(CONTACT), "c", 1);
+	assert_int_equal(amended.len, 0);
+	(void)classify("User-Agent: \xba\xa3\xbf\xb5 1.0\r\n" REGISTER(CONTACT), "c", 2);
+	assert_str(msg.user_agent->body, "???? 1.0");
+	assert_str(amended, "???? 1.0");
+}
+
 static void when_usrloc_cannot_answer_save_has_to(void **state)
 {
 	fake_usrloc.db_mode = DB_ONLY;
@@ -775,6 +786,7 @@ int main(void)
 			TEST(how_many_there_will_be),
 			TEST(what_nobody_can_reach_is_improper),
 			TEST(the_case_of_the_transport_makes_no_other_contact),
+			TEST(a_user_agent_becomes_utf8_in_the_message),
 			TEST(the_index_hears_what_was_saved),
 			TEST(when_usrloc_cannot_answer_save_has_to),
 			TEST(where_usrloc_ends_lost_connections_it_is_asked),
