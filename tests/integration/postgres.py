@@ -74,16 +74,19 @@ class Postgres:
 
     @contextlib.contextmanager
     def session(self):
-        """session(sql): in one connection, so that a transaction lasts."""
+        """session(sql): in one connection, so that a transaction lasts. Returns
+        rows, as sql() does."""
         with subprocess.Popen([*self._psql, "kamailio"], text=True,
                               stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE) as psql:
             def run(text):
                 psql.stdin.write(f"{text};\n\\echo done\n")
                 psql.stdin.flush()
+                rows = []
                 for line in psql.stdout:
                     if line == "done\n":
-                        return
+                        return rows
+                    rows.append(line.rstrip("\n").split("|"))
                 raise RuntimeError("psql has ended")
 
             yield run
