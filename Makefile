@@ -14,7 +14,7 @@ MAKEFLAGS += --no-print-directory
 	test-cluster test-cluster-short \
 	test-faults-short test-rooms test-image test-kamailio versions test-faults storm soak \
 	fuzz bench bench-refresh bench-outbox bench-scaling bench-signing bench-reload bench-alive \
-	bench-connections lint format docs clean
+	bench-connections bench-cluster lint format docs clean
 
 all: module
 
@@ -62,6 +62,7 @@ help:
 	@echo "make bench-seen        the history's part of a registration; a scrape"
 	@echo "make bench-alive       a sign of life: CPU, memory, who is told"
 	@echo "make bench-connections how many connections are found, beside the best"
+	@echo "make bench-cluster     one of three servers is lost under load"
 	@echo "make bench-reload      files are read again each second under load"
 	@echo "make lint              layers, documentation, style, shipped configuration"
 	@echo "make format            indent the module's sources as Kamailio's are"
@@ -215,6 +216,10 @@ bench-seen: module
 bench-connections: module
 	@scripts/deps kamailio bench
 	@tests/bench/connections
+
+bench-cluster: module
+	@scripts/deps kamailio run test bench
+	@env $$(scripts/kamailio-env installed) tests/cluster/loss
 
 bench-signing:
 	@scripts/deps build kamailio

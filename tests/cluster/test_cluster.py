@@ -69,25 +69,37 @@ def kill(cluster, server):
     """And its connections: what the balancer writes into them before it has read of
     their end is lost."""
     server.kill()
-    until(lambda: not any(server.port in (c["src_port"], c["dst_port"])
-                          for c in cluster.front.rpc("core.tcp_list")))
+    until(lambda: not cluster.front.connections(server))
 
 
 def test_over_tcp_nobody_sees_a_server_die(cluster):
-    """Another one is asked, before the balancer has noticed. If there is none the
+    """Another one is asked, also if the balancer has not noticed. If there is none the
     device is told when to come again."""
     ua = cluster.device(transport="tcp")
     register(ua)
     first = cluster.server_of(ua)
-    cluster.front.allow_errors("Connection refused", "tcp_send failed")
-    kill(cluster, first)
-    register(ua)
+    with cluster.front.asking_nobody(first):
+        kill(cluster, first)
+        cluster.take_out(first, False)
+        register(ua)
     assert cluster.server_of(ua) is not first
     assert cluster.events(ua) == [("register", "new", first.name)]
     for server in cluster.others(first):
         kill(cluster, server)
     answer = ua.register()
     assert answer.status == 503 and answer.get("Retry-After") == "5"
+
+
+def test_a_death_is_noticed_at_once(cluster):
+    """By the end of a connection, not only by an OPTIONS without an answer."""
+    ua = cluster.device()
+    register(ua)
+    first = cluster.server_of(ua)
+    with cluster.front.asking_nobody(first):
+        until(lambda: "CONN_OK" in cluster.front.connections(first))
+        cluster.lose(first)
+        register(ua)
+    assert cluster.server_of(ua) is not first
 
 
 def test_a_server_is_drained(cluster):
