@@ -10,6 +10,7 @@
 #define _GNU_SOURCE /* accept4(), memmem() */
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,7 +176,8 @@ int main(int argc, char **argv)
 	struct epoll_event events[EVENTS];
 
 	watch(set, listener, NULL);
-	while((n = epoll_wait(set, events, EVENTS, -1)) >= 0) {
+	/* whoever was stopped goes on */
+	while((n = epoll_wait(set, events, EVENTS, -1)) >= 0 || errno == EINTR) {
 		for(i = 0; i < n; i++) {
 			if(events[i].data.ptr)
 				serve(events[i].data.ptr);

@@ -2,6 +2,7 @@
 version is test_soak.py.)"""
 
 import contextlib
+import re
 import socket
 import time
 
@@ -162,3 +163,13 @@ def test_a_parked_registration_takes_8_kb(kamailio, cms):
     each = (server.shm_used() - before) / len(others)
     server.stop()
     assert each <= (8 if version() < (5, 7) else 9) * 1024
+
+
+@pytest.mark.parametrize("settings, least, most", [
+    ({}, 0, 32), ({"WITH_MEMORY_AT_START": 1}, 64, 80)], ids=["when used", "at once"])
+def test_when_memory_is_taken(kamailio, cms, settings, least, most):
+    """Of the 64 MB, while nobody has registered."""
+    server = kamailio(cms, settings=settings, options=["-m", "64"])
+    with open(f"/proc/{server.pid}/status", encoding="ascii") as file:
+        taken = int(re.search(r"RssShmem:\s+(\d+) kB", file.read())[1])
+    assert least << 10 <= taken <= most << 10, f"{taken} kB"
