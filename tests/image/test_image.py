@@ -1,125 +1,21 @@
 """The images, run as compose.yaml says: read-only, without capabilities."""
 
 import contextlib
-import itertools
 import json
-import os
 import re
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
-import yaml
 
-TOP = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TOP / "tests" / "integration"))
+from containers import TOP, Container, once, podman, unique
+from harness import (PASSWORD, REALM, ReferenceCms, Transport, Ua,
+                     insert_subscribers)
 
-from harness import (NOT_BAD, PASSWORD, REALM, ReferenceCms,  # noqa: E402
-                     Transport, Ua, insert_subscribers, until)
-
-PODMAN = TOP / "tests" / "image" / "podman"
-COMPOSE = yaml.safe_load((TOP / "docker" / "compose.yaml").read_text())
 ADDRESS = ("127.0.0.1", 5060)
 MEGABYTE = 1000 * 1000
-_numbers = itertools.count(1)
-
-
-def podman(*args, check=True, timeout=120):
-    """What it prints; on both channels, if it may fail."""
-    done = subprocess.run(
-        [PODMAN, *map(str, args)], text=True, timeout=timeout, check=False,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT if not check else None)
-    if check:
-        assert done.returncode == 0, args
-        return done.stdout.strip()
-    return done.returncode, done.stdout
-
-
-def composed(service, environment):
-    """Options of podman run, from compose.yaml, and the image."""
-    what = COMPOSE["services"][service]
-    settings = {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", value)
-                for name, value in what.get("environment", {}).items()}
-    settings.update(environment)
-    found = ["--cgroups", "disabled", "--ulimit", "nofile=4096:4096",
-             "--ulimit", "nproc=2048:2048", "--read-only-tmpfs=false",
-             "--network", what["network_mode"]]
-    if what["read_only"]:
-        found.append("--read-only")
-    for name, values in (("--cap-drop", what["cap_drop"]),
-                         ("--security-opt", what["security_opt"]),
-                         ("--tmpfs", what.get("tmpfs", []))):
-        for value in values:
-            # podman knows no-new-privileges without a value only
-            found += [name, value.removesuffix(":true")]
-    for name, value in settings.items():
-        found += ["--env", f"{name}={value}"]
-    return found, f"localhost/cms-notify-{what['build']['target']}"
-
-
-class Container:
-    """A service of compose.yaml. data: name of its volume."""
-
-    def __init__(self, service, *command, data=None, options=(), **environment):
-        self.name = f"{service}-{os.getpid()}-{next(_numbers)}"
-        found, image = composed(service, environment)
-        if data:
-            found += ["--volume", f"{data}:/var/lib/kamailio"]
-        podman("run", "--detach", "--name", self.name, *found, *options,
-               image, *command)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_exc):
-        if kind:
-            print(f"log of {self.name}:\n{self.log()}")
-        errors = [line for line in re.findall(
-            r"^.*(?:ERROR|CRITICAL|BUG):.*$", self.log(), re.M)
-                  if not any(re.search(p, line) for p in NOT_BAD)]
-        podman("rm", "--force", "--time", "5", self.name)
-        assert kind or not errors, errors
-
-    def inspect(self, what):
-        return podman("inspect", "--format", "{{%s}}" % what, self.name)
-
-    def log(self):
-        return podman("logs", self.name, check=False)[1]
-
-    def run(self, *command):
-        return podman("exec", self.name, *command)
-
-    def stop(self):
-        """As compose.yaml says: who is not ready by then is killed."""
-        grace = COMPOSE["services"]["kamailio"]["stop_grace_period"]
-        podman("stop", "--time", grace.removesuffix("s"), self.name)
-        assert self.inspect(".State.ExitCode") == "0", self.log()
-
-    def rpc(self, method, *args):
-        return json.loads(self.run("kamctl", "rpc", method, *args))["result"]
-
-    def is_healthy(self):
-        return podman("healthcheck", "run", self.name, check=False)[0] == 0
-
-    def ready(self):
-        until(lambda: self.is_healthy() or self.inspect(".State.Status")
-              != "running", 30)
-        assert self.is_healthy(), self.log()
-        return self
-
-    def wait(self):
-        """Its exit status, and what it printed."""
-        status = int(podman("wait", self.name))
-        return status, self.log()
-
-
-def once(service, *command, **kw):
-    with Container(service, *command, **kw) as container:
-        return container.wait()
 
 
 @pytest.fixture
@@ -130,7 +26,7 @@ def cms():
 
 @pytest.fixture
 def data():
-    name = f"data-{os.getpid()}-{next(_numbers)}"
+    name = unique("data")
     podman("volume", "create", name)
     yield name
     podman("volume", "rm", "--force", name)

@@ -12,10 +12,11 @@ from harness import HOST, TOP, Port, environment
 
 class Postgres:
     """A cluster in a folder of its own, with the tables of Kamailio and of the
-    module. It listens on these addresses. PostgreSQL does not run as root: then it runs as its own user."""
+    module. It listens on these addresses. PostgreSQL does not run as root: then it runs
+    as its own user. With a password it has no tables: who knows it makes them."""
 
-    def __init__(self, addresses=(HOST,)):
-        self._addresses = ",".join(addresses)
+    def __init__(self, addresses=(HOST,), password=None):
+        self._addresses, self._password = ",".join(addresses), password
         self._bin = os.path.dirname(
             sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))[-1])
         self._port = Port()
@@ -29,16 +30,29 @@ class Postgres:
                         "--clear-groups"]
 
     def __enter__(self):
-        self._run("initdb", "-D", self._data, "-U", "kamailio", "-A", "trust",
+        self._run("initdb", "-D", self._data, "-U", "kamailio", *self._access(),
                   "-E", "UTF8", "--locale=C")
         self.start()
+        if self._password is None:
+            self._make_tables()
+        return self
+
+    def _access(self):
+        if self._password is None:
+            return "-A", "trust"
+        path = os.path.join(self.folder, "password")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f"{self._password}\n")
+        os.chmod(path, 0o644)
+        return "-A", "scram-sha-256", f"--pwfile={path}"
+
+    def _make_tables(self):
         subprocess.run(
             [TOP / "scripts" / "database", "pgsql"], check=True,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "KAMAILIO_SQL": environment()["KAMAILIO_SQL"],
                  "PGHOST": HOST, "PGPORT": str(self.port),
                  "PGUSER": "kamailio"})
-        return self
 
     def __exit__(self, *_exc):
         self.stop()
