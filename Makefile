@@ -35,7 +35,8 @@ help:
 	@echo "make test-integration  integration tests on the installed Kamailio;"
 	@echo "                       PYTEST_ARGS='-k word'"
 	@echo "make test-cluster      three servers, one database, a balancer in front;"
-	@echo "                       test-cluster-short: without the long ones"
+	@echo "                       test-cluster-short: without the long ones;"
+	@echo "                       part of make test"
 	@echo "make test-kamailio     integration tests on the Kamailio of a source"
 	@echo "                       tree, built here: KAMAILIO_SRC="
 	@echo "make versions          the same, or without KAMAILIO_SRC= on the"
@@ -89,7 +90,7 @@ cluster: module
 	@scripts/deps kamailio run test
 	@env $$(scripts/kamailio-env installed) tests/cluster/show
 
-test: test-unit test-model test-integration test-faults-short
+test: test-unit test-model test-integration test-cluster-short test-faults-short
 
 test-unit:
 	@scripts/deps build kamailio test
