@@ -45,6 +45,7 @@
 #include "base_history.h"
 #include "base_key.h"
 #include "base_log.h"
+#include "base_rest.h"
 #include "base_secret.h"
 #include "base_sqlite.h"
 #include "base_stats.h"
@@ -113,7 +114,7 @@ static int mod_init(void)
 	int capacity, procs;
 
 	if(cn_log_init() < 0 || cn_conf_check() < 0 || cn_key_init() < 0
-			|| cn_stop_watch_requests() < 0
+			|| cn_stop_watch_requests() < 0 || cn_rest_init() < 0
 			|| cn_http_listen(cn_conf.metrics_listen) < 0
 			|| cn_body_init(cn_conf.body) < 0
 			|| cn_secret_init(cn_conf.password_file) < 0

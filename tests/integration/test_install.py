@@ -58,6 +58,8 @@ def test_the_service_is_always_started_again(installed):
     parser.read(installed / DROP_IN, encoding="utf-8")
     assert parser["Unit"]["StartLimitIntervalSec"] == "0"
     assert parser["Service"]["Restart"] == "always"
+    # the main process has an order in which it ends the others
+    assert parser["Service"]["KillMode"] == "mixed"
     # a mistake in the configuration fails, too, and does not fill the log
     assert 1 <= int(parser["Service"]["RestartSec"]) <= 5
 
