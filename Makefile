@@ -63,7 +63,7 @@ help:
 	@echo "make bench-seen        the history's part of a registration; a scrape"
 	@echo "make bench-alive       a sign of life: CPU, memory, who is told"
 	@echo "make bench-connections how many connections are found, beside the best"
-	@echo "make bench-cluster     one of three servers is lost under load"
+	@echo "make bench-cluster     a refresh in a cluster; a server is lost under load"
 	@echo "make bench-reload      files are read again each second under load"
 	@echo "make lint              layers, documentation, style, shipped configuration"
 	@echo "make format            indent the module's sources as Kamailio's are"
@@ -220,6 +220,7 @@ bench-connections: module
 
 bench-cluster: module
 	@scripts/deps kamailio run test bench
+	@env TZ=:/etc/localtime $$(scripts/kamailio-env installed) tests/cluster/cost
 	@env $$(scripts/kamailio-env installed) tests/cluster/loss
 
 bench-signing:

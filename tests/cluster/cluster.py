@@ -2,7 +2,8 @@
 
     Cluster   .servers, .front, .postgres, .cms; device() is one behind the balancer
 
-`settings` of a server: a function of its number, for what differs.
+`settings` of a server: a function of its number, for what differs. `options` of its
+command line.
 """
 
 import contextlib
@@ -76,11 +77,11 @@ class Front(Kamailio):
 
 
 class Cluster:
-    def __init__(self, postgres, cms, settings=None):
+    def __init__(self, postgres, cms, settings=None, options=()):
         self.postgres, self.cms = postgres, cms
         self._users = itertools.count(1)
         self._uas = []
-        self.servers = [Kamailio(cms) for _ in range(COUNT)]
+        self.servers = [Kamailio(cms, options=options) for _ in range(COUNT)]
         self.front = Front(cms, config=self._front)
         # as doc/cluster.md has it
         alias = f"alias={HOST}:{self.front.port}\n"
