@@ -121,6 +121,22 @@ def test_of_several_contacts_the_one_that_refreshes_leaves(start):
     assert f"<{contact['Address']}>" == last.contact
 
 
+def test_all_contacts_of_a_request_leave(start):
+    """In one header or two; another device's contact stays."""
+    server = start(DRAIN_CONTACT=ELSEWHERE, MAX_BRANCHES=4)
+    device = server.device()
+    other = server.device(device.user)
+    two = ["<sip:a@192.0.2.1:5060>", "<sip:a@192.0.2.1:506>"]
+    registered(server, other)
+    assert device.register(contacts=two).status == 200
+    server.settle()
+    assert len(server.contacts(device)) == 3
+    drain(server)
+    assert where(device.register(contacts=two)) == MOVED
+    contact, = server.contacts(device)
+    assert f"<{contact['Address']}>" == other.contact
+
+
 def test_one_contact_leaves_whatever_its_address_has_become(start):
     """WITH_ONE_CONTACT: another contact of a registered address is a refresh."""
     server = start(DRAIN_CONTACT=ELSEWHERE, WITH_ONE_CONTACT=1)

@@ -347,6 +347,21 @@ def test_a_domain_of_digits_without_quotes(setting):
     assert len(ours) == 1 and '#!define SIP_DOMAINS "3402000000"' in ours[0]
 
 
+@pytest.mark.contract
+def test_domains_are_the_same_in_capitals(kamailio, cms):
+    """RFC 3261, 19.1.4; in the configuration and on the wire, and one AOR each."""
+    server = kamailio(cms, settings={"SIP_DOMAINS": "Example.ORG,Other.example"})
+    device, other = server.device(), server.device()
+    for device.domain in "example.org", "EXAMPLE.org", "Example.ORG":
+        assert device.register().status == 200
+    other.domain = "OTHER.example"
+    assert other.register().status == 200
+    other.domain = "else.example"
+    assert other.register().status == 404
+    assert [post.json["domain"] for post in server.posts()] == [
+        "example.org", "other.example"]
+
+
 def test_a_domain_of_digits(kamailio, cms):
     """In quotes it is one like any other."""
     server = kamailio(cms, settings={"SIP_DOMAINS": "3402000000"})
