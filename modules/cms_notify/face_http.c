@@ -114,12 +114,20 @@ static bool is(const str *s, const char *text)
 	return s->len == (int)strlen(text) && memcmp(s->s, text, s->len) == 0;
 }
 
+/* Who asks with HEAD wants no body. */
+static bool is_head(const struct sip_msg *msg)
+{
+	return is(&msg->first_line.u.request.method, "HEAD");
+}
+
 static bool answer(struct sip_msg *msg, int status, const char *reason,
 		const char *type, const str *body)
 {
 	str r = {(char *)reason, strlen(reason)}, t = {(char *)type, strlen(type)};
+	str none = {"", 0};
 
-	return xhttp.reply(msg, status, &r, &t, (str *)body) >= 0;
+	return xhttp.reply(msg, status, &r, &t, is_head(msg) ? &none : (str *)body)
+		   >= 0;
 }
 
 /* With its reason as the body. */
@@ -196,7 +204,7 @@ static const struct path *find_path(const struct sip_msg *msg)
 
 static bool refuse_method(struct sip_msg *msg)
 {
-	static char allow[] = "Allow: GET\r\n";
+	static char allow[] = "Allow: GET, HEAD\r\n";
 
 	add_lump_rpl(msg, allow, strlen(allow), LUMP_RPL_HDR);
 	return answer_briefly(msg, 405, "Method Not Allowed");
@@ -215,7 +223,7 @@ bool cn_http_answer(struct sip_msg *msg)
 	path = find_path(msg);
 	if(path == NULL)
 		return ours ? answer_briefly(msg, 404, "Not Found") : false;
-	if(!is(&msg->first_line.u.request.method, "GET"))
+	if(!is(&msg->first_line.u.request.method, "GET") && !is_head(msg))
 		return refuse_method(msg);
 	return path->answer(msg);
 }

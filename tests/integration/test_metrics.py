@@ -326,7 +326,7 @@ def test_nothing_else_is_there(shipped, port, path):
     assert request(port, path)[0] == 404
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD", "TRACE"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "TRACE"])
 def test_it_is_only_asked(shipped, port, method):
     connection = socket.create_connection((HOST, port))
     with connection:
@@ -335,7 +335,21 @@ def test_it_is_only_asked(shipped, port, method):
                            "Content-Length: 0\r\n\r\n".encode())
         answer = connection.recv(4096).decode()
     assert answer.startswith("HTTP/1.1 405 ")
-    assert "\r\nAllow: GET\r\n" in answer
+    assert "\r\nAllow: GET, HEAD\r\n" in answer
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/livez", "/metrics", "/nothing"])
+def test_head(shipped, port, path):
+    """The status of GET, and no body."""
+    with socket.create_connection((HOST, port)) as connection:
+        connection.settimeout(10)
+        connection.sendall(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n"
+                           "Content-Length: 0\r\n\r\n".encode())
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += connection.recv(4096)
+    assert answer.split()[1] == str(request(port, path)[0]).encode()
+    assert answer.endswith(b"\r\n\r\n") and b"\r\nContent-Length: 0\r\n" in answer
 
 
 @pytest.mark.contract
