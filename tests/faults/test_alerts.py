@@ -74,6 +74,11 @@ def test_paused(cms, server, fires):
     fires("the outbox has been paused for an hour", "defer", {"OutboxPaused"})
 
 
+def test_draining(cms, server, fires):
+    server(cms).rpc("cms_notify.drain")
+    fires("the server has been draining for an hour", "defer", {"Draining"})
+
+
 def test_dead_letters(cms, server, fires):
     one = server(cms)
     busy = cms.rule(status=503)
