@@ -184,7 +184,7 @@ class Server:
             "CMS_URL": cms_url, "HTTPCON": "cms=>" + cms_url.rsplit("/", 1)[0],
             "DB_URL": f"sqlite:///{database}",
             "CTL": f"unix:{self.folder}/ctl",
-            "CMS_TIMEOUT_MS": 4000, "MAX_BRANCHES": 12, "WORKERS": 4,
+            "CMS_TIMEOUT_MS": 4000, "MAX_BRANCHES": 2, "WORKERS": 4,
             "USRLOC_DB_MODE": 0,
             **dict(configuration.settings), **(settings or {})}
         if configuration.scheme == "https":

@@ -166,7 +166,7 @@ def test_a_parked_registration_takes_8_kb(kamailio, cms):
 
 
 @pytest.mark.parametrize("settings, least, most", [
-    ({}, 0, 32), ({"WITH_MEMORY_AT_START": 1}, 64, 80)], ids=["when used", "at once"])
+    ({}, 0, 32), ({"WITH_MEMORY_AT_START": 1}, 60, 80)], ids=["when used", "at once"])
 def test_when_memory_is_taken(kamailio, cms, settings, least, most):
     """Of the 64 MB, while nobody has registered."""
     server = kamailio(cms, settings=settings, options=["-m", "64"])
