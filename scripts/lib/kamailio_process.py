@@ -98,18 +98,21 @@ class KamailioProcess:
         return self._process is not None and self._process.poll() is None
 
     def stop(self):
-        """SIGTERM, and SIGKILL to what is left after stop_seconds."""
+        """SIGTERM, and SIGKILL to what is left after stop_seconds. Did it end by
+        itself?"""
+        ended = True
         if self._process is None:
-            return
+            return ended
         if self.running:
             self._process.terminate()
             try:
                 self._process.wait(self.stop_seconds)
             except subprocess.TimeoutExpired:
-                pass
+                ended = False
         self._kill_group()
         self._process.wait()
         self._reader.join(self.stop_seconds)
+        return ended
 
     def complaints(self, count=12):
         """The last lines that say what went wrong; else just the last."""

@@ -480,8 +480,9 @@ class Kamailio:
     def stop(self):
         """SIGTERM, and wait. Returns the exit status."""
         if self._process is not None:
-            self._process.stop()
+            ended = self._process.stop()
             self.wait_exit()
+            assert ended, f"it did not end:\n{self.lines[-5:]}"
         return self.exit_status
 
     def kill(self):
@@ -496,9 +497,11 @@ class Kamailio:
     def close(self):
         """Stop, and leave nothing behind."""
         self.close_devices()
-        self.stop()
-        self._port.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self.stop()
+        finally:
+            self._port.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def wait_exit(self, timeout=START_SECONDS):
         """The exit status of a server that ends by itself."""
