@@ -252,11 +252,18 @@ class Server:
                     break
                 except OSError:  # refused, or no answer yet
                     time.sleep(0.02)
-        while self.configuration.has_http_processes and not self.pids("http"):
+        while not self._answers_rpc() or (
+                self.configuration.has_http_processes and not self.pids("http")):
             if time.monotonic() > deadline:
                 raise RuntimeError("not all processes start:\n"
                                    + self.complaints())
             time.sleep(0.02)
+
+    def _answers_rpc(self):
+        """The process that does may start after those for SIP."""
+        with contextlib.suppress(RuntimeError):
+            return bool(self.kamcmd("core.version"))
+        return False
 
     def processes(self):
         """{pid: kind} of all, those left out that answer our own questions:
