@@ -12,7 +12,7 @@ import pytest
 
 from containers import TOP, Container, once, podman, unique
 from harness import (PASSWORD, REALM, ReferenceCms, Transport, Ua,
-                     insert_subscribers)
+                     insert_subscribers, until)
 
 ADDRESS = ("127.0.0.1", 5060)
 MEGABYTE = 1000 * 1000
@@ -123,6 +123,24 @@ def test_everybody_is_answered_at_the_stop(cms, data):
         assert 200 in {results[name][1] for name in told}
         early = [r for at, r in results.values() if at < stopped - 0.5]
         assert early and set(early) <= {200, 503}
+
+
+def test_what_exec_leaves_behind(cms, data):
+    """A process whose parent has gone neither ends the server nor keeps it from its
+    end: an interrupted kamctl, for one."""
+    with Container("kamailio", data=data, CMS_URL=cms.url) as server:
+        server.ready()
+        server.run("sh", "-c", "(sleep 1; touch /tmp/gone) >/dev/null 2>&1 &")
+        until(lambda: "gone" in server.run("ls", "/tmp"), 30)
+        server.run("sh", "-c", "sleep 1000 >/dev/null 2>&1 &")
+        add_users(data, ["gzj"])
+        with device() as ua:
+            assert ua.register().status == 200
+            server.stop()
+        with contextlib.closing(sqlite3.connect(
+                folder(data) / "kamailio.sqlite")) as db:
+            assert db.execute("SELECT username FROM location").fetchall() == [
+                ("gzj",)]
 
 
 def test_health(cms, data):
