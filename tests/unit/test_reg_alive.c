@@ -766,7 +766,7 @@ static void send_keepalive(const char *uri)
 
 static void one_packet_in_a_hundred_may_be_lost(void **state)
 {
-	char aor[DEVICES][32], uri[DEVICES][32];
+	char aor[DEVICES][32], uri[DEVICES][40];
 	int i, s;
 
 	for(i = 0; i < DEVICES; i++) {
