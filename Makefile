@@ -149,7 +149,7 @@ test-cluster test-cluster-short: module
 test-faults-short: module
 	@scripts/deps kamailio run test faults
 	env $$(scripts/kamailio-env installed) \
-		$(PYTHON) -m pytest tests/faults -m short -n 4 $(PYTEST_ARGS)
+		$(PYTHON) -m pytest tests/faults -m short -n 6 $(PYTEST_ARGS)
 
 test-rooms:
 	@tests/rooms/all

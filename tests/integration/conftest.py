@@ -53,8 +53,8 @@ def _starter():
 
 
 # Take longest: begun first, so that they do not run alone at the end.
-LONG = ("test_outbox_postgres", "test_deadline", "test_bad_input",
-        "test_new_or_refresh")
+LONG = ("test_outbox_engines", "test_deadline", "test_new_or_refresh",
+        "test_bad_input", "test_alive", "test_many", "test_subscriber")
 
 
 def _file(item):
