@@ -48,6 +48,8 @@ NOT_BAD = (
     # machine, and the line may come when the next test has begun.
     r"tcp_read_data\(\): (error reading: Connection reset by peer|-> \[)",
     r"tcp_read_req\(\): ERROR: tcp_read_req: error reading",
+    # The same, after its answer.
+    r"set_connection_lifetime_cid\(\): invalid connection id",
 )
 
 
