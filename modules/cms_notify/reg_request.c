@@ -401,13 +401,31 @@ static void forget_contacts(struct cn_event *ev)
 	ev->star = false;
 }
 
-/* As save() finds it: what the script gives, or else the To header. */
+/* "sip:", user and host of the To header, and no more: as most scripts write it. */
+static bool is_from_to(const str *aor, const struct sip_uri *to)
+{
+	static const str scheme = str_init("sip:");
+	const char *user = aor->s + scheme.len;
+	const char *at = user + to->user.len;
+
+	return to->type == SIP_URI_T && to->user.len > 0
+		   && aor->len == scheme.len + to->user.len + 1 + to->host.len
+		   && memcmp(aor->s, scheme.s, scheme.len) == 0
+		   && memcmp(user, to->user.s, to->user.len) == 0 && *at == '@'
+		   && memcmp(at + 1, to->host.s, to->host.len) == 0;
+}
+
+/* As save() finds it: what the script gives, or else the To header. Is the latter
+ * parsed already, it may do for both. */
 static struct sip_uri *find_aor(struct sip_msg *msg, const str *aor)
 {
+	struct sip_uri *to = &get_to(msg)->parsed_uri;
 	static struct sip_uri given;
 
 	if(aor == NULL)
 		return parse_to_uri(msg);
+	if(to->host.len > 0 && is_from_to(aor, to))
+		return to;
 	return parse_uri(aor->s, aor->len, &given) == 0 ? &given : NULL;
 }
 

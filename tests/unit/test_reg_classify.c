@@ -707,6 +707,49 @@ static void an_escaped_name_is_the_same_aor(void **state)
 	assert_int_equal(ev.contact_count, 0);
 }
 
+static void the_script_may_give_what_is_nearly_the_to_header(void **state)
+{
+	static const struct
+	{
+		const char *given, *aor;
+	} rows[] = {{"sip:gzj@telecom.com", "sip:gzj@telecom.com"},
+			{"sip:gzk@telecom.com", "sip:gzk@telecom.com"},
+			{"sip:gzj@telecom.net", "sip:gzj@telecom.net"},
+			{"sip:gzj.telecom.com", "sip:gzj.telecom.com"},
+			{"sip:gz@jtelecom.com", "sip:gz@jtelecom.com"},
+			{"sip:gzj@telecom.comm", "sip:gzj@telecom.comm"},
+			{"SIP:gzj@telecom.com", "sip:gzj@telecom.com"}};
+	int i;
+
+	for(i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		str given = stub_str(rows[i].given);
+
+		(void)again("c", 1); /* the To header is parsed */
+		assert_int_equal(cn_classify_read(&msg, &given, &ev), 0);
+		cn_request_describe(&msg, &ev);
+		assert_str(ev.aor, rows[i].aor);
+	}
+}
+
+/* The scheme that the script gives is the one that counts. */
+static void a_secure_to_header_is_another_address(void **state)
+{
+	static char secure[] =
+			"REGISTER sip:telecom.com SIP/2.0\r\n"
+			"Via: SIP/2.0/UDP 172.16.163.3:7000;branch=z9hG4bK1\r\n"
+			"From: <sips:" AOR ">;tag=1\r\nTo: <sips:" AOR ">\r\n"
+			"Call-ID: c\r\nCSeq: 1 REGISTER\r\n" REGISTER(CONTACT) "\r\n";
+	str given = STR("sip:" AOR);
+
+	assert_true(sip_read(&msg, secure, (int)strlen(secure)));
+	assert_int_equal(cn_classify_read(&msg, NULL, &ev), 0);
+	cn_request_describe(&msg, &ev);
+	assert_str(ev.aor, "sips:" AOR);
+	assert_int_equal(cn_classify_read(&msg, &given, &ev), 0);
+	cn_request_describe(&msg, &ev);
+	assert_str(ev.aor, "sip:" AOR);
+}
+
 static void the_domain_counts_where_usrloc_says_so(void **state)
 {
 	assert_int_equal(again("call-1", 1), CN_REASON_NEW);
@@ -794,6 +837,8 @@ int main(void)
 			TEST(it_may_be_repeated),
 			TEST(nothing_is_read_of_what_is_no_aor),
 			TEST(an_escaped_name_is_the_same_aor),
+			TEST(the_script_may_give_what_is_nearly_the_to_header),
+			TEST(a_secure_to_header_is_another_address),
 			TEST(the_domain_counts_where_usrloc_says_so),
 			TEST(without_its_modules_it_does_not_start),
 			TEST(the_tables_are_those_that_the_script_names),
