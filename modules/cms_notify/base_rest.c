@@ -31,7 +31,7 @@ enum state
 static struct
 {
 	struct timer_ln timer;
-	pid_t pid; /* of the timer process; 0: not known yet */
+	pid_t pid; /* of the timer process; 0 before its first tick */
 	enum state state;
 } * rest; /* in shared memory; not freed, Kamailio's timers end last */
 static sr_corecb_void_f next;
@@ -72,7 +72,7 @@ static ticks_t tick(ticks_t ticks, struct timer_ln *timer, void *unused)
 	(void)timer;
 	(void)unused;
 	if(rest->pid == 0)
-		rest->pid = getpid();
+		__atomic_store_n(&rest->pid, getpid(), __ATOMIC_RELAXED);
 	if(state() == RUNNING)
 		return (ticks_t)-1; /* again */
 	change(RESTS);
@@ -82,28 +82,28 @@ static ticks_t tick(ticks_t ticks, struct timer_ln *timer, void *unused)
 
 /* -------- the main process -------- */
 
-/* The slow timer gets its work from the other one: none any more. */
-static bool rests(void)
+static bool timer_rests(void)
 {
-	return (state() == RESTS || doing(rest->pid) == 'Z')
-		   && doing(slow_timer_pid) != 'R';
+	pid_t pid = __atomic_load_n(&rest->pid, __ATOMIC_RELAXED);
+
+	return state() == RESTS || (pid > 0 && doing(pid) == 'Z');
 }
 
-static void let_timers_rest(void)
+/* The slow timer gets its work from the other one: none any more. */
+static bool all_rest(void)
 {
-	int64_t until_us = cn_now_us() + CN_REST_US;
-
-	change(ASKED);
-	if(kill(rest->pid, SIGALRM) < 0) /* a tick, at once */
-		LM_DBG("no timer process\n");
-	while(!rests() && cn_now_us() < until_us)
-		usleep(CN_LOOK_US);
+	return timer_rests() && doing(slow_timer_pid) != 'R';
 }
 
 static void before_the_end(void)
 {
-	if(rest->pid > 0)
-		let_timers_rest();
+	int64_t until_us = cn_now_us() + CN_REST_US;
+
+	change(ASKED);
+	if(rest->pid > 0 && kill(rest->pid, SIGALRM) < 0) /* a tick, at once */
+		LM_DBG("no timer process\n");
+	while(!all_rest() && cn_now_us() < until_us)
+		usleep(CN_LOOK_US);
 	if(next)
 		next();
 }

@@ -175,7 +175,22 @@ static void timers_that_have_ended_are_not_waited_for(void **state)
 	assert_true(other_ran);
 }
 
-static void without_a_timer_process_nothing_is_waited_for(void **state)
+static void run_late(void *unused)
+{
+	poll(NULL, 0, 100);
+	kamailio->in_function = true;
+	(void)timer->f(0, timer, timer->data);
+}
+
+static void the_first_tick_is_waited_for(void **state)
+{
+	kamailio->timer_pid = stub_fork(run_late, NULL);
+	core.app_shutdown();
+	assert_true(is(&kamailio->in_function));
+	end(kamailio->timer_pid);
+}
+
+static void without_a_timer_process_it_ends_as_well(void **state)
 {
 	core.app_shutdown();
 	assert_true(other_ran);
@@ -201,7 +216,8 @@ int main(void)
 			TEST(what_the_slow_timer_does_is_waited_for),
 			TEST(a_timer_that_never_stands_still_holds_nobody_up),
 			TEST(timers_that_have_ended_are_not_waited_for),
-			TEST(without_a_timer_process_nothing_is_waited_for),
+			TEST(the_first_tick_is_waited_for),
+			TEST(without_a_timer_process_it_ends_as_well),
 			TEST(without_memory_or_a_timer_nothing_starts),
 	};
 
