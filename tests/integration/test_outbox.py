@@ -1,9 +1,12 @@
 """What the CMS did not get is kept, and reaches it later, in order."""
 
+import contextlib
+import sqlite3
+
 import pytest
 
 from deferring import (
-    LEAVING, defer, deferring, drained, events, is_ready, rows, url)
+    LEAVING, defer, deferring, drained, events, is_ready, rows, table, url)
 from harness import NOTIFY, shown, until
 
 pytestmark = pytest.mark.contract
@@ -126,6 +129,35 @@ def test_accepted_behind_a_gateway(cms, kamailio, status):
     drained(server)
     accepted = [r.json["id"] for r in cms.requests if r.outcome == 200]
     assert accepted == [new] and old != new
+
+
+def test_behind_a_gateway_while_the_database_is_away(cms, kamailio):
+    """Nobody could ask about what is older. It is told again with the body that it
+    had, not with what the gateway has said."""
+    server = kamailio(cms, config=deferring(
+        ("detect_reboot", 1), ("timeout", 1000),
+        before=f"if (is_present_hf(\"X-Now\")) {{{NOTIFY}\n}}"))
+    server.allow_errors("locked", "srdb1", "db_", "store_result", "commit failed")
+    ua = server.device()
+    cms.rule(status=503, match={"call_id": "boot1@test"})
+    defer(server, ua, call_id="boot1@test")
+    server.rpc("cms_notify.pause")
+    server.settle()  # or else it shares the verdict of the first
+    rule = cms.rule(status=502, body="Bad Gateway")
+    with contextlib.closing(sqlite3.connect(table(server))) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        until(lambda: server.device().register().status == 503
+              and server.rpc("cms_notify.outbox")["database"] == "away")
+        answer = ua.register(call_id="boot2@test", headers=[("X-Now", "y")])
+        assert answer.status == 503
+        db.rollback()
+    new = shown(answer)["id"]
+    until(lambda: new in [r["event_id"] for r in rows(server)])
+    cms.remove_rule(rule)
+    server.rpc("cms_notify.resume")
+    drained(server)
+    first, again = [r for r in cms.requests if new in r.get("Idempotency-Key")]
+    assert again.body == first.body
 
 
 def test_joined_share_a_row(cms, kamailio):

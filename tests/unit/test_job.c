@@ -374,6 +374,8 @@ static void each_cause_is_kept(void **state)
 		assert_true(cn_job_decide(job, &o));
 		assert_str(cn_job_outcome(job)->body, "{}");
 		assert_int_equal(cn_job_outcome(job)->cause, cause);
+		/* it may be told again */
+		assert_str(*cn_job_body(job), "{\"request\": \"twenty and more\"}");
 		cn_job_free(job);
 	}
 }
