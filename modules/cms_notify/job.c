@@ -329,16 +329,14 @@ bool cn_job_sent(const struct cn_job *job)
 	return job->sent_us != 0;
 }
 
-/* The answer takes the place of the request, which nobody needs any more. Unless the
- * CMS has not decided: then the outbox may tell it again; or the outbox process may be
- * copying it just now. */
+/* The answer takes the place of the request, unless the CMS has not decided, and may be
+ * told again, or the outbox process may be copying it just now. */
 static char *room_for_answer(struct cn_job *job, int size)
 {
 	if(size <= job->body.len && job->outcome.verdict != CN_UNAVAILABLE
 			&& job->link.asked_us == 0 && !cn_job_storing(job))
 		return job->body.s;
-	job->answer = shm_malloc(size);
-	return job->answer;
+	return job->answer = shm_malloc(size);
 }
 
 static void keep_answer(struct cn_job *job, const str *body)
