@@ -8,6 +8,7 @@ command line.
 
 import contextlib
 import itertools
+import shutil
 import threading
 
 import harness
@@ -82,11 +83,12 @@ class Cluster:
         self._users = itertools.count(1)
         self._uas = []
         self.servers = [Kamailio(cms, options=options) for _ in range(COUNT)]
-        self.front = Front(cms, config=self._front)
+        self.front = Front(cms, config=self._front, options=options)
         # as doc/cluster.md has it
         alias = f"alias={HOST}:{self.front.port}\n"
         for number, server in enumerate(self.servers, 1):
             server.name = f"sip{number}"
+            shutil.copy(harness.GB28181, server.folder)
             server.configure(config=shipped_with(
                 alias, self._settings(number, settings)))
 
