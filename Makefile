@@ -64,6 +64,8 @@ help:
 	@echo "make bench-alive       a sign of life: CPU, memory, who is told"
 	@echo "make bench-connections how many connections are found, beside the best"
 	@echo "make bench-cluster     a refresh in a cluster; a server is lost under load"
+	@echo "make bench-machines    what a registration costs in a cluster: doc/scaling.md"
+	@echo "make sizes             what so many devices take: SIZES='--devices 300000'"
 	@echo "make bench-reload      files are read again each second under load"
 	@echo "make lint              layers, documentation, style, shipped configuration"
 	@echo "make format            indent the module's sources as Kamailio's are"
@@ -222,6 +224,15 @@ bench-cluster: module
 	@scripts/deps kamailio run test bench
 	@env TZ=:/etc/localtime $$(scripts/kamailio-env installed) tests/cluster/cost
 	@env $$(scripts/kamailio-env installed) tests/cluster/loss
+
+.PHONY: bench-machines sizes
+bench-machines: module
+	@scripts/deps kamailio run test bench
+	@env TZ=:/etc/localtime $$(scripts/kamailio-env installed) tests/cluster/machines
+	@tests/bench/sizes --page modules/cms_notify/doc/scaling.md
+
+sizes:
+	@tests/bench/sizes $(SIZES)
 
 bench-signing:
 	@scripts/deps build kamailio

@@ -13,10 +13,12 @@ from harness import HOST, TOP, Port, environment
 class Postgres:
     """A cluster in a folder of its own, with the tables of Kamailio and of the
     module. It listens on these addresses. PostgreSQL does not run as root: then it runs
-    as its own user. With a password it has no tables: who knows it makes them."""
+    as its own user. With a password it has no tables: who knows it makes them.
+    options: more of the command line."""
 
-    def __init__(self, addresses=(HOST,), password=None):
+    def __init__(self, addresses=(HOST,), password=None, options=""):
         self._addresses, self._password = ",".join(addresses), password
+        self._options = options
         self._bin = os.path.dirname(
             sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))[-1])
         self._port = Port()
@@ -75,7 +77,13 @@ class Postgres:
     def start(self):
         self._run("pg_ctl", "-D", self._data, "-w", "-t", "200", "-l",
                   os.path.join(self.folder, "log"), "-o",
-                  f"-p {self.port} -h {self._addresses} -k {self.folder}", "start")
+                  f"-p {self.port} -h {self._addresses} -k {self.folder} {self._options}",
+                  "start")
+
+    @property
+    def pid(self):
+        with open(os.path.join(self._data, "postmaster.pid"), encoding="ascii") as file:
+            return int(file.readline())
 
     def stop(self):
         self._run("pg_ctl", "-D", self._data, "-w", "-t", "200",
