@@ -19,6 +19,7 @@ FRONT = TOP / "scripts" / "etc" / "kamailio-front.cfg"
 # Devices are not where the balancer is.
 DEVICES = "127.0.0.9"
 COUNT = 3
+NUMBERS = range(1, COUNT + 1)
 
 
 def register(ua, **kw):
@@ -35,6 +36,22 @@ def register(ua, **kw):
     until(is_answered, 120)
     assert tries[-1].result.status == 200, tries[-1].result.start_line
     return tries[-1]
+
+
+def database(number):
+    """Where a server has it, if a firewall is to cut one off."""
+    return f"127.0.1.{number}"
+
+
+def cms_of(number):
+    return f"127.0.2.{number}"
+
+
+def apart(postgres, cms):
+    """Settings: each server has addresses of its own of the database and the CMS."""
+    return lambda number: {
+        "DB_URL": postgres.url.replace(HOST, database(number)),
+        "CMS_URL": cms.url.replace("0.0.0.0", cms_of(number))}
 
 
 class Front(Kamailio):
@@ -142,14 +159,18 @@ class Cluster:
 
     # -- devices ------------------------------------------------------------------
 
+    def add_subscribers(self, users):
+        self.postgres.sql(
+            "INSERT INTO subscriber (username, domain, password, ha1) VALUES "
+            + ", ".join(f"('{user}', '{REALM}', '', '{harness.ha1(user)}')"
+                        for user in users)
+            + " ON CONFLICT (username, domain) DO NOTHING")
+
     def device(self, user=None, to=None, transport="udp", **kw):
         """Behind the balancer, or of one server: `to`."""
         if user is None:
             user = f"cam{next(self._users)}"
-        self.postgres.sql(
-            "INSERT INTO subscriber (username, domain, password, ha1) VALUES"
-            f" ('{user}', '{REALM}', '', '{harness.ha1(user)}')"
-            " ON CONFLICT (username, domain) DO NOTHING")
+        self.add_subscribers([user])
         way = Transport((to or self.front).address, transport, (DEVICES, 0))
         ua = Ua(user=user, domain=DOMAIN, password=PASSWORD, transport=way, **kw)
         self._uas.append(way)

@@ -4,25 +4,16 @@ import sys
 
 import pytest
 
-from cluster import register
+from cluster import NUMBERS, apart, cms_of, database, register
 from harness import HOST, TOP, ReferenceCms, until
 from postgres import Postgres
-from test_cluster import is_drained, seconds_until_handed_over
+from test_cluster import at, is_drained, seconds_until_handed_over
 
 sys.path.insert(0, str(TOP / "tests" / "faults"))
 
 from network import private_network  # noqa: E402
 
 pytestmark = pytest.mark.long
-
-
-def database(number):
-    """Where a server has it."""
-    return f"127.0.1.{number}"
-
-
-def cms(number):
-    return f"127.0.2.{number}"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +24,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def postgres(network):
-    with Postgres([HOST, *map(database, (1, 2, 3))]) as server:
+    with Postgres([HOST, *map(database, NUMBERS)]) as server:
         yield server
 
 
@@ -45,9 +36,7 @@ def reference(network):
 
 @pytest.fixture(scope="module")
 def settings(postgres, reference):
-    return lambda number: {
-        "DB_URL": postgres.url.replace(HOST, database(number)),
-        "CMS_URL": reference.url.replace("0.0.0.0", cms(number))}
+    return apart(postgres, reference)
 
 
 @pytest.fixture
@@ -62,7 +51,7 @@ def number_of(cluster, server):
 
 def test_from_the_database(cluster, firewall):
     """The balancer takes the server out. Its devices go to others and are not new
-    there; back at it they are not either."""
+    there; back at it they are not either. What reaches it meanwhile does not wait."""
     ua = cluster.device()
     register(ua)
     first = cluster.server_of(ua)
@@ -71,6 +60,10 @@ def test_from_the_database(cluster, firewall):
     until(lambda: not cluster.front.is_up(first))
     register(ua)
     assert cluster.server_of(ua) is not first
+    with at(first, ua) as here:
+        request = here.send(here.build_register())
+        first.wait_idle(first.pids("udp receiver"))
+        assert not request.responses
     firewall.clear()
     until(lambda: cluster.front.is_up(first))
     register(ua)
@@ -106,7 +99,7 @@ def test_from_the_cms(cluster, firewall):
     ua, other = cluster.device(), cluster.device()
     register(ua)
     first = cluster.server_of(ua)
-    firewall.drop_host(cms(number_of(cluster, first)))
+    firewall.drop_host(cms_of(number_of(cluster, first)))
     register(ua, contacts=["<sip:x@127.0.0.9:7000>"])
     register(other)
     firewall.clear()
