@@ -14,7 +14,7 @@ import itertools
 import random
 import time
 
-from harness import DOMAIN, PASSWORD
+from harness import DOMAIN, HOST, PASSWORD
 from sip_ua import Transport, Ua
 
 # A device that hears nothing gives up and begins anew: after timer F of
@@ -104,7 +104,9 @@ class Fleet:
         self._running = True
         self.closed = False
         self._dice = random.Random(count)
-        self.transports = [Transport(server.address) for _ in range(sockets)]
+        at = getattr(server, "devices_at", HOST)
+        self.transports = [Transport(server.address, local=(at, 0))
+                           for _ in range(sockets)]
         names = [f"{name}{n}" for n in range(count)]
         server.add_subscribers(names)
         ways = itertools.cycle(self.transports)

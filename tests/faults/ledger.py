@@ -58,20 +58,22 @@ def told(devices, requests):
             if d.settled and (d.ua.aor, d.boot.call_id) not in acknowledged]
 
 
-def order(devices, requests):
+def order(devices, requests, by_number=False):
     """A repeat of an event that the CMS has seen is no new event; one that is
     older than what the CMS has accepted must not come. What a CMS on a busy
-    machine reads when its sender has given it up already, came in time."""
+    machine reads when its sender has given it up already, came in time.
+    `by_number`: it may come, if its number says that it is older."""
     lines = []
     number = {(d.ua.aor, b.call_id): b.number
               for d in devices for b in d.boots}
-    newest = collections.Counter()
+    newest, newest_seq = collections.Counter(), collections.Counter()
     accepted, seen = {}, set()
     for request in sorted(requests, key=lambda r: r.arrived):
         body = request.json
         aor, key = body["aor"], request.get("Idempotency-Key")
         this = number[aor, body["call_id"]]
-        if this < newest[aor] and not request.late and (
+        says_so = by_number and body["seq"] < newest_seq[aor]
+        if this < newest[aor] and not says_so and not request.late and (
                 key not in seen or request.outcome == 200):
             late = request.arrived - accepted[aor]
             lines.append(f"{aor}: boot {this} reached the CMS at "
@@ -81,6 +83,7 @@ def order(devices, requests):
         seen.add(key)
         if request.outcome == 200 and this >= newest[aor]:
             newest[aor] = this
+            newest_seq[aor] = body["seq"]
             accepted[aor] = request.answered
     return lines
 

@@ -22,8 +22,9 @@ def devices(*boots):
                             boot=boots[-1], settled=True)]
 
 
-def post(number, arrived, outcome=200, key=None, late=False):
-    body = {"aor": "sip:a@b", "call_id": f"a-{number}", "id": f"{number}"}
+def post(number, arrived, outcome=200, key=None, late=False, seq=0):
+    body = {"aor": "sip:a@b", "call_id": f"a-{number}", "id": f"{number}",
+            "seq": seq}
     return SimpleNamespace(
         json=body, arrived=arrived, answered=arrived, outcome=outcome,
         late=late, get=lambda _name: key or f"key-{number}")
@@ -51,6 +52,14 @@ def test_order():
     assert not ledger.order(two, [post(1, 1), post(1, 2), post(2, 3)])
     # its sender had given it up when it was read
     assert not ledger.order(two, [post(2, 1), post(1, 2, late=True)])
+
+
+def test_order_by_number():
+    two = devices(boot(1), boot(2))
+    older, newer = post(1, 2, seq=1), post(2, 1, seq=2)
+    assert ledger.order(two, [newer, older])
+    assert not ledger.order(two, [newer, older], by_number=True)
+    assert ledger.order(two, [newer, post(1, 2, seq=3)], by_number=True)
 
 
 def test_parts():

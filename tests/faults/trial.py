@@ -98,7 +98,8 @@ class Trial:
         broken = ledger.settled(self.server, timeout)
         requests = self.requests()
         lost = ledger.told(devices, requests)
-        broken += lost + ledger.order(devices, requests)
+        broken += lost + ledger.order(
+            devices, requests, getattr(self.server, "by_number", False))
         broken += ledger.once(devices, self.fleet.patience, self.died)
         assert not broken, f"{len(broken)} claims broken:\n" \
             + "\n".join(broken[:20]) + self._died()
