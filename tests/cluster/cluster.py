@@ -143,13 +143,23 @@ class Cluster:
         server.kill()
         until(lambda: not self.front.is_up(server))
 
+    def start_one(self, server):
+        """As systemd does, which tries again: on a busy machine the database does not
+        answer in time, and then Kamailio does not start."""
+        for _ in range(5):
+            try:
+                return server.start()
+            except RuntimeError:
+                server.checked = len(server.lines)
+        return server.start()
+
     def bring_back(self, server):
-        server.start()
+        self.start_one(server)
         until(lambda: self.front.is_up(server))
 
     def start(self):
         for one in self.all:
-            one.start()
+            self.start_one(one)
         until(lambda: all(map(self.front.is_up, self.servers)))
         return self
 

@@ -62,7 +62,7 @@ def whole(postgres, reference, settings):
 def cluster(whole):
     for server in whole.all:
         if not server.running:
-            server.start()
+            whole.start_one(server)
         server.begin_test()
     harness.until(lambda: all(map(whole.front.is_up, whole.servers)))
     whole.cms.clear()
