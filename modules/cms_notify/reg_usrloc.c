@@ -313,9 +313,10 @@ static bool has_scheme(const char *aor)
 str cn_usrloc_key(const char *aor)
 {
 	static char text[CN_BINDING_AOR_MAX];
-	str key = {text, snprintf(text, sizeof(text), "%s", aor)}, uri = key;
+	str key = {text, (int)strnlen(aor, sizeof(text))}, uri = key;
 	char *at;
 
+	memcpy(text, aor, key.len);
 	if(has_scheme(aor) && cn_request_key(&uri, usrloc.use_domain, &key))
 		return key;
 	if(!cn_registrar()->case_sensitive)

@@ -48,8 +48,8 @@ void cn_usrloc_each_of(const char *aor, cn_usrloc_f each);
  */
 struct cn_event *cn_usrloc_snapshot(unsigned hash, const char *ruid);
 
-/* By what usrloc knows an AOR, or its URI. @return in memory of this process that
- * the next call overwrites */
+/* By what usrloc knows an AOR, or its URI; cut where it is longer than any.
+ * @return in memory of this process that the next call overwrites */
 str cn_usrloc_key(const char *aor);
 
 /* How many contacts usrloc counts in its tables: also those that have expired and are

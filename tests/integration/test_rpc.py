@@ -11,6 +11,7 @@ import time
 import pytest
 
 import harness
+from deferring import deferring
 from harness import (HOST, NoAnswer, Port, RpcError, TOP, Transport, Ua,
                      registrar, until)
 
@@ -283,6 +284,26 @@ def test_parked_refuses_nonsense(start, argument):
     with contextlib.suppress(RpcError):
         assert "aor" not in server.kamcmd("cms_notify.parked", argument)
     assert server.device().register().status == 200
+
+
+# -- arguments -----------------------------------------------------------------------
+
+NONSENSE = ["x" * 60000, "sip:" + "y" * 600, "sip:z@" + "z" * 600, "%s%n", "sip:%00@x",
+            "", " ", "\u00ff\u0000x", "sip:", "sip:@", "@", "sip:a@[::", -1, 1 << 31,
+            1 << 63, 1.5, True, None, {}, [], ["a"], {"a": 1}]
+
+
+@pytest.mark.parametrize("command", [
+    "device", "drain", "outbox", "parked", "reload", "replay", "resync", "status"])
+def test_no_argument_ends_the_server(kamailio, cms, command):
+    """Whatever an operator's script passes on by mistake."""
+    server = kamailio(cms, config=deferring(("history", 1000)))
+    server.allow_errors("jsonrpc_scan", "un_escape")
+    assert server.device().register().status == 200
+    for argument in NONSENSE:
+        with contextlib.suppress(RpcError):
+            server.rpc(f"cms_notify.{command}", argument)
+    assert server.status()["version"]
 
 
 # -- kamctl, with the settings that are shipped --------------------------------------
