@@ -18,6 +18,7 @@ SERVERS = [name for name in SERVICES if name.startswith("sip")]
 FRONT, DEVICE = (HOST, 5060), ("127.0.0.9", 0)
 REQUESTS = f"http://{HOST}:8081/control/requests"
 SECRET = 'k"e\\y 4711'
+assert all(SERVICES[name]["restart"] == "unless-stopped" for name in SERVERS)
 SECONDS = 120  # A busy machine takes servers out for a moment.
 
 
@@ -36,7 +37,7 @@ class Cluster:
                         for name in SERVERS}
         self.front = stack.enter_context(self._container("front"))
         for one in (*self.servers.values(), self.front):
-            one.ready()
+            until(lambda one=one: self._is_up(one), SECONDS)
         until(lambda: self.used() == set(SERVERS), SECONDS)
 
     def _container(self, service, *command, **kw):
@@ -44,6 +45,14 @@ class Cluster:
         return Container(service, *command, **self._options, **kw, **{
             name: value for name, value in self._environment.items()
             if name in known or service == "admin"})
+
+    @staticmethod
+    def _is_up(container):
+        """A server ends if it waits for the database for two seconds as it starts. It is
+        started again, as "restart" says."""
+        if container.inspect(".State.Status") == "exited":
+            podman("start", container.name)
+        return container.is_healthy()
 
     def admin(self, *command, **kw):
         with self._container("admin", *command, **kw) as container:
