@@ -240,7 +240,7 @@ static bool is_about(db1_res_t *result, const char *about, int64_t since_s)
 		binding.instance = cn_db_str(&v[3]);
 		expires = cn_db_number(&v[4]);
 		if((expires > 0 && expires <= time(NULL))
-				|| cn_db_number(&v[5]) < since_s)
+				|| cn_db_number(&v[5]) <= since_s)
 			continue;
 		cn_contacts_write(cn_reg_table_expire(&binding), one);
 		if(cn_contacts_within(one, about))

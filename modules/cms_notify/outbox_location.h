@@ -19,7 +19,8 @@ int cn_location_init(void) CN_MUST;
 int cn_location_take_expired(void) CN_MUST;
 
 /* Has the AOR a live binding that is one of these contacts (see job_contacts.h), in the
- * table one that has registered or refreshed since? No if the database fails.
+ * table one that has registered or refreshed since? No if the database fails, nor if
+ * that was within the same second: it may be the one that is just being deleted.
  *
  * @param since_s seconds since 1970 */
 bool cn_location_is_back(const char *aor, const char *about, int64_t since_s);

@@ -311,6 +311,23 @@ def test_unregister_elsewhere_is_told_once(cluster):
     assert [e[0] for e in cluster.events(ua)] == ["register", "unregister"]
 
 
+def test_unregister_is_told_before_its_row_has_gone(cluster):
+    """Within the second in which it registered: it has not come back."""
+    ua = cluster.device()
+    for count in range(1, 4):
+        register(ua)
+        with cluster.postgres.session() as session:
+            session("UPDATE location SET last_modified = now()"
+                    f" WHERE username = '{ua.user}'")
+            session("BEGIN")
+            session(f"SELECT 1 FROM location WHERE username = '{ua.user}' FOR UPDATE")
+            leaving = ua.start_register(expires=0, retransmit=True)
+            cluster.cms.wait_until(lambda n=count: len(cluster.told(ua)) == 2 * n)
+            session("COMMIT")
+        assert leaving.wait().status == 200
+    assert [e[0] for e in cluster.events(ua)] == 3 * ["register", "unregister"]
+
+
 @pytest.mark.long
 def test_who_runs_out_is_told_once(cluster):
     """Also when the server at which he registered is dead."""
