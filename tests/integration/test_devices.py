@@ -56,6 +56,7 @@ def test_a_connection_lasts_as_long_as_a_registration(start, most, lifetime):
     server = start(MAX_EXPIRES=most)
     ua = server.device(transport="tcp")
     register(server, ua, expires=3600)
+    server.settle()  # it is set after the answer
     connection, = (c for c in server.rpc("core.tcp_list")
                    if c["src_port"] == ua.transport.local[1])
     assert connection["lifetime"] == lifetime
